@@ -1,0 +1,212 @@
+"""The only reader of the environment: typed, frozen, and precise about what is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+T = TypeVar("T")
+
+ENVIRONMENTS = ("development", "test", "production")
+MIB = 1024 * 1024
+
+
+class ConfigError(Exception):
+    """A setting is missing or wrong; the message is one sentence with the variable and the fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting of the system. The environment variable is the field's name in upper case."""
+
+    app_env: str
+    database_url: str  # always starts with postgresql+psycopg2://
+    redis_url: str
+    secret_key: str
+    host: str
+    port: int
+    cors_origins: tuple[str, ...]
+    max_body_bytes: int
+    max_bulk_bytes: int
+    lease_seconds: float
+    heartbeat_seconds: float
+    sweep_seconds: float
+    backoff_base: float
+    backoff_cap_seconds: float
+    backoff_jitter: float  # share of the delay, 0…1
+    max_attempts: int
+    default_timeout_seconds: float | None
+    max_crashes: int
+    max_result_bytes: int
+    max_log_lines: int
+    job_modules: tuple[str, ...]
+    queues: tuple[str, ...]  # strict order; empty: all queues, round robin
+    retention_days: float  # 0: keep for ever
+    smtp_url: str | None
+    mail_from: str
+    mail_dir: Path | None
+    http_allow_private: bool
+    log_level: str
+    database_pool_size: int
+
+    @property
+    def is_development(self) -> bool:
+        return self.app_env in ("development", "test")
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from ``environ`` (default: the process's own). Raises ConfigError."""
+    env = os.environ if environ is None else environ
+    app_env = _choice(env, "APP_ENV", ENVIRONMENTS, "production")
+    is_development = app_env != "production"
+    database_url = _database_url(env)
+    settings = Settings(
+        app_env=app_env,
+        database_url=database_url,
+        redis_url=_redis_url(env),
+        secret_key=_text(env, "SECRET_KEY") or _derived_key(database_url),
+        host=_text(env, "HOST") or ("127.0.0.1" if is_development else "0.0.0.0"),
+        port=_number(env, "PORT", int, 3000, 0, 65535),
+        cors_origins=_origins(env),
+        max_body_bytes=_number(env, "MAX_BODY_BYTES", int, MIB, 1024, 1024 * MIB),
+        max_bulk_bytes=_number(env, "MAX_BULK_BYTES", int, 16 * MIB, 1024, 1024 * MIB),
+        lease_seconds=_number(env, "LEASE_SECONDS", float, 30.0, 1, 3600),
+        heartbeat_seconds=_number(env, "HEARTBEAT_SECONDS", float, 10.0, 0.1, 1200),
+        sweep_seconds=_number(env, "SWEEP_SECONDS", float, 2.0, 0.1, 60),
+        backoff_base=_number(env, "BACKOFF_BASE", float, 2.0, 0.01, 100),
+        backoff_cap_seconds=_number(env, "BACKOFF_CAP_SECONDS", float, 3600.0, 0, 31 * 86400),
+        backoff_jitter=_number(env, "BACKOFF_JITTER", float, 0.0, 0, 1),
+        max_attempts=_number(env, "MAX_ATTEMPTS", int, 5, 1, 100),
+        default_timeout_seconds=_number(env, "DEFAULT_TIMEOUT_SECONDS", float, 0.0, 0, 7 * 86400)
+        or None,
+        max_crashes=_number(env, "MAX_CRASHES", int, 3, 0, 100),
+        max_result_bytes=_number(env, "MAX_RESULT_BYTES", int, MIB, 64, 64 * MIB),
+        max_log_lines=_number(env, "MAX_LOG_LINES", int, 1000, 0, 100_000),
+        job_modules=_names(env, "JOB_MODULES"),
+        queues=_names(env, "QUEUES"),
+        retention_days=_number(env, "RETENTION_DAYS", float, 7.0, 0, 36500),
+        smtp_url=_text(env, "SMTP_URL"),
+        mail_from=_text(env, "MAIL_FROM") or "jobs@localhost",
+        mail_dir=_mail_dir(env, is_development),
+        http_allow_private=_flag(env, "HTTP_ALLOW_PRIVATE", is_development),
+        log_level=_choice(env, "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
+        database_pool_size=_number(env, "DATABASE_POOL_SIZE", int, 7, 1, 1000),
+    )
+    if settings.heartbeat_seconds * 2 > settings.lease_seconds:
+        raise ConfigError(
+            f"HEARTBEAT_SECONDS ({settings.heartbeat_seconds:g}) must be at most half of "
+            f"LEASE_SECONDS ({settings.lease_seconds:g}), or healthy workers lose their jobs."
+        )
+    return settings
+
+
+def _text(env: Mapping[str, str], name: str) -> str | None:
+    return env.get(name, "").strip() or None
+
+
+def _names(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in env.get(name, "").split(",") if part.strip())
+
+
+def _choice(env: Mapping[str, str], name: str, allowed: tuple[str, ...], default: str) -> str:
+    value = _text(env, name) or default
+    if value not in allowed:
+        raise ConfigError(f"{name} is {value!r}; set it to one of {', '.join(allowed)}.")
+    return value
+
+
+def _flag(env: Mapping[str, str], name: str, default: bool) -> bool:
+    value = (_text(env, name) or "").lower()
+    if value in ("1", "true", "yes", "on"):
+        return True
+    if value in ("0", "false", "no", "off"):
+        return False
+    if value:
+        raise ConfigError(f"{name} is {value!r}; set it to 1 or 0.")
+    return default
+
+
+def _number(
+    env: Mapping[str, str],
+    name: str,
+    kind: Callable[[str], T],
+    default: T,
+    low: float,
+    high: float,
+) -> T:
+    text = _text(env, name)
+    if text is None:
+        return default
+    try:
+        value = kind(text)
+        if not low <= value <= high:  # type: ignore[operator]
+            raise ValueError
+    except ValueError:
+        whole = "a whole number" if kind is int else "a number"
+        raise ConfigError(
+            f"{name} is {text!r}; set it to {whole} from {low:g} to {high:g}."
+        ) from None
+    return value
+
+
+def _database_url(env: Mapping[str, str]) -> str:
+    url = _text(env, "DATABASE_URL")
+    if url is None:
+        raise ConfigError(
+            "DATABASE_URL is not set; set it to postgresql://user:password@host:5432/name "
+            "(or use `make run`, which brings its own PostgreSQL and Redis)."
+        )
+    scheme, _, rest = url.partition("://")
+    # A PaaS hands out postgres://, which SQLAlchemy does not know.
+    if scheme not in ("postgres", "postgresql", "postgresql+psycopg2") or not rest:
+        raise ConfigError(
+            f"DATABASE_URL starts with {scheme!r}; only PostgreSQL is supported, "
+            "set it to postgresql://user:password@host:5432/name."
+        )
+    return f"postgresql+psycopg2://{rest}"
+
+
+def _redis_url(env: Mapping[str, str]) -> str:
+    url = _text(env, "REDIS_URL")
+    if url is None and _text(env, "REDIS_HOST"):
+        url = f"redis://{_text(env, 'REDIS_HOST')}:{_number(env, 'REDIS_PORT', int, 6379, 1, 65535)}/0"
+    if url is None:
+        raise ConfigError(
+            "REDIS_URL is not set; set it to redis://host:6379/0 (or rediss:// for TLS), "
+            "or set REDIS_HOST and REDIS_PORT."
+        )
+    if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+        raise ConfigError(
+            f"REDIS_URL starts with {urlsplit(url).scheme!r}; "
+            "set it to redis://host:6379/0 or rediss://host:6379/0."
+        )
+    return url
+
+
+def _origins(env: Mapping[str, str]) -> tuple[str, ...]:
+    origins = _names(env, "CORS_ORIGIN") or ("http://localhost:5173",)
+    for origin in origins:
+        if origin != "*" and not origin.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"CORS_ORIGIN holds {origin!r}; set it to origins such as "
+                "https://example.com, comma separated."
+            )
+    return tuple(origin.rstrip("/") for origin in origins)
+
+
+def _mail_dir(env: Mapping[str, str], is_development: bool) -> Path | None:
+    folder = _text(env, "MAIL_DIR")
+    if folder:
+        return Path(folder)
+    return Path("var/mail") if is_development else None
+
+
+def _derived_key(database_url: str) -> str:
+    # Every process must sign forms with the same key, and the database URL is the one secret
+    # they all share; SECRET_KEY overrides it.
+    return hashlib.sha256(b"jobqueue session key\0" + database_url.encode()).hexdigest()

@@ -1,0 +1,122 @@
+"""Every error we raise. The docstring is the message; one attribute maps it to HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from app.config import ConfigError
+
+__all__ = ["ConfigError", "JobQueueError"]  # and every class below
+
+
+class JobQueueError(Exception):
+    """Something went wrong in the job queue."""
+
+    http_status = 500
+    code = "internal_error"
+
+    def __init__(self, **facts: Any) -> None:
+        self.facts = facts
+        template = (self.__doc__ or "").strip()
+        super().__init__(template.format(**facts) if facts else template)
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+    @property
+    def errors(self) -> dict[Any, Any] | None:
+        """Field → list of messages, where the error is about fields."""
+        found = self.facts.get("errors")
+        return found if isinstance(found, dict) else None
+
+
+class JobNotFound(JobQueueError):
+    """No job has the id {job_id}."""
+
+    http_status, code = 404, "job_not_found"
+
+
+class DeadLetterNotFound(JobQueueError):
+    """Job {job_id} has no open dead letter."""
+
+    http_status, code = 404, "dead_letter_not_found"
+
+
+class QueueNotFound(JobQueueError):
+    """No queue is named {name!r}."""
+
+    http_status, code = 404, "queue_not_found"
+
+
+class WorkerNotFound(JobQueueError):
+    """No worker has the id {worker_id}."""
+
+    http_status, code = 404, "worker_not_found"
+
+
+class InvalidTransition(JobQueueError):
+    """Job {job_id} is {status}; {verb} needs {allowed}."""
+
+    http_status, code = 409, "invalid_transition"
+
+    def __init__(self, *, job_id: UUID, status: str, verb: str, allowed: str) -> None:
+        super().__init__(job_id=job_id, status=status, verb=verb, allowed=allowed)
+
+
+class UniqueConflict(JobQueueError):
+    """Job {job_id} can't go back to pending: job {live_id} with the unique key {unique_key!r} is live; cancel that one first."""
+
+    http_status, code = 409, "unique_conflict"
+
+
+class IdempotencyMismatch(JobQueueError):
+    """This Idempotency-Key was used within 24 hours with another body; send a new key for a new job."""
+
+    http_status, code = 422, "idempotency_mismatch"
+
+
+class ValidationFailed(JobQueueError):
+    """Some fields are not valid; see errors."""
+
+    http_status, code = 422, "validation_failed"
+
+    def __init__(self, errors: dict[Any, Any]) -> None:
+        super().__init__(errors=errors)
+
+
+class UnknownJobType(JobQueueError):
+    """No job type is named {type!r}; known: {known}."""
+
+    http_status, code = 422, "unknown_job_type"
+
+    @property
+    def errors(self) -> dict[Any, Any] | None:
+        return {"type": [str(self)]}
+
+
+class OffsetTooLarge(JobQueueError):
+    """offset is at most {bound}; follow the Link header (rel="next") or pass cursor to read further."""
+
+    http_status, code = 422, "offset_too_large"
+
+    @property
+    def errors(self) -> dict[Any, Any] | None:
+        return {"offset": [str(self)]}
+
+
+class InvalidCursor(JobQueueError):
+    """cursor is not one that this list gave out; start again without it."""
+
+    http_status, code = 422, "invalid_cursor"
+
+    @property
+    def errors(self) -> dict[Any, Any] | None:
+        return {"cursor": [str(self)]}
+
+
+class DatabaseUnavailable(JobQueueError):
+    """The database does not answer; nothing was stored. Try again in a few seconds."""
+
+    http_status, code = 503, "database_unavailable"
