@@ -139,7 +139,7 @@ def attempt(job: Job, *, attempt: int = 1, outcome: str = "failed", **columns: A
         "lease_token": uuid4(),
         "error": "ValueError: boom",
         "error_class": "ValueError",
-        "traceback": 'Traceback (most recent call last):\n  …\nValueError: boom',
+        "traceback": "Traceback (most recent call last):\n  …\nValueError: boom",
         "worker_id": uuid4(),
         "started_at": _now(-1),
         **columns,
