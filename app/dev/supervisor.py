@@ -1,0 +1,193 @@
+"""`make run`: the embedded services, the migrations, and the programs of the Procfile."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+from app.dev import DevError
+from app.dev.instance import is_free
+from app.dev.process import kill_group, spawn
+from app.dev.surroundings import ROOT, Surroundings, settings, surroundings
+
+RELEASE = "release"
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# The Procfile gives running jobs 25 s; the worker needs a moment more to write what became of them.
+GRACE_SECONDS = 28.0
+LOOK_SECONDS = 0.2
+SAME_REQUEST_SECONDS = 0.5
+COLOURS = {"release": 35, "web": 36, "worker": 32, "dev": 33}
+
+
+def run(environ: Mapping[str, str], root: Path = ROOT) -> int:
+    """Runs until a stop signal (exit code 0) or until one of the programs ends (1).
+
+    Raises DevError or ConfigError when it cannot start; whatever was started is ended first.
+    """
+    stopping = Stopping()
+    port = settings(environ).port
+    if not is_free(port):
+        raise DevError(
+            f"Port {port} is taken; stop what listens there, or choose another one: "
+            f"`make run PORT={port + 1}`."
+        )
+    programs = procfile(root / "Procfile")
+    printer = Printer()
+    printer.line("dev", "starting PostgreSQL and Redis; the first time this takes a moment")
+    with surroundings(environ) as around:
+        if not stopping.is_set() and _release(
+            programs.pop(RELEASE), around, root, printer, stopping
+        ):
+            return _serve(programs, around, root, printer, stopping, f"http://127.0.0.1:{port}")
+    return 0 if stopping.is_set() else 1
+
+
+def procfile(path: Path) -> dict[str, str]:
+    """Command by process name."""
+    lines = [line.partition(":") for line in path.read_text().splitlines() if ":" in line]
+    return {name.strip(): command.strip() for name, _, command in lines}
+
+
+class Stopping:
+    """Whether somebody asked us to end, and whether they asked twice."""
+
+    def __init__(self) -> None:
+        """Takes over the stop signals: from here on they only set a flag."""
+        self.requests = 0
+        self._last_at = float("-inf")
+        self._event = threading.Event()
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._request)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        # A signal to a process group reaches us twice when make passes it on: that is one request.
+        if time.monotonic() - self._last_at > SAME_REQUEST_SECONDS:
+            self.requests += 1
+        self._last_at = time.monotonic()
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Whether a request came."""
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Waits up to ``seconds`` for a request; whether one came."""
+        return self._event.wait(seconds)
+
+
+class Printer:
+    """Lines of several programs on one output, each behind its program's name."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._has_colour = sys.stdout.isatty()
+
+    def line(self, name: str, text: str) -> None:
+        """Prints one line; an output that was closed swallows it."""
+        prefix = f"{name:<7} | "
+        if self._has_colour:
+            prefix = f"\033[{COLOURS.get(name, 37)}m{prefix}\033[0m"
+        with self._lock:
+            try:
+                print(f"{prefix}{text}", flush=True)
+            except OSError:
+                # The programs must be able to go on and end well: their pipes are still read.
+                sys.stdout = open("/dev/null", "w")  # noqa: SIM115
+
+    def follow(self, name: str, process: subprocess.Popen[bytes]) -> threading.Thread:
+        """Prints what ``process`` says, in a thread that ends with its output."""
+
+        def pump() -> None:
+            assert process.stdout is not None
+            for line in process.stdout:
+                self.line(name, line.decode(errors="replace").rstrip())
+
+        thread = threading.Thread(target=pump, name=f"log of {name}", daemon=True)
+        thread.start()
+        return thread
+
+
+def _start(
+    name: str, command: str, around: Surroundings, root: Path, printer: Printer
+) -> subprocess.Popen[bytes]:
+    process = spawn(
+        ["/bin/sh", "-c", f"exec {command}"],
+        death_signal=signal.SIGTERM,
+        env=around.env,
+        cwd=root,
+        output=subprocess.PIPE,
+    )
+    printer.follow(name, process)
+    return process
+
+
+def _release(
+    command: str, around: Surroundings, root: Path, printer: Printer, stopping: Stopping
+) -> bool:
+    """Runs the migrations; whether they went through."""
+    process = _start(RELEASE, command, around, root, printer)
+    while process.poll() is None and not stopping.wait(0.05):
+        pass
+    _end([process], stopping)
+    if process.returncode != 0 and not stopping.is_set():
+        printer.line("dev", "the migrations failed; nothing was started")
+    return process.returncode == 0 and not stopping.is_set()
+
+
+def _serve(
+    programs: dict[str, str],
+    around: Surroundings,
+    root: Path,
+    printer: Printer,
+    stopping: Stopping,
+    url: str,
+) -> int:
+    processes = {
+        name: _start(name, command, around, root, printer) for name, command in programs.items()
+    }
+    watched = {**processes, **around.processes}
+    is_up = False
+    try:
+        while not stopping.wait(LOOK_SECONDS):
+            for name, process in watched.items():
+                if process.poll() is not None:
+                    printer.line("dev", f"{name} ended (exit code {process.returncode})")
+                    return 1
+            if not is_up and (is_up := _answers(f"{url}/health")):
+                printer.line("dev", f"ready: {url} (Ctrl-C ends everything)")
+        return 0
+    finally:
+        printer.line("dev", "ending; running jobs get up to 25 s (Ctrl-C again: at once)")
+        _end(list(processes.values()), stopping)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except (OSError, ValueError, urllib.error.URLError):
+        return False
+
+
+def _end(processes: list[subprocess.Popen[bytes]], stopping: Stopping) -> None:
+    """Ends all of them, at once on a second request; nothing they started is left."""
+    requests = stopping.requests
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    give_up_at = time.monotonic() + GRACE_SECONDS
+    while any(process.poll() is None for process in processes):
+        if time.monotonic() > give_up_at or stopping.requests > requests:
+            break
+        time.sleep(0.05)
+    for process in processes:
+        kill_group(process.pid)
+        process.wait()
