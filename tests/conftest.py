@@ -1,0 +1,225 @@
+"""Fixtures for every test: real PostgreSQL and Redis, the app on them, real processes.
+
+One pair of services serves the whole run. Each parallel worker has a database of its own (cloned
+from a migrated template) and a Redis database number of its own. Tests commit; afterwards
+whatever they wrote is truncated.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from redis import Redis
+
+from app.dev import DevError
+from tests.support import services as support
+from tests.support.browser import chromium_path
+from tests.support.http_server import ScriptedServer
+from tests.support.processes import Program, WebServer
+from tests.support.smtp_server import MailServer
+from tests.support.waiting import wait_until as _wait_until
+
+_run = ExitStack()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    is_worker_of_parallel_run = hasattr(config, "workerinput")
+    if is_worker_of_parallel_run or config.option.collectonly:
+        return
+    try:
+        _run.enter_context(support.shared_services())
+    except DevError as error:
+        pytest.exit(str(error), returncode=3)
+
+
+def pytest_unconfigure() -> None:
+    _run.close()
+
+
+@pytest.fixture(scope="session")
+def database_url(worker_id: str) -> str:
+    """This worker's own migrated database."""
+    return support.clone_template(f"jobqueue_{worker_id}")
+
+
+@pytest.fixture(scope="session")
+def redis_url(worker_id: str) -> str:
+    """This worker's own Redis database (0 without parallel workers)."""
+    number = int(worker_id.removeprefix("gw")) + 1 if worker_id.startswith("gw") else 0
+    return support.with_path(os.environ[support.REDIS_VARIABLE], str(number))
+
+
+@pytest.fixture(scope="session")
+def test_env(database_url: str, redis_url: str) -> dict[str, str]:
+    """The variables our programs run with in tests."""
+    return support.test_environment(database_url, redis_url)
+
+
+@pytest.fixture(scope="session")
+def app(test_env: dict[str, str]) -> Any:
+    """The Flask application on this worker's database and Redis."""
+    from app import config, create_app
+
+    return create_app(config.load(test_env))
+
+
+@pytest.fixture
+def client(app: Any) -> Any:
+    """A Flask test client."""
+    return app.test_client()
+
+
+@pytest.fixture
+def session(app: Any) -> Iterator[Any]:
+    """``db.session`` in an application context; commit what others shall see."""
+    from app.extensions import db
+
+    with app.app_context():
+        yield db.session
+        db.session.remove()
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    """A client of this worker's Redis database, which starts empty."""
+    with Redis.from_url(redis_url) as client:
+        client.flushdb()
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _leave_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Empties the database and Redis after a test that used them."""
+    yield
+    # fixturenames knows what was asked for indirectly, too.
+    if "database_url" in request.fixturenames:
+        _truncate(request.getfixturevalue("database_url"))
+    if "redis_url" in request.fixturenames:
+        with Redis.from_url(request.getfixturevalue("redis_url")) as client:
+            client.flushdb()
+
+
+def _truncate(database_url: str) -> None:
+    connection = psycopg2.connect(database_url)
+    try:
+        with connection, connection.cursor() as cursor:
+            # A test that left a transaction open shall fail here, not hang.
+            cursor.execute("SET lock_timeout = '5s'")
+            cursor.execute(
+                "SELECT tablename FROM pg_tables "
+                "WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+            )
+            tables = [name for (name,) in cursor.fetchall()]
+            cursor.execute(
+                " UNION ALL ".join(f"SELECT '{t}' WHERE EXISTS (SELECT FROM {t})" for t in tables)
+            )
+            if written := ", ".join(name for (name,) in cursor.fetchall()):
+                cursor.execute(f"TRUNCATE {written} RESTART IDENTITY CASCADE")
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., Any]:
+    """See tests/support/waiting.py."""
+    return _wait_until
+
+
+@pytest.fixture
+def consumer(test_env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Starts the Procfile's worker: ``consumer(BACKOFF_BASE="0.1") -> Program``, ready to claim.
+
+    Pass ``base=private.env()`` to run it on other services.
+    """
+    programs: list[Program] = []
+
+    def start(*, base: dict[str, str] | None = None, **env: str) -> Program:
+        whole = {**(base or test_env), **env}
+        log = tmp_path / f"worker-{len(programs)}.log"
+        program = Program("worker", whole, log)
+        programs.append(program)
+        _wait_until(lambda: _is_registered(program, whole), timeout=20, what=f"worker is up: {log}")
+        return program
+
+    yield start
+    for program in programs:
+        program.discard()
+
+
+def _is_registered(program: Program, env: dict[str, str]) -> bool:
+    if not program.is_alive:
+        raise RuntimeError(f"worker ended at start:\n{program.output}")
+    connection = psycopg2.connect(env["DATABASE_URL"])
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM workers WHERE pid = %s", (program.pid,))
+            return cursor.fetchone() is not None
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def web(test_env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., WebServer]]:
+    """Starts the Procfile's web program on a free port: ``web().url``, answering.
+
+    Pass ``base=private.env()`` to run it on other services.
+    """
+    programs: list[WebServer] = []
+
+    def start(*, base: dict[str, str] | None = None, **env: str) -> WebServer:
+        server = WebServer({**(base or test_env), **env}, tmp_path / f"web-{len(programs)}.log")
+        programs.append(server)
+        server.wait_until_ready()
+        return server
+
+    yield start
+    for program in programs:
+        program.discard()
+
+
+@pytest.fixture
+def private() -> Iterator[support.PrivateServices]:
+    """A PostgreSQL and a Redis of this test's own, to stop, crash and flush."""
+    with support.private_services() as services:
+        yield services
+
+
+@pytest.fixture
+def http_server() -> Iterator[ScriptedServer]:
+    """An HTTP server to call: ``.url``, ``.script(...)``, ``.requests``."""
+    server = ScriptedServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def smtp_server() -> Iterator[MailServer]:
+    """An SMTP server to send to: ``.url``, ``.received``, ``.refuse(...)``."""
+    server = MailServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, without a window."""
+    path = chromium_path()
+    with sync_playwright() as playwright:
+        # Its own sandbox cannot be had as root, nor in most containers.
+        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """An empty page with cookies of its own."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(10_000)
+    yield context.new_page()
+    context.close()

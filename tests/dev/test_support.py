@@ -1,0 +1,62 @@
+"""The fixtures themselves: what other tests rely on."""
+
+import smtplib
+import urllib.request
+
+import psycopg2
+import pytest
+
+from tests.support.smtp_server import PERMANENT
+from tests.support.waiting import wait_until
+
+
+def test_the_http_server_answers_as_scripted_and_remembers(http_server):
+    http_server.script(204)
+
+    with urllib.request.urlopen(f"{http_server.url}/a?b=1", data=b"{}") as response:
+        assert response.status == 204
+    with urllib.request.urlopen(http_server.url) as response:
+        assert response.read() == b"ok"
+
+    first = http_server.requests[0]
+    assert (first.method, first.path, first.body) == ("POST", "/a?b=1", b"{}")
+    assert first.header("host") == http_server.url.removeprefix("http://")
+
+
+def test_the_mail_server_records_messages_and_refuses_as_told(smtp_server):
+    smtp_server.refuse(PERMANENT)
+    with smtplib.SMTP("127.0.0.1", smtp_server.port) as client:
+        with pytest.raises(smtplib.SMTPDataError):
+            client.sendmail("a@example.com", ["b@example.com"], "Subject: no\r\n\r\nbody")
+        client.sendmail("a@example.com", ["b@example.com"], "Subject: yes\r\n\r\nbody")
+
+    [received] = smtp_server.received
+    assert received.message["Subject"] == "yes"
+    assert received.recipients == ["b@example.com"]
+
+
+def test_waiting_ends_with_the_reason():
+    with pytest.raises(AssertionError, match=r"not within 0\.05 s: a miracle"):
+        wait_until(lambda: False, timeout=0.05, what="a miracle")
+
+
+def test_the_services_are_real_and_start_empty(database_url, redis):
+    connection = psycopg2.connect(database_url)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT (SELECT count(*) FROM jobs), version()")
+        count, version = cursor.fetchone()
+    connection.close()
+
+    assert count == 0
+    assert version.startswith("PostgreSQL")
+    assert redis.dbsize() == 0
+    redis.set("left", "behind")
+
+
+def test_a_private_postgres_recovers_from_a_crash_on_the_same_port(private):
+    private.crash_postgres()
+    with pytest.raises(psycopg2.OperationalError):
+        psycopg2.connect(private.database_url)
+    private.start_postgres()
+
+    psycopg2.connect(private.database_url).close()

@@ -1,0 +1,1 @@
+"""What tests stand on: services, real processes, servers to talk to, patience."""
