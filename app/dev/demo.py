@@ -1,5 +1,152 @@
-"""Sample work."""
+"""Sample work for a running system, sent through its HTTP API as any client would."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import requests
+
+from app.dev import DevError
+
+Job = dict[str, Any]
+FIRST_BATCH = 300
+JOBS_PER_SECOND = 4.0
+REPORT_EVERY_SECONDS = 5.0
+CUSTOMERS = ("acme", "globex", "initech", "umbrella", "hooli", "stark")
+REGIONS = ("eu", "us", "apac")
+SUBJECTS = ("Your invoice", "Welcome aboard", "Weekly digest", "Password changed", "Order shipped")
 
 
 def fill(url: str, *, seconds: float | None) -> int:
+    """Sends a first batch, then a trickle for ``seconds`` (None: until Ctrl-C); the exit code.
+
+    ``url`` is the system's base URL. Raises DevError if nothing answers there or it refuses.
+    """
+    api = Api(url)
+    end_at = time.monotonic() + seconds if seconds is not None else float("inf")
+    jobs = sample(url)
+    sent = api.send_many([*itertools.islice(jobs, FIRST_BATCH), *someday()])
+    print(f"{sent} jobs sent; watch them at {url}", flush=True)
+    report_at = time.monotonic()
+    try:
+        while time.monotonic() < end_at:
+            if time.monotonic() >= report_at:
+                print(api.stats(), flush=True)
+                report_at += REPORT_EVERY_SECONDS
+            api.send(next(jobs))
+            # Waits as of independent clients: now a burst, now a pause.
+            time.sleep(min(random.expovariate(JOBS_PER_SECOND), end_at - time.monotonic(), 2))
+    except (KeyboardInterrupt, ValueError):  # ValueError: the end passed while we sent
+        pass
+    print(api.stats(), flush=True)
     return 0
+
+
+class Api:
+    """The few calls the demo needs."""
+
+    def __init__(self, url: str) -> None:
+        """Remembers the base URL; nothing is sent yet."""
+        self._url = url
+        self._http = requests.Session()
+
+    def send(self, job: Job) -> None:
+        """Creates one job."""
+        self._call("POST", "/api/jobs", job)
+
+    def send_many(self, jobs: list[Job]) -> int:
+        """Creates all or none; how many."""
+        count: int = self._call("POST", "/api/jobs/bulk", {"jobs": jobs})["count"]
+        return count
+
+    def stats(self) -> str:
+        """The counts in one line."""
+        counts = self._call("GET", "/api/jobs/stats")
+        return "  ".join(f"{name} {count}" for name, count in counts.items())
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        try:
+            response = self._http.request(method, self._url + path, json=body, timeout=30)
+        except requests.ConnectionError:
+            raise DevError(
+                f"Nothing answers at {self._url}; start the system with `make run` "
+                "in another terminal."
+            ) from None
+        if not response.ok:
+            raise DevError(f"{method} {path} was refused ({response.status_code}): {response.text}")
+        return response.json()
+
+
+def sample(url: str) -> Iterator[Job]:
+    """Endless work of the common kinds, most of it successful."""
+    makers: dict[Callable[[str], Job], int] = {
+        _echo: 30,
+        _sleep: 22,
+        _send_email: 18,
+        _http_request: 12,
+        _fail_then_succeed: 9,
+        _fail_for_good: 3,
+        _missing_page: 3,
+        _soon: 3,
+    }
+    while True:
+        [make] = random.choices(list(makers), list(makers.values()))
+        job = make(url)
+        customer, region = random.choice(CUSTOMERS), random.choice(REGIONS)
+        yield {"tags": [f"customer:{customer}", f"region:{region}"], **job}
+
+
+def someday() -> Iterator[Job]:
+    """Work for later, so that the list of scheduled jobs has something to show."""
+    for hours in (0.25, 1, 2, 6, 12, 24, 48):
+        yield {
+            "type": "echo",
+            "queue": "reports",
+            "payload": {"report": "revenue", "period_hours": hours},
+            "delay": hours * 3600,
+            "tags": ["report"],
+        }
+
+
+def _echo(url: str) -> Job:
+    order = {"order": random.randint(10_000, 99_999), "total": round(random.uniform(5, 500), 2)}
+    return {"type": "echo", "payload": order, "priority": random.choice((0, 0, 0, 10, -10))}
+
+
+def _sleep(url: str) -> Job:
+    seconds = round(random.choice((0.05, 0.2, 0.5, 1, 3, 8)) * random.uniform(0.5, 1.5), 2)
+    return {"type": "sleep", "payload": {"seconds": seconds}, "queue": "reports"}
+
+
+def _send_email(url: str) -> Job:
+    to = f"{random.choice(CUSTOMERS)}{random.randint(1, 99)}@example.com"
+    subject = random.choice(SUBJECTS)
+    payload = {"to": to, "subject": subject, "body": f"{subject}. Thank you for trying the demo."}
+    return {"type": "send-email", "payload": payload, "queue": "mail", "priority": 20}
+
+
+def _http_request(url: str) -> Job:
+    return {"type": "http-request", "payload": {"method": "GET", "url": f"{url}/health"}}
+
+
+def _fail_then_succeed(url: str) -> Job:
+    times = random.choice((1, 1, 2, 3))
+    payload = {"times": times, "message": "ConnectionError: warehouse did not answer"}
+    return {"type": "fail", "payload": payload}
+
+
+def _fail_for_good(url: str) -> Job:
+    message = random.choice(("card was declined", "account is closed", "file has no rows"))
+    return {"type": "fail", "payload": {"permanent": True, "message": message}}
+
+
+def _missing_page(url: str) -> Job:
+    return {"type": "http-request", "payload": {"method": "GET", "url": f"{url}/not-there"}}
+
+
+def _soon(url: str) -> Job:
+    return {"type": "echo", "payload": {"reminder": True}, "delay": random.randint(20, 600)}
