@@ -30,6 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DevError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except PermissionError as error:
+        print(
+            f"error: {error.filename} belongs to another user; "
+            f"run make as that user, or have {ROOT / 'var'} removed.",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         return 130
 

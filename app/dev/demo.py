@@ -39,8 +39,9 @@ def fill(url: str, *, seconds: float | None) -> int:
                 report_at += REPORT_EVERY_SECONDS
             api.send(next(jobs))
             # Waits as of independent clients: now a burst, now a pause.
-            time.sleep(min(random.expovariate(JOBS_PER_SECOND), end_at - time.monotonic(), 2))
-    except (KeyboardInterrupt, ValueError):  # ValueError: the end passed while we sent
+            pause = min(random.expovariate(JOBS_PER_SECOND), end_at - time.monotonic(), 2)
+            time.sleep(max(pause, 0))
+    except KeyboardInterrupt:
         pass
     print(api.stats(), flush=True)
     return 0

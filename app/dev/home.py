@@ -27,17 +27,11 @@ class Home:
     """A folder for the services' files, and the identity that owns them (None: ourselves)."""
 
     def __init__(self, var: Path) -> None:
-        """Makes ``var`` and what lies behind it. Raises DevError where that is impossible."""
+        """Makes ``var`` and what lies behind it. PermissionError if it is another user's."""
         self.var = var.resolve()
         self.identity = _unprivileged() if os.geteuid() == 0 else None
-        try:
-            self.var.mkdir(exist_ok=True)
-            self.folder = self._folder()
-        except PermissionError as error:
-            raise DevError(
-                f"{error.filename} belongs to another user; "
-                "run make as that user, or remove the folder."
-            ) from None
+        self.var.mkdir(exist_ok=True)
+        self.folder = self._folder()
 
     def _folder(self) -> Path:
         inside = self.var / "embedded"

@@ -101,8 +101,10 @@ def _end_orphan(data: Path) -> None:
         orphan = psutil.Process(int(pid_file.read_text().split()[0]))
         if str(data) in orphan.cmdline():
             orphan.send_signal(signal.SIGINT)
-            with contextlib.suppress(psutil.TimeoutExpired):
-                orphan.wait(STOP_SECONDS)
+            give_up_at = time.monotonic() + STOP_SECONDS
+            # A zombie has ended; where process 1 does not reap, it stays in the list for ever.
+            while orphan.status() != psutil.STATUS_ZOMBIE and time.monotonic() < give_up_at:
+                time.sleep(0.02)
     # Its number may belong to another process by now, which would keep PostgreSQL from starting.
     pid_file.unlink(missing_ok=True)
 

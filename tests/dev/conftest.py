@@ -1,0 +1,178 @@
+"""Copies of the checkout to run ``python -m app.dev`` in, and what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.dev.home import can_enter, remove
+from app.dev.instance import free_port
+from app.dev.process import Identity, kill_group, spawn
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEM_PYTHON = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
+PARTS = ("app", "migrations", "templates", "static", "wsgi.py", "Procfile")
+
+
+class Checkout:
+    """A copy of the project in a folder of its own."""
+
+    def __init__(self, folder: Path, identity: Identity | None = None) -> None:
+        """Copies the project; ``identity`` owns and runs it (None: ourselves)."""
+        self.folder = folder
+        self.identity = identity
+        self.var = folder / "var"
+        self.port = free_port()
+        self.running: list[subprocess.Popen[bytes]] = []
+        for part in PARTS:
+            if (ROOT / part).is_dir():
+                ignore = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(ROOT / part, folder / part, ignore=ignore)
+            elif (ROOT / part).exists():
+                shutil.copy(ROOT / part, folder / part)
+        self.python = Path(sys.executable)
+        if identity:
+            if not _can_run(identity, self.python):
+                self.python = _borrow_environment(folder / "venv")
+            for path in [folder, *folder.rglob("*")]:
+                os.chown(path, identity.uid, identity.gid, follow_symlinks=False)
+
+    def dev(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """``python -m app.dev …`` to its end; stdout holds both outputs."""
+        process = self.spawn(*arguments, output="output", **env)
+        process.wait(60)
+        printed = (self.folder / "output").read_text()
+        return subprocess.CompletedProcess(arguments, process.returncode, printed)
+
+    def start(self, **env: str) -> subprocess.Popen[bytes]:
+        """``python -m app.dev run``, answering."""
+        process = self.spawn("run", **env)
+        wait_until(lambda: process.poll() is not None or self.is_up(), timeout=40, what="ready")
+        assert process.poll() is None, self.log
+        return process
+
+    def spawn(
+        self, *arguments: str, output: str = "log", has_death_signals: bool = True, **env: str
+    ) -> subprocess.Popen[bytes]:
+        """``python -m app.dev …``, just started."""
+        command = ["-m", "app.dev"]
+        if not has_death_signals:  # as on macOS
+            forget = "import app.dev.process as p; p._libc = None; import app.dev.__main__ as m"
+            command = ["-c", f"{forget}; m.main()"]
+        inherited = {k: v for k, v in os.environ.items() if k in ("PATH", "LC_ALL", "LANG")}
+        with open(self.folder / output, "wb") as file:
+            process = spawn(
+                [str(self.python), *command, *arguments],
+                death_signal=signal.SIGTERM,
+                identity=self.identity,
+                env={**inherited, "PORT": str(self.port), **env},
+                cwd=self.folder,
+                output=file,
+            )
+        self.running.append(process)
+        return process
+
+    @property
+    def log(self) -> str:
+        """What ``start`` printed so far."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    def is_up(self) -> bool:
+        """Whether the web server answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5):
+                return True
+        except OSError:
+            return False
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that works in this copy, or in the folder its ``var`` points to."""
+        home = (self.var / "services").resolve()
+        folders = [str(self.folder), *([str(home)] if home.exists() else [])]
+        return [p for p in psutil.process_iter() if _works_in(p, folders)]
+
+    def close(self) -> None:
+        """Ends and removes everything."""
+        for process in self.running:
+            kill_group(process.pid)
+            process.wait()
+        wait_until(lambda: not self.processes(), timeout=40, what="all ended")
+        if self.identity is None:
+            remove(self.var)
+        shutil.rmtree(self.folder)
+
+
+def _works_in(process: psutil.Process, folders: list[str]) -> bool:
+    try:
+        place = process.cwd()
+    except psutil.Error:
+        return False
+    return any(place == folder or place.startswith(f"{folder}/") for folder in folders)
+
+
+@pytest.fixture
+def make_checkout() -> Iterator[Callable[..., Checkout]]:
+    """``make_checkout(mode=0o700)``: copies whose folder has the given mode."""
+    made: list[Checkout] = []
+
+    def make(*, mode: int = 0o700, identity: Identity | None = None) -> Checkout:
+        folder = Path(tempfile.mkdtemp(prefix="jobqueue-checkout-"))
+        folder.chmod(mode)
+        made.append(Checkout(folder, identity))
+        return made[-1]
+
+    yield make
+    for checkout in made:
+        checkout.close()
+
+
+@pytest.fixture
+def checkout(make_checkout: Callable[..., Checkout]) -> Checkout:
+    """A copy in a folder that only its owner can enter."""
+    return make_checkout()
+
+
+@pytest.fixture
+def ordinary_user() -> Identity:
+    """Somebody without rights who can run Python with our packages."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user; the other tests run as one already")
+    entry = pwd.getpwnam("daemon")  # not nobody, whom root lets run the services
+    identity = Identity(entry.pw_uid, entry.pw_gid)
+    pythons = (Path(sys.executable), SYSTEM_PYTHON)
+    if not can_enter(identity, ROOT) or not any(_can_run(identity, p) for p in pythons):
+        pytest.skip("other users can neither enter this checkout nor run its Python")
+    return identity
+
+
+def _can_run(identity: Identity, python: Path) -> bool:
+    try:
+        user = {"user": identity.uid, "group": identity.gid}
+        return subprocess.run([python, "-c", ""], cwd="/", **user).returncode == 0
+    except OSError:
+        return False
+
+
+def _borrow_environment(folder: Path) -> Path:
+    """A virtual environment of the system's Python with this one's packages; its interpreter."""
+    subprocess.run([SYSTEM_PYTHON, "-m", "venv", "--without-pip", folder], check=True)
+    ours, version = Path(sys.prefix), f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = Path("lib") / version / "site-packages"
+    (folder / packages / "ours.pth").write_text(f"{ours / packages}\n")
+    for name in ("flask", "granian", "huey_consumer"):
+        script = (ours / "bin" / name).read_text().replace(f"{ours}/bin/", f"{folder}/bin/")
+        (folder / "bin" / name).write_text(script)
+        (folder / "bin" / name).chmod(0o755)
+    return folder / "bin" / "python"

@@ -1,0 +1,127 @@
+"""`make run` from outside: up, down, and nothing left, whatever ends it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import urllib.request
+
+import pytest
+
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.journey, pytest.mark.timeout(180)]
+
+
+def test_it_runs_everything_and_ctrl_c_ends_everything(checkout):
+    run = checkout.start()
+    wait_until(lambda: f"ready: http://127.0.0.1:{checkout.port}" in checkout.log, what="told")
+    assert {"web", "worker", "release", "dev"} <= {line.split()[0] for line in _lines(checkout)}
+
+    run.send_signal(signal.SIGINT)
+
+    assert run.wait(40) == 0, checkout.log
+    assert checkout.processes() == []
+
+
+def test_a_job_is_run_and_its_record_survives_a_restart(checkout):
+    run = checkout.start()
+    job = _call(checkout, "/api/jobs", {"type": "echo", "payload": {"a": 1}})
+    wait_until(
+        lambda: _call(checkout, f"/api/jobs/{job['id']}")["status"] == "completed", what="done"
+    )
+    run.terminate()
+    run.wait(40)
+
+    checkout.start()
+
+    assert _call(checkout, f"/api/jobs/{job['id']}")["result"] == {"a": 1}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_nothing_is_left_after(checkout, number):
+    run = checkout.start()
+
+    run.send_signal(number)
+
+    run.wait(40)
+    wait_until(lambda: not checkout.processes(), timeout=40, what="all ended")
+
+
+def test_if_one_program_dies_all_end(checkout):
+    run = checkout.start()
+    [worker] = [p for p in checkout.processes() if "huey_consumer" in " ".join(p.cmdline())]
+
+    worker.kill()
+
+    assert run.wait(40) == 1
+    assert "worker ended" in checkout.log
+    assert checkout.processes() == []
+
+
+def test_a_taken_port_is_said_before_anything_starts(checkout):
+    with socket.create_server(("127.0.0.1", checkout.port)):
+        refused = checkout.dev("run")
+
+    assert refused.returncode == 1
+    assert f"Port {checkout.port} is taken" in refused.stdout
+    assert not checkout.var.exists()
+
+
+def test_a_second_run_in_the_same_checkout_is_refused(checkout):
+    run = checkout.start()
+
+    refused = checkout.dev("run", PORT="0")
+
+    assert refused.returncode == 1
+    assert f"running already (process {run.pid})" in refused.stdout
+
+
+def test_a_wrong_setting_is_said_before_anything_starts(checkout):
+    refused = checkout.dev("run", LEASE_SECONDS="soon")
+
+    assert refused.returncode == 1
+    assert refused.stdout.startswith("error: LEASE_SECONDS is 'soon'")
+    assert not checkout.var.exists()
+
+
+def test_an_ordinary_user_in_a_folder_that_only_they_can_enter(make_checkout, ordinary_user):
+    checkout = make_checkout(mode=0o700, identity=ordinary_user)
+
+    run = checkout.start()
+    run.send_signal(signal.SIGINT)
+
+    assert run.wait(40) == 0, checkout.log
+    assert checkout.processes() == []
+
+
+def test_the_demo_fills_a_running_system(checkout):
+    checkout.start()
+
+    demo = checkout.dev("demo", "--seconds", "1")
+
+    assert demo.returncode == 0, demo.stdout
+    assert "jobs sent" in demo.stdout
+    assert sum(_call(checkout, "/api/jobs/stats").values()) > 300
+
+
+def test_the_demo_says_so_when_nothing_runs(checkout):
+    refused = checkout.dev("demo")
+
+    assert refused.returncode == 1
+    assert "start the system with `make run`" in refused.stdout
+
+
+def _lines(checkout) -> list[str]:
+    return [line for line in checkout.log.splitlines() if "|" in line]
+
+
+def _call(checkout, path: str, body: dict | None = None) -> dict:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{checkout.port}{path}",
+        data=json.dumps(body).encode() if body is not None else None,
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.load(response)
