@@ -20,8 +20,10 @@ from app.dev.surroundings import ROOT, Surroundings, settings, surroundings
 
 RELEASE = "release"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# The Procfile gives running jobs 25 s; the worker needs a moment more to write what became of them.
-GRACE_SECONDS = 28.0
+# The Procfile gives running jobs 25 s; the worker needs a moment more to write what became of
+# them. Nobody here waits for the answer to a request.
+GRACE_SECONDS = {"worker": 28.0}
+GRACE_SECONDS_OF_OTHERS = 3.0
 LOOK_SECONDS = 0.2
 SAME_REQUEST_SECONDS = 0.5
 COLOURS = {"release": 35, "web": 36, "worker": 32, "dev": 33}
@@ -136,7 +138,7 @@ def _release(
     process = _start(RELEASE, command, around, root, printer)
     while process.poll() is None and not stopping.wait(0.05):
         pass
-    _end([process], stopping)
+    _end({RELEASE: process}, stopping)
     if process.returncode != 0 and not stopping.is_set():
         printer.line("dev", "the migrations failed; nothing was started")
     return process.returncode == 0 and not stopping.is_set()
@@ -166,7 +168,7 @@ def _serve(
         return 0
     finally:
         printer.line("dev", "ending; running jobs get up to 25 s (Ctrl-C again: at once)")
-        _end(list(processes.values()), stopping)
+        _end(processes, stopping)
 
 
 def _answers(url: str) -> bool:
@@ -177,17 +179,19 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _end(processes: list[subprocess.Popen[bytes]], stopping: Stopping) -> None:
+def _end(processes: dict[str, subprocess.Popen[bytes]], stopping: Stopping) -> None:
     """Ends all of them, at once on a second request; nothing they started is left."""
-    requests = stopping.requests
-    for process in processes:
+    requests, began = stopping.requests, time.monotonic()
+    for process in processes.values():
         if process.poll() is None:
             process.terminate()
-    give_up_at = time.monotonic() + GRACE_SECONDS
-    while any(process.poll() is None for process in processes):
-        if time.monotonic() > give_up_at or stopping.requests > requests:
-            break
-        time.sleep(0.05)
-    for process in processes:
-        kill_group(process.pid)
-        process.wait()
+    waiting = dict(processes)
+    while waiting:
+        for name, process in list(waiting.items()):
+            grace = GRACE_SECONDS.get(name, GRACE_SECONDS_OF_OTHERS)
+            is_over = time.monotonic() > began + grace or stopping.requests > requests
+            if process.poll() is not None or is_over:
+                kill_group(process.pid)
+                process.wait()
+                del waiting[name]
+        time.sleep(0.02)
