@@ -1,0 +1,58 @@
+"""Answers shared by all threads of a process for a moment, so that many tabs cost one query."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+#: Names may hold what people type; past this many the stale ones are dropped.
+MAX_NAMES = 256
+
+
+@dataclass
+class _Entry:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    value: Any = None
+    good_until: float = float("-inf")  # time.monotonic()
+
+
+_entries: dict[str, _Entry] = {}
+_entries_lock = threading.Lock()
+
+
+def cached(name: str, seconds: float, fn: Callable[[], T]) -> T:
+    """``fn()``, or what it returned less than ``seconds`` ago in this process.
+
+    One thread calls, the others wait for its answer. An exception is not kept: it goes to the
+    thread that called, and the next one tries again. ``fn`` must not use the same name.
+    """
+    entry = _entry(name)
+    # Without the lock: good_until is set after value, and neither is ever taken back but by forget().
+    if time.monotonic() < entry.good_until:
+        return entry.value
+    with entry.lock:
+        if time.monotonic() >= entry.good_until:
+            entry.value = fn()
+            entry.good_until = time.monotonic() + seconds
+        return entry.value
+
+
+def forget() -> None:
+    """Drops every answer: the next call of each name asks anew. For tests and after a change."""
+    with _entries_lock:
+        _entries.clear()
+
+
+def _entry(name: str) -> _Entry:
+    with _entries_lock:
+        if name not in _entries and len(_entries) >= MAX_NAMES:
+            now = time.monotonic()
+            # A thread that still holds a dropped entry keeps its own; at worst one more call of fn.
+            for stale in [key for key, entry in _entries.items() if entry.good_until <= now]:
+                del _entries[stale]
+        return _entries.setdefault(name, _Entry())

@@ -1,0 +1,46 @@
+"""Every SELECT of the API and the dashboard. Nothing here writes.
+
+All functions take a session first. Each statement names the index it uses in a comment beside it,
+and stays within a bound however large the table: lists are keyset pages, searches look at so many
+candidates and then say that they stopped, and counts that stopped say so (``Count.is_exact``).
+"""
+
+from app.jobs.count import Count
+from app.jobs.queries.cursors import OFFSET_BOUND, Page
+from app.jobs.queries.dead_letters import dead_letter, dead_letters, open_dead_letter
+from app.jobs.queries.filters import JobFilter
+from app.jobs.queries.jobs import attempts_of, get_job, list_jobs, log_of
+from app.jobs.queries.overviews import (
+    QueueSummary,
+    TypeSummary,
+    job_type_overview,
+    paused_queues,
+    paused_types,
+    queue_overview,
+)
+from app.jobs.queries.walk import CANDIDATES
+from app.jobs.queries.workers import WorkerSummary, worker, workers
+
+__all__ = [
+    "CANDIDATES",
+    "OFFSET_BOUND",
+    "Count",
+    "JobFilter",
+    "Page",
+    "QueueSummary",
+    "TypeSummary",
+    "WorkerSummary",
+    "attempts_of",
+    "dead_letter",
+    "dead_letters",
+    "get_job",
+    "job_type_overview",
+    "list_jobs",
+    "log_of",
+    "open_dead_letter",
+    "paused_queues",
+    "paused_types",
+    "queue_overview",
+    "worker",
+    "workers",
+]

@@ -1,0 +1,132 @@
+"""Dead letters: the open ones, newest first, and the one of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Text, cast, func, or_, select
+
+from app.errors import DeadLetterNotFound
+from app.jobs.count import COUNT_BOUND, Count
+from app.jobs.models import DeadLetter
+from app.jobs.queries.cursors import Direction, Page, Position, check_offset, decode, paginate
+from app.jobs.queries.filters import FIRST_ID, LAST_ID, has_text, id_prefix_range, looks_like_id
+from app.jobs.queries.walk import CANDIDATES, Found, Key, Walk, gather, walk
+from app.jobs.sessions import Database, Reader
+
+_FIRST = (datetime(1970, 1, 1, tzinfo=UTC), FIRST_ID)
+_LAST = (datetime(9999, 1, 1, tzinfo=UTC), LAST_ID)
+
+
+def dead_letters(
+    db: Reader,
+    *,
+    limit: int,
+    offset: int = 0,
+    cursor: str | None = None,
+    direction: Direction | None = None,
+    type: str | None = None,
+    queue: str | None = None,
+    search: str | None = None,
+) -> Page[DeadLetter]:
+    """Open dead letters by (failed_at, job_id), newest first.
+
+    ``search`` is the start of a job's id (8 digits and more) or text in type, reason or payload.
+    Pages and cursors as in list_jobs. Raises OffsetTooLarge, InvalidCursor.
+    """
+    position = decode(cursor, width=2, direction=direction) if cursor else None
+    check_offset(offset)
+    words = (search or "").strip()
+    ids = id_prefix_range(words) if looks_like_id(words) else None
+    plan = Walk(  # ix_dead_letters_failed_at
+        key=(DeadLetter.failed_at, DeadLetter.job_id),
+        floor=_FIRST,
+        ceiling=_LAST,
+        driver=DeadLetter.closed_at.is_(None),
+        conditions=tuple(_conditions(type, queue, words, ids)),
+    )
+
+    def find(at: Position | None, limit: int) -> Found:
+        after = at.key if at else None
+        way: Direction = at.direction if at else "next"
+        if ids and _are_few(db, ids):
+            few = _open_between(ids)  # uq_dead_letters_open
+            return Found(
+                gather(db, plan, few, after=after, direction=way, skip=offset, limit=limit)
+            )
+        return walk(db, plan, after=after, direction=way, skip=offset, limit=limit)
+
+    return paginate(
+        find=find,
+        load=lambda keys: _load(db, keys),
+        instant_of=lambda key: key[0],
+        position=position,
+        is_first=position is None and offset == 0,
+        limit=limit,
+    )
+
+
+def _conditions(
+    type: str | None, queue: str | None, words: str, ids: tuple[UUID, UUID] | None
+) -> Iterator[ColumnElement[bool]]:
+    if type is not None:
+        yield DeadLetter.type == type
+    if queue is not None:
+        yield DeadLetter.queue == queue
+    if ids is not None:
+        yield DeadLetter.job_id.between(*ids)
+    elif words:
+        yield or_(
+            has_text(DeadLetter.type, words),
+            has_text(DeadLetter.reason, words),
+            has_text(cast(DeadLetter.payload, Text), words),
+        )
+
+
+def _open_between(ids: tuple[UUID, UUID]) -> ColumnElement[bool]:
+    return DeadLetter.closed_at.is_(None) & DeadLetter.job_id.between(*ids)
+
+
+def _are_few(db: Reader, ids: tuple[UUID, UUID]) -> bool:
+    some = select(DeadLetter.job_id).where(_open_between(ids)).limit(CANDIDATES + 1)
+    return db.execute(select(func.count()).select_from(some.subquery())).scalar_one() <= CANDIDATES
+
+
+def _load(db: Reader, keys: list[Key]) -> list[DeadLetter]:
+    """The letters of these keys in their order, without those closed since."""
+    # ix_dead_letters_job; "is open" is judged here, in WHERE it would invite another index.
+    rows = select(DeadLetter).where(DeadLetter.job_id.in_([job_id for _, job_id in keys]))
+    found = db.scalars(rows, execution_options={"populate_existing": True}).all() if keys else []
+    letters = {(one.failed_at, one.job_id): one for one in found if one.closed_at is None}
+    return [letters[key] for key in keys if key in letters]
+
+
+def dead_letter(db: Reader, job_id: UUID) -> DeadLetter | None:
+    """The last dead letter of a job, open or closed; None if it never had one."""
+    newest = (  # ix_dead_letters_job
+        select(DeadLetter)
+        .where(DeadLetter.job_id == job_id)
+        .order_by(DeadLetter.id.desc())
+        .limit(1)
+        .execution_options(populate_existing=True)
+    )
+    return db.scalars(newest).first()
+
+
+def open_dead_letter(db: Reader, job_id: UUID) -> DeadLetter:
+    """The open dead letter of a job. Raises DeadLetterNotFound."""
+    letter = dead_letter(db, job_id)
+    if letter is None or letter.closed_at is not None:
+        raise DeadLetterNotFound(job_id=job_id)
+    return letter
+
+
+def count_dead_letters(db: Database) -> Count:
+    """How many are open, up to a bound."""
+    some = (  # uq_dead_letters_open
+        select(DeadLetter.job_id).where(DeadLetter.closed_at.is_(None)).limit(COUNT_BOUND + 1)
+    )
+    n = db.execute(select(func.count()).select_from(some.subquery())).scalar_one()
+    return Count(min(n, COUNT_BOUND), is_exact=n <= COUNT_BOUND)

@@ -1,0 +1,172 @@
+"""What a list of jobs can be narrowed by, as conditions and as the index to walk."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Text, cast, func, literal, literal_column, or_
+from sqlalchemy.dialects.postgresql import JSONB
+
+from app.jobs import ids
+from app.jobs.models import COMPLETED, PENDING, VIEWS, Job
+from app.jobs.queries.walk import Walk
+
+FIRST_ID, LAST_ID = UUID(int=0), UUID(int=(1 << 128) - 1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+IS_AHEAD = (Job.status == PENDING) & (Job.run_at > func.now())
+_UUID_LIKE = re.compile(r"[0-9a-f]{8}[0-9a-f-]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFilter:
+    """What the jobs of a list have in common; a field left None does not narrow."""
+
+    #: A status, or a view of pending: scheduled (never tried, not due), retrying (tried before).
+    status: str | None = None
+    type: str | None = None
+    queue: str | None = None
+    tag: str | None = None  # has this tag
+    created_from: datetime | None = None  # at or after; by the instant in the id (milliseconds)
+    created_to: datetime | None = None  # before
+    id_prefix: str | None = None  # hex digits, dashes ignored; anything else matches nothing
+    error: str | None = None  # in last_error, whatever the case
+    payload: dict[str, Any] | None = None  # contained in the payload, as jsonb @>
+    #: Free text: an id or the start of one (8 digits and more), else in type, unique key, tag,
+    #: error or payload, whatever the case.
+    search: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.status is not None and self.status not in VIEWS:
+            raise ValueError(f"status is one of {', '.join(VIEWS)}, not {self.status!r}")
+
+    @property
+    def is_countable(self) -> bool:
+        """Whether the counters (by queue, type and status) know how many jobs match."""
+        plain = JobFilter(status=self.stored_status, type=self.type, queue=self.queue)
+        return self == plain
+
+    @property
+    def stored_status(self) -> str | None:
+        """The status as it stands in the row."""
+        return PENDING if self.status in ("scheduled", "retrying") else self.status
+
+    def normalized(self) -> JobFilter:
+        """The same filter, with a search that looks like an id turned into one by id."""
+        words = (self.search or "").strip()
+        if not words:
+            return replace(self, search=None)
+        if self.id_prefix is None and looks_like_id(words):
+            return replace(self, search=None, id_prefix=words)
+        return replace(self, search=words)
+
+    def id_range(self) -> tuple[UUID, UUID]:
+        """The smallest and the largest id that created_from, created_to and id_prefix allow."""
+        low, high = FIRST_ID, LAST_ID
+        if self.created_from is not None:
+            low = max(low, _first_id(self.created_from))
+        if self.created_to is not None:
+            first_after = _first_id(self.created_to)
+            high = min(high, UUID(int=max(first_after.int - 1, 0)))
+        if self.id_prefix is not None:
+            first, last = id_prefix_range(self.id_prefix)
+            low, high = max(low, first), min(high, last)
+        return low, high
+
+
+def drivers(filter: JobFilter) -> list[str]:
+    """The indexes that a list by this filter can walk: one per field that has one, or else the id's."""
+    found = []
+    # There is no index of the completed: nearly every row is, the primary key serves.
+    if filter.stored_status not in (None, COMPLETED):
+        found.append("status")
+    if filter.type is not None:
+        found.append("type")
+    if filter.queue is not None:
+        found.append("queue")
+    return found or ["id"]
+
+
+def index_to_walk(filter: JobFilter, driver: str) -> Walk:
+    """The walk over one index, ``driver`` one of drivers(filter), with all else as conditions."""
+    low, high = filter.id_range()
+    others = {name: c for name, c in conditions(filter).items() if name != driver}
+    plain = Walk(key=(Job.id,), floor=(low,), ceiling=(high,), conditions=tuple(others.values()))
+    if driver == "type":  # ix_jobs_type
+        return replace(plain, prefix=((Job.type, filter.type),))
+    if driver == "queue":  # ix_jobs_queue
+        return replace(plain, prefix=((Job.queue, filter.queue),))
+    if driver == "status":  # ix_jobs_pending, ix_jobs_processing, ix_jobs_failed, ix_jobs_cancelled
+        # A literal: a partial index is found only where the planner can read the value.
+        return replace(plain, driver=literal_column(f"jobs.status = '{filter.stored_status}'"))
+    return plain  # jobs_pkey
+
+
+def conditions(filter: JobFilter) -> dict[str, ColumnElement[bool]]:
+    """What must hold for a job to match, by field; the range of ids left out."""
+    found: dict[str, ColumnElement[bool]] = {}
+    if filter.stored_status is not None:
+        found["status"] = Job.status == filter.stored_status
+    if filter.status == "scheduled":
+        found["view"] = (Job.attempts == 0) & (Job.run_at > func.now())
+    if filter.status == "retrying":
+        found["view"] = Job.attempts > 0
+    if filter.type is not None:
+        found["type"] = Job.type == filter.type
+    if filter.queue is not None:
+        found["queue"] = Job.queue == filter.queue
+    if filter.tag is not None:
+        found["tag"] = has_tag(filter.tag)
+    if filter.error is not None:
+        found["error"] = has_text(Job.last_error, filter.error)
+    if filter.payload is not None:
+        found["payload"] = Job.payload.contains(literal(filter.payload, JSONB))
+    if filter.search is not None:
+        found["search"] = free_text(filter.search)
+    return found
+
+
+def has_tag(tag: str) -> ColumnElement[bool]:
+    """Jobs with this tag; ix_jobs_tags answers it."""
+    return Job.tags.contains([tag]) & literal_column("jobs.tags <> '{}'")
+
+
+def free_text(words: str) -> ColumnElement[bool]:
+    """``words`` in the type, unique key, error or payload of a job, or one of its tags."""
+    return or_(
+        has_text(Job.type, words),
+        has_text(Job.unique_key, words),
+        has_text(Job.last_error, words),
+        has_text(func.array_to_string(Job.tags, "\n"), words),
+        has_text(cast(Job.payload, Text), words),
+    )
+
+
+def has_text(column: Any, words: str) -> ColumnElement[bool]:
+    return column.icontains(words, autoescape=True)
+
+
+def looks_like_id(words: str) -> bool:
+    """Whether a search means an id: eight hex digits and more, dashes anywhere after them."""
+    return _UUID_LIKE.fullmatch(words) is not None
+
+
+def id_prefix_range(prefix: str) -> tuple[UUID, UUID]:
+    """The first and last id that start so; an empty range for what starts no id."""
+    digits = prefix.replace("-", "").lower()
+    if not re.fullmatch("[0-9a-f]{1,32}", digits):
+        return LAST_ID, FIRST_ID
+    return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+
+
+def _first_id(instant: datetime) -> UUID:
+    if instant.tzinfo is None:
+        instant = instant.replace(tzinfo=UTC)
+    # Ids start in 1970; PostgreSQL and Python end long before 48 bits of milliseconds do.
+    if instant < _EPOCH:
+        return FIRST_ID
+    # The middle of its millisecond, so that no rounding of floats leads into the one before.
+    return ids.first_id_at(instant.replace(microsecond=instant.microsecond // 1000 * 1000 + 500))

@@ -1,0 +1,196 @@
+"""One job with its history, and the list of jobs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    true,
+    tuple_,
+)
+from sqlalchemy.orm import defer
+
+from app.errors import JobNotFound
+from app.jobs import counters, ids
+from app.jobs.models import UNIQUE_KEY_IS_LIVE, Job, JobAttempt, JobCounter, JobLogLine
+from app.jobs.queries.cursors import Direction, Page, Position, check_offset, decode, paginate
+from app.jobs.queries.filters import IS_AHEAD, JobFilter, drivers, has_tag, index_to_walk
+from app.jobs.queries.filters import conditions as conditions_of
+from app.jobs.queries.walk import CANDIDATES, Found, Key, Walk, gather, walk
+from app.jobs.sessions import Reader
+
+#: A job that snoozes every minute has attempts without end; the last ones are shown.
+ATTEMPTS_SHOWN = 200
+_LAST_LINE = 2**63 - 1
+
+
+def get_job(db: Reader, job_id: UUID) -> Job:
+    """The job as it stands now. Raises JobNotFound."""
+    job = db.get(Job, job_id, populate_existing=True)  # jobs_pkey
+    if job is None:
+        raise JobNotFound(job_id=job_id)
+    return job
+
+
+def attempts_of(db: Reader, job_id: UUID, *, limit: int = ATTEMPTS_SHOWN) -> list[JobAttempt]:
+    """The last ``limit`` attempts that did not complete, oldest first."""
+    newest = (  # job_attempts_pkey (job_id, …)
+        select(JobAttempt)
+        .where(JobAttempt.job_id == job_id)
+        .order_by(JobAttempt.started_at.desc(), JobAttempt.attempt.desc())
+        .limit(limit)
+    )
+    return list(reversed(db.scalars(newest).all()))
+
+
+def log_of(
+    db: Reader, job_id: UUID, after: int | None = None, limit: int = 500
+) -> list[JobLogLine]:
+    """Up to ``limit`` lines in the order written, from the start or after the line with id ``after``."""
+    # ix_job_log_lines_job; rows compared whole, or the primary key might be walked (see walk.py).
+    here = tuple_(JobLogLine.job_id, JobLogLine.id)
+    lines = (
+        select(JobLogLine)
+        .where(here > (job_id, after or 0), here <= (job_id, _LAST_LINE))
+        .order_by(JobLogLine.job_id, JobLogLine.id)
+        .limit(limit)
+    )
+    return list(db.scalars(lines).all())
+
+
+def list_jobs(
+    db: Reader,
+    filter: JobFilter | None = None,
+    *,
+    limit: int,
+    offset: int = 0,
+    cursor: str | None = None,
+    direction: Direction | None = None,
+    is_light: bool = False,
+) -> Page[Job]:
+    """The jobs that match, newest first, ``limit`` to a page.
+
+    A cursor knows whether it leads to older or newer jobs (``direction`` overrides it). A page may
+    be short or empty and yet have a next cursor: then ``is_cut_short`` is set and the cursor goes
+    on with the search. ``is_light`` leaves payload and result to be loaded when looked at.
+    Raises OffsetTooLarge, InvalidCursor.
+    """
+    filter = (filter or JobFilter()).normalized()
+    low, high = filter.id_range()
+    position = decode(cursor, width=1, direction=direction) if cursor else None
+    check_offset(offset)
+    if low > high:
+        return Page()
+    return paginate(
+        find=lambda at, limit: _find(db, filter, at, offset, limit),
+        load=lambda keys: _load(db, filter, [key[0] for key in keys], is_light),
+        instant_of=lambda key: ids.created_at(key[0]),
+        position=position,
+        is_first=position is None and offset == 0,
+        limit=limit,
+    )
+
+
+def _find(db: Reader, filter: JobFilter, at: Position | None, offset: int, limit: int) -> Found:
+    direction: Direction = at.direction if at else "next"
+    plan = index_to_walk(filter, _best_driver(db, filter))
+    after = at.key if at else None
+    found = walk(db, plan, after=after, direction=direction, skip=offset, limit=limit)
+    if found.stopped_at is None:
+        return found
+    if at is None and offset == 0 and filter.is_countable and _count(db, filter) == len(found.keys):
+        return Found(found.keys)
+    # The walk did not get through; what was asked for may be few rows that another index holds.
+    if (few := _few(db, filter)) is not None:
+        return Found(
+            gather(db, plan, few, after=after, direction=direction, skip=offset, limit=limit)
+        )
+    if at is None and not found.keys and filter.search is not None:
+        return Found(_by_name(db, filter, plan, limit), stopped_at=found.stopped_at)
+    return found
+
+
+def _best_driver(db: Reader, filter: JobFilter) -> str:
+    """The index with the fewest rows, by the counters (near enough without their deltas)."""
+    possible = drivers(filter)
+    if len(possible) == 1:
+        return possible[0]
+    wanted = {"status": filter.stored_status, "type": filter.type, "queue": filter.queue}
+    sizes = select(
+        *(
+            func.coalesce(
+                func.sum(JobCounter.n).filter(getattr(JobCounter, name) == wanted[name]), 0
+            )
+            for name in possible
+        )
+    )
+    return min(zip(db.execute(sizes).one(), possible, strict=True))[1]
+
+
+def _count(db: Reader, filter: JobFilter) -> int:
+    """How many jobs match a countable filter, exactly."""
+    wanted = {"status": filter.stored_status, "type": filter.type, "queue": filter.queue}
+    return counters.count(
+        db, **{name: value for name, value in wanted.items() if value is not None}
+    )
+
+
+def _few(db: Reader, filter: JobFilter) -> ColumnElement[bool] | None:
+    """A condition that every match fulfils, and few enough rows to sort; None if there is none."""
+    if filter.status == "scheduled" and _has_few_ahead(db):
+        return IS_AHEAD  # ix_jobs_due
+    if filter.tag is not None and _estimated_tagged(db, filter.tag) <= CANDIDATES:
+        return has_tag(filter.tag)  # ix_jobs_tags
+    return None
+
+
+def _has_few_ahead(db: Reader) -> bool:
+    ahead = select(literal(1)).select_from(Job).where(IS_AHEAD).limit(CANDIDATES + 1)  # ix_jobs_due
+    return db.execute(select(func.count()).select_from(ahead.subquery())).scalar_one() <= CANDIDATES
+
+
+def _estimated_tagged(db: Reader, tag: str) -> int:
+    """About how many jobs have this tag, by the planner's statistics: no row is read."""
+    statement = text(
+        "EXPLAIN (FORMAT JSON) SELECT FROM jobs WHERE tags @> ARRAY[:tag] AND tags <> '{}'"
+    )
+    plan = db.scalar(statement, {"tag": tag})
+    plan = json.loads(plan) if isinstance(plan, str) else plan
+    return int(plan[0]["Plan"]["Plan Rows"])
+
+
+def _by_name(db: Reader, filter: JobFilter, plan: Walk, limit: int) -> list[Key]:
+    """Jobs older than the walk reached, whose unique key, tag or type is exactly the search."""
+    words = filter.search or ""
+    # uq_jobs_unique_key (live ones only).
+    keyed = (Job.unique_key == words) & literal_column(UNIQUE_KEY_IS_LIVE)
+    if found := gather(db, plan, keyed, limit=limit):
+        return found
+    if _estimated_tagged(db, words) <= CANDIDATES:
+        found = gather(db, plan, has_tag(words), limit=limit)  # ix_jobs_tags
+    if not found and filter.type is None:
+        typed = index_to_walk(replace(filter, search=None, type=words), "type")  # ix_jobs_type
+        found = walk(db, typed, after=None, limit=limit).keys
+    return found
+
+
+def _load(db: Reader, filter: JobFilter, job_ids: list[UUID], is_light: bool) -> list[Job]:
+    if not job_ids:
+        return []
+    # What changed since its key was found no longer matches, and is left out. Judged here, not in
+    # WHERE: there it would tempt the planner to another index than jobs_pkey.
+    still = and_(true(), *conditions_of(filter).values())
+    rows = select(Job, still).where(Job.id.in_(job_ids)).order_by(Job.id.desc())
+    if is_light:
+        rows = rows.options(defer(Job.payload), defer(Job.result))
+    found = db.execute(rows, execution_options={"populate_existing": True})
+    return [job for job, is_hit in found if is_hit]

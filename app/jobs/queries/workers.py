@@ -1,0 +1,98 @@
+"""Workers: who is alive, busy, gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Float, Row, cast, extract, func, select
+
+from app.errors import WorkerNotFound
+from app.jobs.models import WorkerRow
+from app.jobs.sessions import Reader
+
+#: A worker silent for this long has lost its leases (LEASE_SECONDS, unless the caller knows better).
+ALIVE_SECONDS = 30.0
+#: How long a worker stays in the list after it stopped, or after it was last heard of.
+STOPPED_SHOWN_SECONDS = 10 * 60
+SILENT_SHOWN_SECONDS = 60 * 60
+
+
+@dataclass(frozen=True)
+class WorkerSummary:
+    """One consumer process, judged by the database clock."""
+
+    id: UUID
+    host: str
+    pid: int
+    version: str
+    queues: list[str]  # empty: all
+    threads: int
+    live_threads: int
+    memory_bytes: int | None
+    #: [{"jobId", "type", "attempt", "since"}] as of heartbeat_at
+    running: list[dict[str, Any]]
+    completed: int  # jobs since it started
+    started_at: datetime
+    heartbeat_at: datetime
+    stopping_at: datetime | None
+    stopped_at: datetime | None
+    is_alive: bool  # not stopped, and heard of lately
+    silent_seconds: float  # since its last heartbeat
+
+    @property
+    def state(self) -> str:
+        """stopped, silent (gone without a word), stopping, busy or idle."""
+        if self.stopped_at is not None:
+            return "stopped"
+        if not self.is_alive:
+            return "silent"
+        if self.stopping_at is not None:
+            return "stopping"
+        return "busy" if self.running else "idle"
+
+
+def workers(db: Reader, *, alive_seconds: float = ALIVE_SECONDS) -> list[WorkerSummary]:
+    """Workers alive or gone lately: the living first, then by start, newest first."""
+    # The table has a row per process and is pruned: no index but its key is wanted.
+    rows = select(WorkerRow, _silence()).where(
+        func.coalesce(WorkerRow.stopped_at, func.now()) > _ago(STOPPED_SHOWN_SECONDS),
+        WorkerRow.heartbeat_at > _ago(SILENT_SHOWN_SECONDS),
+    )
+    found = [_summary(row, alive_seconds) for row in db.execute(rows, execution_options=_FRESH)]
+    return sorted(found, key=lambda one: (not one.is_alive, -one.started_at.timestamp()))
+
+
+def worker(db: Reader, worker_id: UUID, *, alive_seconds: float = ALIVE_SECONDS) -> WorkerSummary:
+    """One worker, however long it is gone. Raises WorkerNotFound."""
+    row = db.execute(  # workers_pkey
+        select(WorkerRow, _silence()).where(WorkerRow.id == worker_id), execution_options=_FRESH
+    ).first()
+    if row is None:
+        raise WorkerNotFound(worker_id=worker_id)
+    return _summary(row, alive_seconds)
+
+
+_FRESH = {"populate_existing": True}
+
+
+def _silence() -> Any:
+    return cast(extract("epoch", func.now() - WorkerRow.heartbeat_at), Float)
+
+
+def _ago(seconds: float) -> Any:
+    return func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+
+
+def _summary(row: Row[Any], alive_seconds: float) -> WorkerSummary:
+    one: WorkerRow = row[0]
+    silent = max(float(row[1]), 0.0)
+    columns = {
+        name: getattr(one, name)
+        for name in WorkerSummary.__dataclass_fields__
+        if name not in ("is_alive", "silent_seconds")
+    }
+    is_alive = one.stopped_at is None and silent < alive_seconds
+    return WorkerSummary(**columns, is_alive=is_alive, silent_seconds=silent)
