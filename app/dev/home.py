@@ -74,7 +74,8 @@ class Home:
         if self.identity is None or can_read(self.identity, root / probe):
             return root
         copy = self.folder / "binaries" / within / root.name
-        if not (copy / probe).exists():
+        if not _is_copy(copy / probe, root / probe):
+            shutil.rmtree(copy, ignore_errors=True)  # of an older version
             copy.parent.mkdir(parents=True, exist_ok=True)
             self._copy(root, copy)
         return copy
@@ -83,7 +84,9 @@ class Home:
         unfinished = copy.with_name(f".{copy.name}.{os.getpid()}")
         shutil.copytree(root, unfinished, symlinks=True)
         # Made under a strict umask, they would be ours alone; the folder above them is private.
-        for path in [copy.parent.parent, copy.parent, unfinished, *unfinished.rglob("*")]:
+        above = [copy.parent, *copy.parent.parents]
+        above = above[: above.index(self.folder)]
+        for path in [*above, unfinished, *unfinished.rglob("*")]:
             if not path.is_symlink():
                 path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
         try:
@@ -120,6 +123,13 @@ def can_enter(identity: Identity, folder: Path) -> bool:
 def can_read(identity: Identity, file: Path) -> bool:
     """Whether a process of ``identity`` can read ``file``: tried, not reckoned from modes."""
     return _try_as(identity, "-r", file)
+
+
+def _is_copy(copy: Path, original: Path) -> bool:
+    if not copy.exists():
+        return False
+    one, other = copy.stat(), original.stat()
+    return (one.st_size, int(one.st_mtime)) == (other.st_size, int(other.st_mtime))
 
 
 def _try_as(identity: Identity, test: str, path: Path) -> bool:
