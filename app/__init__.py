@@ -1,0 +1,67 @@
+"""A distributed job queue: JSON API, dashboard and workers on PostgreSQL and Redis."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask
+
+from app import config, security
+from app.extensions import csrf, db, migrate
+
+__version__ = "0.1.0"
+
+
+def create_app(settings: config.Settings | None = None) -> Flask:
+    """The wired application. Raises ConfigError in one sentence when a setting is wrong."""
+    settings = settings or config.load()
+    app = Flask(__name__, template_folder="../templates", static_folder="../static")
+    app.extensions["settings"] = settings
+    app.config.update(
+        SECRET_KEY=settings.secret_key,
+        SQLALCHEMY_DATABASE_URI=settings.database_url,
+        SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings),
+        MAX_CONTENT_LENGTH=max(settings.max_body_bytes, settings.max_bulk_bytes),
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    logging.getLogger("app").setLevel(settings.log_level)
+    db.init_app(app)
+    migrate.init_app(app, db)
+    csrf.init_app(app)
+    security.init_app(app)
+    _wire(app, settings)
+    return app
+
+
+def engine_options(settings: config.Settings) -> dict[str, object]:
+    """How every process talks to PostgreSQL; safe behind PgBouncer in transaction mode."""
+    return {
+        "pool_size": settings.database_pool_size,
+        "max_overflow": 0,
+        "pool_timeout": 5,
+        # A dead server is noticed after 15 s of silence, not after the kernel's two hours.
+        "connect_args": {
+            "connect_timeout": 5,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
+            "application_name": "jobqueue",
+        },
+    }
+
+
+def _wire(app: Flask, settings: config.Settings) -> None:
+    # Imported here: these packages need the extensions above, and the domain needs none of them.
+    from app import cli
+    from app.api import blueprint as api
+    from app.dashboard import blueprint as dashboard
+    from app.jobs import registry
+    from app.worker.trigger import RedisTrigger
+
+    registry.discover(settings.job_modules)
+    app.extensions["trigger"] = RedisTrigger(app, settings)
+    csrf.exempt(api)
+    app.register_blueprint(api)
+    app.register_blueprint(dashboard)
+    cli.register(app)

@@ -1,0 +1,683 @@
+"""The whole life of a job, readable top to bottom.
+
+            enqueue            claim                complete
+   ∅ ─────────────▶ pending ─────────▶ processing ───────────▶ completed
+                     ▲ ▲  │              │ │ │ │
+                     │ │  │ cancel       │ │ │ └─ cancel ─────▶ cancelled
+                     │ │  └──────────────┼─┼─┼───────────────▶ cancelled
+        retry (by a  │ └── retry_later ──┘ │ └─ bury ─────────▶ failed  + dead letter
+        person, from │     release, snooze │                      │
+        failed,      └──── rescue ─────────┘                      │
+        cancelled) ◀──────────────────────────────────────────────┘
+
+Each verb takes a list and is one guarded UPDATE: id + from-status, and the lease token where a
+worker acts. Losing a race is an ordinary outcome: the row is simply not among those returned.
+Every statement locks in id order, so that two of them can never deadlock, and judges time by the
+database clock. Nothing here commits: the caller's transaction (or autocommit) does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from flask import current_app
+from sqlalchemy import Row, text
+from sqlalchemy.exc import IntegrityError
+
+from app.config import Settings
+from app.errors import InvalidTransition, JobNotFound, JobQueueError, UniqueConflict
+from app.jobs import registry
+from app.jobs.ids import new_id
+from app.jobs.models import ALLOWED
+from app.jobs.publishing import Db, Ref, after_commit
+
+_REF = """id, queue, priority, run_at <= now() AS is_due,
+    (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be enqueued; None means: as the type's policy says."""
+
+    type: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    queue: str | None = None
+    priority: int | None = None
+    run_at: datetime | None = None
+    delay_seconds: float | None = None
+    max_attempts: int | None = None
+    timeout_seconds: float | None = None
+    expires_at: datetime | None = None
+    unique_key: str | None = None
+    tags: Sequence[str] = ()
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """What became of a NewJob: the id of its row, or of the live job that holds its unique key."""
+
+    id: UUID
+    is_new: bool
+    row: Row[Any] | None  # the columns of jobs, where they were asked for and the row is new
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Which jobs a verb changed and why it refused the others."""
+
+    done: list[UUID]
+    refused: dict[UUID, JobQueueError]
+
+    def one(self) -> UUID:
+        """The id of a list of one; raises the refusal."""
+        for error in self.refused.values():
+            raise error
+        return self.done[0]
+
+
+# ------------------------------------------------------------------------------- ∅ → pending
+
+
+_INSERT = """
+INSERT INTO jobs (id, queue, type, payload, priority, max_attempts, run_at, timeout_seconds,
+                  expires_at, unique_key, tags, created_by)
+SELECT id, queue, type, payload, priority, max_attempts,
+       COALESCE(run_at, now() + make_interval(secs => COALESCE(delay, 0))), timeout_seconds,
+       expires_at, unique_key, COALESCE(tags, '{}'), created_by
+FROM json_to_recordset(CAST(:rows AS json)) AS r(
+    id uuid, queue text, type text, payload jsonb, priority int, max_attempts int,
+    run_at timestamptz, delay float8, timeout_seconds float8, expires_at timestamptz,
+    unique_key text, tags text[], created_by text)
+ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL AND status IN ('pending', 'processing')
+DO NOTHING
+RETURNING """
+
+
+def enqueue(db: Db, new_jobs: Sequence[NewJob], *, with_rows: bool = False) -> list[Enqueued]:
+    """∅ → pending, all or none, in one statement; published after the commit.
+
+    Answers in the order given. A job whose unique key is live is not inserted: its answer names
+    the live job. ``with_rows`` also returns the stored columns of the new ones.
+    """
+    specs = [_spec(new) for new in new_jobs]
+    columns = f"{_REF}, jobs.*" if with_rows else _REF
+    rows = db.execute(text(_INSERT + columns), {"rows": json.dumps(specs)}).all()
+    after_commit(db, [_ref(row) for row in rows])
+    if len(rows) == len(specs) == 1:
+        return [Enqueued(rows[0].id, True, rows[0] if with_rows else None)]
+    inserted = {row.id: row for row in rows}
+    answers = []
+    for spec in specs:
+        row = inserted.get(UUID(spec["id"]))
+        if row is not None:
+            answers.append(Enqueued(row.id, True, row if with_rows else None))
+        else:
+            answers.append(_live_or_new(db, spec, columns, with_rows))
+    return answers
+
+
+def _spec(new: NewJob) -> dict[str, Any]:
+    policy = registry.get(new.type)
+    return {
+        "id": new_id().hex,
+        "queue": new.queue or policy.queue,
+        "type": new.type,
+        "payload": new.payload,
+        "priority": policy.priority if new.priority is None else new.priority,
+        "max_attempts": new.max_attempts or policy.max_attempts or _settings().max_attempts,
+        "run_at": new.run_at.isoformat() if new.run_at else None,
+        "delay": new.delay_seconds,
+        "timeout_seconds": new.timeout_seconds,
+        "expires_at": new.expires_at.isoformat() if new.expires_at else None,
+        "unique_key": new.unique_key,
+        "tags": list(new.tags) or None,
+        "created_by": new.by,
+    }
+
+
+def _live_or_new(db: Db, spec: dict[str, Any], columns: str, with_rows: bool) -> Enqueued:
+    # The live job may end between the two statements; then the key is free again.
+    for _ in range(10):
+        live = db.execute(
+            text(
+                "SELECT id FROM jobs WHERE unique_key = :key AND unique_key IS NOT NULL"
+                " AND status IN ('pending', 'processing')"
+            ),
+            {"key": spec["unique_key"]},
+        ).scalar()
+        if live is not None:
+            return Enqueued(live, False, None)
+        row = db.execute(text(_INSERT + columns), {"rows": json.dumps([spec])}).first()
+        if row is not None:
+            after_commit(db, [_ref(row)])
+            return Enqueued(row.id, True, row if with_rows else None)
+    raise UniqueConflict(job_id=spec["id"], live_id="unknown", unique_key=spec["unique_key"])
+
+
+# --------------------------------------------------------------------- pending → processing
+
+
+# `status || ''` hides the partial indexes from the planner: with statistics taken while nothing
+# was pending it would walk all of ix_jobs_pending to claim 100 rows. The claim may commit
+# asynchronously: if PostgreSQL forgets it in a crash, the outcome is refused and the job reruns.
+_CLAIM = text("""
+WITH picked AS MATERIALIZED (
+    SELECT j.id FROM jobs j
+    WHERE j.id = ANY(CAST(:ids AS uuid[])) AND j.status || '' = 'pending'
+      AND j.run_at <= now() AND (j.expires_at IS NULL OR j.expires_at > now())
+      AND NOT EXISTS (SELECT 1 FROM queues q WHERE q.name = j.queue AND q.paused_at IS NOT NULL)
+      AND NOT EXISTS (SELECT 1 FROM type_switches t
+                      WHERE t.type = j.type AND t.paused_at IS NOT NULL)
+      AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
+    ORDER BY j.id FOR UPDATE OF j SKIP LOCKED)
+UPDATE jobs SET status = 'processing', attempts = attempts + 1, lease_token = :token,
+    worker_id = :worker_id, leased_until = now() + make_interval(secs => :lease_seconds),
+    started_at = now(), updated_at = now(), progress = NULL
+WHERE id = ANY(ARRAY(SELECT id FROM picked))
+RETURNING id, queue, type, payload, attempts, max_attempts, timeout_seconds, crashes, tags,
+    priority, (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms,
+    extract(epoch FROM now())::float8 AS claimed_at
+""")
+
+
+def claim(
+    db: Db, ids: Iterable[str], *, token: UUID, worker_id: UUID, lease_seconds: float
+) -> Sequence[Row[Any]]:
+    """pending → processing for those of ``ids`` (32 hex digits) that are due and not held back.
+
+    One fresh token serves the batch. The rows come in no particular order.
+    """
+    return db.execute(
+        _CLAIM,
+        {"ids": _array(ids), "token": token, "worker_id": worker_id, "lease_seconds": lease_seconds},
+    ).all()
+
+
+# ---------------------------------------------------------------- processing → where it ends
+
+
+_COMPLETE = text("""
+WITH o AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(CAST(:outcomes AS json)) AS o(
+        id uuid, token uuid, result jsonb, progress jsonb)),
+held AS MATERIALIZED (
+    SELECT j.id FROM jobs j JOIN o ON o.id = j.id AND o.token = j.lease_token
+    WHERE j.id = ANY(CAST(:ids AS uuid[])) AND j.status || '' = 'processing'
+    ORDER BY j.id FOR UPDATE OF j)
+UPDATE jobs j SET status = 'completed', result = o.result,
+    progress = COALESCE(o.progress, j.progress), last_error = NULL, lease_token = NULL,
+    leased_until = NULL, cancel_requested_at = NULL, finished_at = now(), updated_at = now()
+FROM o WHERE j.id = o.id AND j.id = ANY(ARRAY(SELECT id FROM held))
+RETURNING j.id
+""")
+
+
+def complete(db: Db, outcomes: Sequence[Mapping[str, Any]]) -> set[UUID]:
+    """processing → completed for each {"id", "token", "result", "progress"} still held.
+
+    Answers the ids that were. The others are fenced: rescued meanwhile, or already written.
+    """
+    ids = _array(o["id"] for o in outcomes)
+    return set(db.scalars(_COMPLETE, {"outcomes": json.dumps(outcomes), "ids": ids}))
+
+
+#: How an attempt that did not complete ends. ``crash`` is what rescue writes.
+RETRY_LATER, BURY, CANCEL, RELEASE, SNOOZE, CRASH = END_VERBS = (
+    "retry_later",
+    "bury",
+    "cancel",
+    "release",
+    "snooze",
+    "crash",
+)
+
+_END = text(f"""
+WITH o AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(CAST(:outcomes AS json)) AS o(
+        id uuid, token uuid, verb text, outcome text, error text, error_class text,
+        traceback text, delay float8, max_crashes int, only_expired boolean, progress jsonb)),
+held AS MATERIALIZED (
+    SELECT j.id, j.lease_token, j.worker_id, j.started_at, j.attempts AS attempt, o.outcome,
+           o.error, o.error_class, o.traceback, o.delay, o.progress,
+           o.verb IN ('release', 'snooze', 'crash') AS is_given_back,
+           o.verb = 'crash' AS is_crash,
+           CASE WHEN o.verb = 'bury' THEN 'failed'
+                WHEN o.verb = 'cancel' OR j.cancel_requested_at IS NOT NULL THEN 'cancelled'
+                WHEN o.verb = 'crash' AND j.crashes + 1 >= o.max_crashes THEN 'failed'
+                ELSE 'pending' END AS next_status
+    FROM jobs j JOIN o ON o.id = j.id AND o.token = j.lease_token
+    WHERE j.id = ANY(CAST(:ids AS uuid[])) AND j.status || '' = 'processing'
+      AND (NOT COALESCE(o.only_expired, false) OR j.leased_until < now())
+    ORDER BY j.id FOR UPDATE OF j),
+ended AS (
+    UPDATE jobs j SET status = h.next_status,
+        attempts = j.attempts - CASE WHEN h.is_given_back THEN 1 ELSE 0 END,
+        crashes = j.crashes + CASE WHEN h.is_crash THEN 1 ELSE 0 END,
+        run_at = CASE WHEN h.next_status = 'pending' AND h.delay IS NOT NULL
+                      THEN now() + make_interval(secs => h.delay) ELSE j.run_at END,
+        last_error = COALESCE(h.error, j.last_error),
+        progress = COALESCE(h.progress, j.progress),
+        lease_token = NULL, leased_until = NULL, cancel_requested_at = NULL,
+        finished_at = CASE WHEN h.next_status = 'pending' THEN NULL ELSE now() END,
+        updated_at = now()
+    FROM held h WHERE j.id = h.id AND j.id = ANY(CAST(:ids AS uuid[]))
+    RETURNING j.id, j.status, j.type, j.queue, j.payload, j.priority, j.run_at, j.attempts,
+              j.crashes, j.last_error),
+attempt_rows AS (
+    INSERT INTO job_attempts (job_id, lease_token, attempt, outcome, error, error_class,
+                              traceback, worker_id, started_at, retry_at)
+    SELECT h.id, h.lease_token, h.attempt, h.outcome, h.error, h.error_class, h.traceback,
+           h.worker_id, h.started_at, CASE WHEN e.status = 'pending' THEN e.run_at END
+    FROM held h JOIN ended e ON e.id = h.id WHERE h.outcome IS NOT NULL
+    ON CONFLICT DO NOTHING),
+letters AS (
+    INSERT INTO dead_letters (job_id, queue, type, payload, reason, attempts)
+    SELECT id, queue, type, payload,
+           CASE WHEN h.is_crash THEN format('crashed its worker %s times', e.crashes)
+                ELSE COALESCE(e.last_error, 'no reason given') END,
+           h.attempt
+    FROM ended e JOIN held h USING (id) WHERE e.status = 'failed')
+SELECT {_REF}, status, type, attempts FROM ended
+""")
+
+
+def end_attempts(db: Db, outcomes: Sequence[Mapping[str, Any]]) -> Sequence[Row[Any]]:
+    """processing → pending, failed (+ dead letter) or cancelled, for each outcome still held.
+
+    An outcome is {"id", "token", "verb", "outcome", "error", "error_class", "traceback", "delay",
+    "max_crashes", "progress"}; see END_VERBS and JobAttempt.OUTCOMES. A requested cancel turns
+    every way back to pending into cancelled. release, snooze and crash give the attempt back.
+    Answers the rows that ended (with ``status``); the caller publishes the pending ones.
+    """
+    ids = _array(o["id"] for o in outcomes)
+    return db.execute(_END, {"outcomes": json.dumps(outcomes), "ids": ids}).all()
+
+
+_EXPIRED_LEASES = text("""
+SELECT id, lease_token, type, attempts FROM jobs
+WHERE status = 'processing' AND leased_until < now() ORDER BY id LIMIT :limit
+""")
+
+
+def rescue(db: Db, *, limit: int = 500) -> Sequence[Row[Any]]:
+    """processing with an expired lease → pending, or failed at the type's last crash.
+
+    The attempt is given back, the crash counted. Answers as end_attempts does.
+    """
+    expired = db.execute(_EXPIRED_LEASES, {"limit": limit}).all()
+    if not expired:
+        return []
+    return end_attempts(
+        db,
+        [
+            {
+                "id": row.id.hex,
+                "token": row.lease_token.hex,
+                "verb": CRASH,
+                "outcome": "crashed",
+                "error": "The worker stopped sending heartbeats while it ran this job.",
+                "max_crashes": max_crashes(row.type),
+                "only_expired": True,
+            }
+            for row in expired
+        ],
+    )
+
+
+def max_crashes(type_name: str) -> int:
+    """How many crashes bury a job of the type (its own policy, else MAX_CRASHES); at least 1."""
+    policy = registry.find(type_name)
+    own = policy.max_crashes if policy else None
+    # 0 means "at most once": the first crash buries.
+    return max(1, _settings().max_crashes if own is None else own)
+
+
+_EXTEND = text("""
+WITH held AS MATERIALIZED (
+    SELECT j.id FROM jobs j
+    JOIN json_to_recordset(CAST(:leases AS json)) AS l(id uuid, token uuid)
+      ON l.id = j.id AND l.token = j.lease_token
+    WHERE j.id = ANY(CAST(:ids AS uuid[])) AND j.status || '' = 'processing'
+    ORDER BY j.id FOR UPDATE OF j)
+UPDATE jobs SET leased_until = now() + make_interval(secs => :lease_seconds)
+WHERE id = ANY(ARRAY(SELECT id FROM held))
+RETURNING id, cancel_requested_at IS NOT NULL AS is_cancel_requested
+""")
+
+
+def extend(
+    db: Db, leases: Sequence[tuple[UUID, UUID]], *, lease_seconds: float
+) -> dict[UUID, bool]:
+    """Heartbeat: prolong each (job id, token) still held → {id: is a cancel requested}."""
+    rows = db.execute(
+        _EXTEND,
+        {
+            "leases": json.dumps([{"id": i.hex, "token": t.hex} for i, t in leases]),
+            "ids": _array(i.hex for i, _ in leases),
+            "lease_seconds": lease_seconds,
+        },
+    )
+    return {row.id: row.is_cancel_requested for row in rows}
+
+
+# ------------------------------------------------------------------------- what a person does
+
+
+_CANCEL = text("""
+WITH picked AS MATERIALIZED (
+    SELECT id FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
+      AND status IN ('pending', 'processing') ORDER BY id FOR UPDATE)
+UPDATE jobs SET
+    status = CASE status WHEN 'pending' THEN 'cancelled' ELSE status END,
+    finished_at = CASE status WHEN 'pending' THEN now() END,
+    cancel_requested_at = CASE status WHEN 'processing'
+                               THEN COALESCE(cancel_requested_at, now()) END,
+    updated_at = now()
+WHERE id = ANY(ARRAY(SELECT id FROM picked))
+RETURNING id
+""")
+
+
+def cancel(db: Db, ids: Sequence[UUID], *, by: str) -> Changes:
+    """pending → cancelled; a processing job is asked to stop; a cancelled one stays so."""
+    done = set(db.scalars(_CANCEL, {"ids": _array(i.hex for i in ids)}))
+    _audit(db, by, "job.cancel", list(done))
+    changes = _changes(db, ids, done, "cancel")
+    already = [
+        job_id
+        for job_id, error in changes.refused.items()
+        if error.facts.get("status") == "cancelled"
+    ]
+    for job_id in already:
+        del changes.refused[job_id]
+    return Changes([*changes.done, *already], changes.refused)
+
+
+_RETRY = text(f"""
+WITH picked AS MATERIALIZED (
+    SELECT j.id, j.unique_key FROM jobs j
+    WHERE j.id = ANY(CAST(:ids AS uuid[])) AND j.status IN ('failed', 'cancelled')
+      AND NOT EXISTS (SELECT 1 FROM jobs live WHERE live.unique_key = j.unique_key
+                      AND live.unique_key IS NOT NULL
+                      AND live.status IN ('pending', 'processing'))
+    ORDER BY j.id FOR UPDATE OF j),
+chosen AS (
+    SELECT DISTINCT ON (COALESCE(unique_key, id::text)) id FROM picked
+    ORDER BY COALESCE(unique_key, id::text), id),
+closed AS (
+    UPDATE dead_letters SET closed_at = now(), closed_by = :by, closed_how = 'retried'
+    WHERE closed_at IS NULL AND job_id IN (SELECT id FROM chosen))
+UPDATE jobs SET status = 'pending', attempts = 0, crashes = 0, run_at = now(),
+    lease_token = NULL, leased_until = NULL, cancel_requested_at = NULL, started_at = NULL,
+    finished_at = NULL, last_error = NULL, result = NULL, progress = NULL,
+    expires_at = CASE WHEN expires_at > now() THEN expires_at END, updated_at = now()
+WHERE id = ANY(ARRAY(SELECT id FROM chosen))
+RETURNING {_REF}
+""")
+
+
+def retry(db: Db, ids: Sequence[UUID], *, by: str) -> Changes:
+    """failed, cancelled → pending with attempts and crashes 0; closes the open dead letter.
+
+    A job whose unique key is live elsewhere is refused with UniqueConflict.
+    """
+    try:
+        rows = _in_savepoint(db, _RETRY, {"ids": _array(i.hex for i in ids), "by": by})
+    except IntegrityError:
+        # Another transaction took a unique key meanwhile; one by one, only that job is refused.
+        if len(ids) == 1:
+            return Changes([], {ids[0]: _why_not(db, ids[0], "retry")})
+        each = [retry(db, [job_id], by=by) for job_id in ids]
+        return Changes(
+            [i for changes in each for i in changes.done],
+            {i: e for changes in each for i, e in changes.refused.items()},
+        )
+    after_commit(db, [_ref(row) for row in rows])
+    _audit(db, by, "job.retry", [row.id for row in rows])
+    return _changes(db, ids, {row.id for row in rows}, "retry")
+
+
+#: Column → SQL for the new value; the keys are what a person may edit.
+_EDITABLE = {
+    "payload": "CAST(:payload AS jsonb)",
+    "priority": ":priority",
+    "queue": ":queue",
+    "run_at": "COALESCE(CAST(:run_at AS timestamptz), now())",
+    "max_attempts": ":max_attempts",
+    "tags": "CAST(:tags AS text[])",
+}
+
+
+def edit(db: Db, job_id: UUID, changes: Mapping[str, Any], *, by: str) -> UUID:
+    """Change fields (the keys of _EDITABLE) of a job that is pending, failed or cancelled.
+
+    ``run_at`` None means now. Raises InvalidTransition or JobNotFound.
+    """
+    unknown = set(changes) - set(_EDITABLE)
+    if unknown:
+        raise KeyError(f"not editable: {sorted(unknown)}")
+    values: dict[str, Any] = dict(changes)
+    if "payload" in values:
+        values["payload"] = json.dumps(values["payload"])
+    if "tags" in values:
+        values["tags"] = list(values["tags"])
+    assignments = ", ".join(f"{column} = {_EDITABLE[column]}" for column in changes)
+    row = db.execute(
+        text(
+            f"UPDATE jobs SET {assignments}{', ' if changes else ''}updated_at = now()"
+            f" WHERE id = :id AND status IN ('pending', 'failed', 'cancelled')"
+            f" RETURNING {_REF}, status"
+        ),
+        {**values, "id": job_id},
+    ).first()
+    if row is None:
+        raise _why_not(db, job_id, "edit")
+    if row.status == "pending":
+        after_commit(db, [_ref(row)])
+    _audit(db, by, "job.edit", [job_id], {"fields": sorted(changes)})
+    return job_id
+
+
+_DELETE = text("""
+WITH picked AS MATERIALIZED (
+    SELECT id FROM jobs WHERE id = ANY(CAST(:ids AS uuid[])) AND status <> 'processing'
+    ORDER BY id FOR UPDATE)
+DELETE FROM jobs WHERE id = ANY(ARRAY(SELECT id FROM picked)) RETURNING id
+""")
+
+
+def delete(db: Db, ids: Sequence[UUID], *, by: str) -> Changes:
+    """Any status but processing → ∅, with its attempts, log lines and dead letter."""
+    done = set(db.scalars(_DELETE, {"ids": _array(i.hex for i in ids)}))
+    _audit(db, by, "job.delete", list(done))
+    return _changes(db, ids, done, "delete")
+
+
+_DISCARD = text("""
+WITH picked AS MATERIALIZED (
+    SELECT l.id FROM dead_letters l JOIN jobs j ON j.id = l.job_id
+    WHERE l.job_id = ANY(CAST(:ids AS uuid[])) AND l.closed_at IS NULL
+    ORDER BY j.id FOR UPDATE OF j)
+UPDATE dead_letters SET closed_at = now(), closed_by = :by, closed_how = 'discarded'
+WHERE id = ANY(ARRAY(SELECT id FROM picked)) AND closed_at IS NULL
+RETURNING job_id
+""")
+
+
+def discard(db: Db, job_ids: Sequence[UUID], *, by: str) -> Changes:
+    """Close the open dead letter for good; the job stays failed."""
+    ids = _array(i.hex for i in job_ids)
+    done = set(db.scalars(_DISCARD, {"ids": ids, "by": by}))
+    _audit(db, by, "job.discard", list(done))
+    return _changes(db, job_ids, done, "discard")
+
+
+def pause_queue(db: Db, name: str, *, by: str) -> None:
+    """No job of the queue is claimed until it is resumed; running ones go on."""
+    _switch(db, "queues", "name", name, by)
+    _audit_one(db, by, "queue.pause", name)
+
+
+def resume_queue(db: Db, name: str, *, by: str) -> None:
+    """Claim from the queue again; the audit publishes what was dropped meanwhile."""
+    _switch(db, "queues", "name", name, None)
+    after_commit(db, _due_refs(db, "queue", name))
+    _audit_one(db, by, "queue.resume", name)
+
+
+def pause_type(db: Db, type_name: str, *, by: str) -> None:
+    """No job of the type is claimed until it is resumed; running ones go on."""
+    _switch(db, "type_switches", "type", type_name, by)
+    _audit_one(db, by, "type.pause", type_name)
+
+
+def resume_type(db: Db, type_name: str, *, by: str) -> None:
+    """Claim jobs of the type again."""
+    _switch(db, "type_switches", "type", type_name, None)
+    after_commit(db, _due_refs(db, "type", type_name))
+    _audit_one(db, by, "type.resume", type_name)
+
+
+# ------------------------------------------------------------------------- what time does
+
+
+_EXPIRE = text("""
+WITH picked AS MATERIALIZED (
+    SELECT id FROM jobs WHERE status = 'pending' AND expires_at IS NOT NULL
+      AND expires_at <= now() ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
+UPDATE jobs SET status = 'cancelled', finished_at = now(), updated_at = now(),
+    last_error = 'Expired before it could start.'
+WHERE id = ANY(ARRAY(SELECT id FROM picked)) AND status || '' = 'pending'
+RETURNING id
+""")
+
+
+def expire(db: Db, *, limit: int = 500) -> int:
+    """pending past its expires_at → cancelled."""
+    return len(db.scalars(_EXPIRE, {"limit": limit}).all())
+
+
+_PRUNE = text("""
+WITH picked AS MATERIALIZED (
+    SELECT id FROM jobs WHERE id > :after AND id < :before
+      AND status IN ('completed', 'cancelled')
+      AND finished_at < now() - make_interval(secs => :seconds)
+    ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
+DELETE FROM jobs WHERE id = ANY(ARRAY(SELECT id FROM picked)) RETURNING id
+""")
+
+
+def prune(db: Db, *, after: UUID, before: UUID, seconds: float, limit: int = 1000) -> list[UUID]:
+    """completed, cancelled longer than ``seconds`` ago → ∅, for ids between the two bounds.
+
+    Ids are in order of time: the bounds keep the scan from passing retained rows again and again.
+    """
+    rows = db.scalars(
+        _PRUNE, {"after": after, "before": before, "seconds": seconds, "limit": limit}
+    )
+    return sorted(rows)
+
+
+# ------------------------------------------------------------------------------------- helpers
+
+
+def _changes(db: Db, ids: Sequence[UUID], done: set[UUID], verb: str) -> Changes:
+    refused = {i: _why_not(db, i, verb) for i in ids if i not in done}
+    return Changes([i for i in ids if i in done], refused)
+
+
+def _why_not(db: Db, job_id: UUID, verb: str) -> JobQueueError:
+    row = db.execute(
+        text("SELECT status, unique_key FROM jobs WHERE id = :id"), {"id": job_id}
+    ).first()
+    if row is None:
+        return JobNotFound(job_id=job_id)
+    if verb == "retry" and row.status in ALLOWED["retry"] and row.unique_key:
+        live = db.execute(
+            text(
+                "SELECT id FROM jobs WHERE unique_key = :key AND unique_key IS NOT NULL"
+                " AND status IN ('pending', 'processing')"
+            ),
+            {"key": row.unique_key},
+        ).scalar()
+        return UniqueConflict(job_id=job_id, live_id=live, unique_key=row.unique_key)
+    allowed = " or ".join(ALLOWED[verb])
+    if verb == "discard":
+        allowed = "failed with an open dead letter"
+    return InvalidTransition(job_id=job_id, status=row.status, verb=verb, allowed=allowed)
+
+
+def _in_savepoint(db: Db, statement: Any, values: dict[str, Any]) -> Sequence[Row[Any]]:
+    # So that a violated unique index costs this statement only, not the caller's transaction.
+    with db.begin_nested():
+        return db.execute(statement, values).all()
+
+
+def _switch(db: Db, table: str, key: str, name: str, by: str | None) -> None:
+    db.execute(
+        text(
+            f"INSERT INTO {table} ({key}, paused_at, paused_by)"
+            f" VALUES (:name, CASE WHEN CAST(:by AS text) IS NOT NULL THEN now() END, :by)"
+            f" ON CONFLICT ({key}) DO UPDATE"
+            f" SET paused_at = CASE WHEN excluded.paused_at IS NOT NULL"
+            f"     THEN COALESCE({table}.paused_at, excluded.paused_at) END,"
+            f" paused_by = excluded.paused_by"
+        ),
+        {"name": name, "by": by},
+    )
+
+
+def _due_refs(db: Db, column: str, name: str) -> list[Ref]:
+    # The first thousand start at once; the audit finds the rest.
+    rows = db.execute(
+        text(
+            f"SELECT {_REF} FROM jobs WHERE {column} = :name AND status = 'pending'"
+            f" AND run_at <= now() ORDER BY priority DESC, run_at, id LIMIT 1000"
+        ),
+        {"name": name},
+    )
+    return [_ref(row) for row in rows]
+
+
+def _audit(
+    db: Db, by: str, action: str, ids: Sequence[UUID], details: dict[str, Any] | None = None
+) -> None:
+    if len(ids) == 1:
+        _audit_one(db, by, action, str(ids[0]), details)
+    elif ids:
+        sample = {"count": len(ids), "ids": [str(i) for i in ids[:100]]}
+        _audit_one(db, by, action, f"{len(ids)} jobs", {**sample, **(details or {})})
+
+
+def _audit_one(
+    db: Db, by: str, action: str, subject: str, details: dict[str, Any] | None = None
+) -> None:
+    db.execute(
+        text(
+            "INSERT INTO audit_events (actor, action, subject, details)"
+            " VALUES (:actor, :action, :subject, CAST(:details AS jsonb))"
+        ),
+        {"actor": by, "action": action, "subject": subject, "details": json.dumps(details or {})},
+    )
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["settings"]
+    return settings
+
+
+def _array(ids: Iterable[str]) -> str:
+    # One literal '{…}' instead of an array of a thousand quoted uuids: cheaper to send and parse.
+    return "{" + ",".join(ids) + "}"
+
+
+def _ref(row: Row[Any]) -> Ref:
+    return Ref(row.id, row.queue, row.priority, row.run_at_ms, row.is_due)
+
+

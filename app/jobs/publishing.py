@@ -1,0 +1,91 @@
+"""The port to Redis: publish after commit. create_app() wires the adapter; the domain knows no Redis.
+
+A publication is a hint: losing one changes when a job runs, never whether.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from flask import current_app
+from sqlalchemy import Connection, event
+from sqlalchemy.orm import Session, scoped_session
+
+#: What verbs take: a session (published after its commit) or a connection in autocommit.
+Db = Session | scoped_session[Session] | Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """What Redis may know of a pending job: enough to put it in its place, nothing else."""
+
+    id: UUID
+    queue: str
+    priority: int
+    run_at_ms: int  # since 1970, by the database clock
+    is_due: bool
+
+
+class Trigger(Protocol):
+    """The Redis side, as the domain sees it. No method raises when Redis is away, except ping."""
+
+    def publish(self, refs: Sequence[Ref]) -> bool:
+        """Put each id into the ready or the delayed set. False: Redis did not take them."""
+
+    def ping(self) -> None:
+        """Raise within 250 ms if Redis does not answer."""
+
+    def depths(self) -> dict[str, int] | None:
+        """Ids in the ready set by queue, and "delayed"; None when Redis is away."""
+
+    def mirror_dead_letters(self, *, rebuild: bool = False) -> int:
+        """Bring the list job-dlq up to date; with ``rebuild``, write it anew. Entries written."""
+
+
+class _NoTrigger:
+    """Before wiring (and in tests of the domain alone): nothing is published."""
+
+    def publish(self, refs: Sequence[Ref]) -> bool:
+        return False
+
+    def ping(self) -> None:
+        raise ConnectionError("no trigger is wired")
+
+    def depths(self) -> dict[str, int] | None:
+        return None
+
+    def mirror_dead_letters(self, *, rebuild: bool = False) -> int:
+        return 0
+
+
+def current_trigger() -> Trigger:
+    trigger: Trigger = current_app.extensions.get("trigger", _NoTrigger())
+    return trigger
+
+
+def after_commit(db: Db, refs: Iterable[Ref]) -> None:
+    """Publish ``refs`` once the transaction they belong to has committed."""
+    if isinstance(db, Connection):
+        if db.get_isolation_level() != "AUTOCOMMIT":
+            raise RuntimeError("a bare connection must be in autocommit to publish")
+        current_trigger().publish(list(refs))
+        return
+    db.info.setdefault("publish", []).extend(refs)
+
+
+@event.listens_for(Session, "after_commit")
+def _publish(session: Session) -> None:
+    # A released savepoint also reports a commit; only the outermost one has happened.
+    if session.in_nested_transaction():
+        return
+    refs = session.info.pop("publish", None)
+    if refs:
+        current_trigger().publish(refs)
+
+
+@event.listens_for(Session, "after_rollback")
+def _forget(session: Session) -> None:
+    session.info.pop("publish", None)

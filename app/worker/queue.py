@@ -1,0 +1,150 @@
+"""The Redis side: per queue one ready set, one delayed set, and nothing but job ids in them.
+
+A set, not a log: publishing an id twice changes nothing, so any component may publish any pending
+job at any time, and recovery needs no bookkeeping. All keys share the hash tag {jobs}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from redis import Redis
+
+from app.jobs.publishing import Ref
+
+QUEUES_KEY = "{jobs}:queues"
+DELAYED_KEY = "{jobs}:delayed"
+EPOCH_KEY = "{jobs}:epoch"
+WAKE_KEY = "{jobs}:wake"
+
+CHUNK = 1000
+#: Scores stay exact in a double: 201 priorities × 2^42 ms since 2023-11-14 (until 2163).
+_EPOCH_MS = 1_700_000_000_000
+_SPAN_MS = 2**42
+
+# KEYS: ready sets in order of preference, then the delayed set. ARGV: how many.
+_POP = """
+local ids, left = {}, tonumber(ARGV[1])
+for i = 1, #KEYS - 1 do
+  if left <= 0 then break end
+  local got = redis.call('ZPOPMIN', KEYS[i], left)
+  for j = 1, #got, 2 do ids[#ids + 1] = got[j] end
+  left = left - #got / 2
+end
+local first = redis.call('ZRANGE', KEYS[#KEYS], 0, 0, 'WITHSCORES')
+return {ids, first[2] or false}
+"""
+
+
+def ready_key(queue: str) -> str:
+    return "{jobs}:ready:" + queue
+
+
+def score(priority: int, run_at_ms: int) -> int:
+    """Lower is sooner: by priority (higher first), then by due time; Redis breaks ties by id."""
+    since = min(max(run_at_ms - _EPOCH_MS, 0), _SPAN_MS - 1)
+    return (100 - priority) * _SPAN_MS + since
+
+
+class ReadySet:
+    """Commands on the ready and delayed sets over one Redis client; each may raise RedisError."""
+
+    def __init__(self, client: Redis) -> None:
+        self.client: Any = client
+        self._pop = self.client.register_script(_POP)
+        self._known_queues: set[str] = set()
+
+    def publish(self, refs: Sequence[Ref], *, only_if_missing: bool = False) -> None:
+        """Put each id in exactly one place: the ready set when due, else the delayed set."""
+        self._announce({ref.queue for ref in refs})
+        for start in range(0, len(refs), CHUNK):
+            self._publish_chunk(refs[start : start + CHUNK], only_if_missing)
+
+    def _publish_chunk(self, refs: Sequence[Ref], only_if_missing: bool) -> None:
+        # MULTI: an id is never seen in both sets, nor in none.
+        with self.client.pipeline(transaction=len(refs) > 1) as pipe:
+            for (queue, is_due), group in groupby(
+                sorted(refs, key=lambda ref: (ref.queue, ref.is_due)),
+                key=lambda ref: (ref.queue, ref.is_due),
+            ):
+                batch = list(group)
+                ids = [ref.id.hex for ref in batch]
+                if is_due:
+                    scores = {ref.id.hex: score(ref.priority, ref.run_at_ms) for ref in batch}
+                    pipe.zadd(ready_key(queue), scores, nx=only_if_missing)
+                    pipe.zrem(DELAYED_KEY, *ids)
+                else:
+                    pipe.zadd(DELAYED_KEY, {ref.id.hex: ref.run_at_ms for ref in batch})
+                    pipe.zrem(ready_key(queue), *ids)
+            pipe.execute()
+
+    def _announce(self, queues: set[str]) -> None:
+        new = queues - self._known_queues
+        if new and self.client.sadd(QUEUES_KEY, *new):
+            # Poppers block on the queues they know: wake one, it looks at the new one.
+            self.client.zadd(WAKE_KEY, dict.fromkeys(new, 0))
+        self._known_queues |= new
+
+    def queues(self) -> list[str]:
+        """Every queue that anything was ever published to, by name."""
+        return sorted(name.decode() for name in self.client.smembers(QUEUES_KEY))
+
+    def pop(self, queues: Sequence[str], count: int) -> tuple[list[str], float | None]:
+        """Up to ``count`` ids, first queue first, and when the next delayed one is due (ms)."""
+        keys = [*map(ready_key, queues), DELAYED_KEY]
+        ids, next_due = self._pop(keys=keys, args=[count])
+        return [i.decode() for i in ids], float(next_due) if next_due else None
+
+    def pop_blocking(self, queues: Sequence[str], timeout: float) -> str | None:
+        """The first id, waiting up to ``timeout`` seconds; None when there is none, or a new queue."""
+        found = self.client.bzpopmin([*map(ready_key, queues), WAKE_KEY], timeout=timeout)
+        if found is None or found[0].decode() == WAKE_KEY:
+            return None
+        return str(found[1].decode())
+
+    def due(self, now_ms: float, limit: int = 500) -> list[UUID]:
+        """Delayed ids whose time has come; they stay until promoted."""
+        ids = self.client.zrangebyscore(DELAYED_KEY, "-inf", now_ms, start=0, num=limit)
+        return [UUID(i.decode()) for i in ids]
+
+    def forget_delayed(self, ids: Iterable[UUID]) -> None:
+        """Drop ids that are no longer pending from the delayed set."""
+        gone = [i.hex for i in ids]
+        if gone:
+            self.client.zrem(DELAYED_KEY, *gone)
+
+    def next_due_ms(self) -> float | None:
+        first = self.client.zrange(DELAYED_KEY, 0, 0, withscores=True)
+        return float(first[0][1]) if first else None
+
+    def missing(self, queue: str, ids: Sequence[UUID]) -> set[UUID]:
+        """Those of ``ids`` that the queue's ready set does not hold."""
+        scores = self.client.zmscore(ready_key(queue), [i.hex for i in ids]) if ids else []
+        return {i for i, found in zip(ids, scores, strict=True) if found is None}
+
+    def depths(self) -> dict[str, int]:
+        """Ids ready by queue, and "delayed"."""
+        queues = self.queues()
+        with self.client.pipeline(transaction=False) as pipe:
+            for queue in queues:
+                pipe.zcard(ready_key(queue))
+            pipe.zcard(DELAYED_KEY)
+            *ready, delayed = pipe.execute()
+        return {**dict(zip(queues, ready, strict=True)), "delayed": delayed}
+
+    # The epoch says: everything pending in PostgreSQL was published to this very server.
+
+    def is_epoch_current(self) -> bool:
+        return bool(self.client.get(EPOCH_KEY) == self._run_id())
+
+    def set_epoch(self) -> None:
+        self.client.set(EPOCH_KEY, self._run_id())
+
+    def forget_epoch(self) -> None:
+        self.client.delete(EPOCH_KEY)
+
+    def _run_id(self) -> bytes:
+        return str(self.client.info("server")["run_id"]).encode()
