@@ -48,9 +48,9 @@ class Instance:
     state: State
     is_durable: bool  # False: fsync off, nothing survives (tests)
 
-    def remember(self, **changes: int) -> None:
-        """Stores changed fields of the state."""
-        self.state = replace(self.state, **changes)
+    def remember(self, **ports: int) -> None:
+        """Stores changed ports."""
+        self.state = replace(self.state, **ports)  # type: ignore[arg-type]
         _write_state(self.folder, self.state)
 
 

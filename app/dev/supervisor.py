@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -45,11 +46,11 @@ def run(environ: Mapping[str, str], root: Path = ROOT) -> int:
     printer = Printer()
     printer.line("dev", "starting PostgreSQL and Redis; the first time this takes a moment")
     with surroundings(environ) as around:
-        if not stopping.is_set() and _release(
-            programs.pop(RELEASE), around, root, printer, stopping
-        ):
-            return _serve(programs, around, root, printer, stopping, f"http://127.0.0.1:{port}")
-    return 0 if stopping.is_set() else 1
+        this = Run(root, around, printer, stopping)
+        is_well = stopping.is_set() or (
+            this.release(programs.pop(RELEASE)) and this.serve(programs, f"http://127.0.0.1:{port}")
+        )
+    return 0 if is_well or stopping.is_set() else 1
 
 
 def procfile(path: Path) -> dict[str, str]:
@@ -90,6 +91,7 @@ class Printer:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._followers: list[threading.Thread] = []
         self._has_colour = sys.stdout.isatty()
 
     def line(self, name: str, text: str) -> None:
@@ -104,7 +106,7 @@ class Printer:
                 # The programs must be able to go on and end well: their pipes are still read.
                 sys.stdout = open("/dev/null", "w")  # noqa: SIM115
 
-    def follow(self, name: str, process: subprocess.Popen[bytes]) -> threading.Thread:
+    def follow(self, name: str, process: subprocess.Popen[bytes]) -> None:
         """Prints what ``process`` says, in a thread that ends with its output."""
 
         def pump() -> None:
@@ -113,62 +115,67 @@ class Printer:
                 self.line(name, line.decode(errors="replace").rstrip())
 
         thread = threading.Thread(target=pump, name=f"log of {name}", daemon=True)
+        self._followers.append(thread)
         thread.start()
-        return thread
+
+    def drain(self) -> None:
+        """Waits until the last words of programs that ended are printed."""
+        for thread in self._followers:
+            thread.join(2)
 
 
-def _start(
-    name: str, command: str, around: Surroundings, root: Path, printer: Printer
-) -> subprocess.Popen[bytes]:
-    process = spawn(
-        ["/bin/sh", "-c", f"exec {command}"],
-        death_signal=signal.SIGTERM,
-        env=around.env,
-        cwd=root,
-        output=subprocess.PIPE,
-    )
-    printer.follow(name, process)
-    return process
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One `make run`: the Procfile's programs in their surroundings."""
 
+    root: Path
+    around: Surroundings
+    printer: Printer
+    stopping: Stopping
 
-def _release(
-    command: str, around: Surroundings, root: Path, printer: Printer, stopping: Stopping
-) -> bool:
-    """Runs the migrations; whether they went through."""
-    process = _start(RELEASE, command, around, root, printer)
-    while process.poll() is None and not stopping.wait(0.05):
-        pass
-    _end({RELEASE: process}, stopping)
-    if process.returncode != 0 and not stopping.is_set():
-        printer.line("dev", "the migrations failed; nothing was started")
-    return process.returncode == 0 and not stopping.is_set()
+    def release(self, command: str) -> bool:
+        """Runs the migrations; whether they went through and nobody asked us to end."""
+        process = self._start(RELEASE, command)
+        while process.poll() is None and not self.stopping.wait(0.05):
+            pass
+        _end({RELEASE: process}, self.stopping)
+        self.printer.drain()
+        if self.stopping.is_set():
+            return False
+        if process.returncode != 0:
+            self.printer.line("dev", "the migrations failed; nothing was started")
+        return process.returncode == 0
 
+    def serve(self, programs: dict[str, str], url: str) -> bool:
+        """Runs the programs until a stop request (True), or until one of them ends (False)."""
+        processes = {name: self._start(name, command) for name, command in programs.items()}
+        watched = {**processes, **self.around.processes}
+        is_up = False
+        try:
+            while not self.stopping.wait(LOOK_SECONDS):
+                for name, process in watched.items():
+                    if process.poll() is not None:
+                        self.printer.line("dev", f"{name} ended (exit code {process.returncode})")
+                        return False
+                if not is_up and (is_up := _answers(f"{url}/health")):
+                    self.printer.line("dev", f"ready: {url} (Ctrl-C ends everything)")
+            return True
+        finally:
+            told = "ending; running jobs get up to 25 s (Ctrl-C again: at once)"
+            self.printer.line("dev", told)
+            _end(processes, self.stopping)
+            self.printer.drain()
 
-def _serve(
-    programs: dict[str, str],
-    around: Surroundings,
-    root: Path,
-    printer: Printer,
-    stopping: Stopping,
-    url: str,
-) -> int:
-    processes = {
-        name: _start(name, command, around, root, printer) for name, command in programs.items()
-    }
-    watched = {**processes, **around.processes}
-    is_up = False
-    try:
-        while not stopping.wait(LOOK_SECONDS):
-            for name, process in watched.items():
-                if process.poll() is not None:
-                    printer.line("dev", f"{name} ended (exit code {process.returncode})")
-                    return 1
-            if not is_up and (is_up := _answers(f"{url}/health")):
-                printer.line("dev", f"ready: {url} (Ctrl-C ends everything)")
-        return 0
-    finally:
-        printer.line("dev", "ending; running jobs get up to 25 s (Ctrl-C again: at once)")
-        _end(processes, stopping)
+    def _start(self, name: str, command: str) -> subprocess.Popen[bytes]:
+        process = spawn(
+            ["/bin/sh", "-c", f"exec {command}"],
+            death_signal=signal.SIGTERM,
+            env=self.around.env,
+            cwd=self.root,
+            output=subprocess.PIPE,
+        )
+        self.printer.follow(name, process)
+        return process
 
 
 def _answers(url: str) -> bool:
