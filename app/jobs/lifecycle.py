@@ -218,13 +218,21 @@ RETURNING j.id
 """)
 
 
-def complete(db: Db, outcomes: Sequence[Mapping[str, Any]]) -> set[UUID]:
-    """processing → completed for each {"id", "token", "result", "progress"} still held.
+def complete(
+    db: Db, outcomes: Sequence[tuple[str, str, str, Mapping[str, Any] | None]]
+) -> set[UUID]:
+    """processing → completed for each (id, token, result, progress) still held.
 
-    Answers the ids that were. The others are fenced: rescued meanwhile, or already written.
+    id and token are 32 hex digits, the result is JSON text already. Answers the ids that were
+    held; the others are fenced: rescued meanwhile, or already written.
     """
-    ids = _array(o["id"] for o in outcomes)
-    return set(db.scalars(_COMPLETE, {"outcomes": json.dumps(outcomes), "ids": ids}))
+    rows = [
+        f'{{"id":"{job_id}","token":"{token}","result":{result}'
+        + (f',"progress":{json.dumps(progress)}}}' if progress else "}")
+        for job_id, token, result, progress in outcomes
+    ]
+    values = {"outcomes": f"[{','.join(rows)}]", "ids": _array(o[0] for o in outcomes)}
+    return set(db.scalars(_COMPLETE, values))
 
 
 #: How an attempt that did not complete ends. ``crash`` is what rescue writes.

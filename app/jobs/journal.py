@@ -1,0 +1,54 @@
+"""What a handler reports while it runs: progress and log lines. No status changes here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from app.jobs.context import LogLine, Progress
+from app.jobs.publishing import Db
+
+_LINES = text("""
+INSERT INTO job_log_lines (job_id, attempt, at, level, message)
+SELECT l.job_id, l.attempt, l.at, l.level, l.message
+FROM json_to_recordset(CAST(:lines AS json)) AS l(
+    n int, job_id uuid, attempt int, at timestamptz, level text, message text)
+WHERE EXISTS (SELECT 1 FROM jobs j WHERE j.id = l.job_id)
+ORDER BY l.n
+""")
+
+_PROGRESS = text("""
+WITH p AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS p(id uuid, token uuid, progress jsonb)),
+held AS MATERIALIZED (
+    SELECT j.id FROM jobs j JOIN p ON p.id = j.id AND p.token = j.lease_token
+    WHERE j.status || '' = 'processing' ORDER BY j.id FOR UPDATE OF j)
+UPDATE jobs j SET progress = p.progress
+FROM p WHERE j.id = p.id AND j.id = ANY(ARRAY(SELECT id FROM held))
+""")
+
+
+def write_lines(db: Db, lines: Sequence[tuple[UUID, int, LogLine]]) -> None:
+    """Append (job id, attempt, line), in order; lines of a deleted job are dropped."""
+    rows: list[dict[str, Any]] = [
+        {
+            "n": n,
+            "job_id": job_id.hex,
+            "attempt": attempt,
+            "at": at.isoformat(),
+            "level": level,
+            "message": message,
+        }
+        for n, (job_id, attempt, (at, level, message)) in enumerate(lines)
+    ]
+    db.execute(_LINES, {"lines": json.dumps(rows)})
+
+
+def write_progress(db: Db, reports: Sequence[tuple[UUID, UUID, Progress]]) -> None:
+    """Store (job id, lease token, progress) for the leases that still stand."""
+    rows = [{"id": i.hex, "token": t.hex, "progress": p} for i, t, p in reports]
+    db.execute(_PROGRESS, {"rows": json.dumps(rows)})

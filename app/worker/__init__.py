@@ -1,0 +1,54 @@
+"""What huey_consumer runs. ``app.worker.huey`` is the import path people type.
+
+It is made when first asked for: the web imports this package, too, and needs no kernel.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from app.worker.consumer import JobHuey
+
+
+def __getattr__(name: str) -> Any:
+    if name != "huey":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()["huey"] = made = _make()
+    return made
+
+
+def _make() -> JobHuey:
+    from app import config, create_app
+    from app.worker.consumer import JobHuey
+    from app.worker.kernel import REDIS_TIMEOUT_SECONDS, Kernel
+    from app.worker.storage import JobIdSerializer, ReadySetStorage
+    from app.worker.trigger import connect
+
+    try:
+        settings = config.load()
+        app = create_app(settings)
+    except config.ConfigError as error:
+        sys.exit(f"Cannot start: {error}")
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    # Huey's consumer has its own handler; twice the same line helps nobody.
+    logging.getLogger("huey").propagate = False
+    client = connect(settings, timeout_seconds=REDIS_TIMEOUT_SECONDS)
+    huey = JobHuey(
+        "jobs",
+        results=False,
+        storage_class=ReadySetStorage,
+        serializer=JobIdSerializer(),
+        connection_pool=client.connection_pool,
+    )
+    huey.kernel = Kernel(app)
+
+    @huey.task(name="run_job")
+    def run_job(job_id: str) -> None:
+        """A job of the queue, known to Huey by its id only."""
+
+    return huey

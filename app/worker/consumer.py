@@ -1,0 +1,82 @@
+"""Huey's consumer with our kernel inside: its threads, signals and health checks, our jobs."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from typing import Any
+
+from huey import Huey
+from huey.consumer import Consumer, Scheduler
+
+from app.config import ConfigError
+from app.worker.kernel import TICK_SECONDS, Kernel
+
+log = logging.getLogger(__name__)
+
+
+class SweeperScheduler(Scheduler):
+    """Huey's scheduler thread runs the sweeper: it has no tasks of its own to schedule."""
+
+    process_name = "Sweeper"
+
+    def loop(self, now: Any = None) -> None:
+        self.huey.kernel.sweeper.run_due()
+        self.stop_flag.wait(TICK_SECONDS * 2)
+
+
+class JobConsumer(Consumer):
+    """``huey_consumer app.worker.huey -w 5 -k thread -g TERM -t 25``"""
+
+    scheduler_class = SweeperScheduler
+
+    def __init__(self, huey: JobHuey, **options: Any) -> None:
+        if options.get("worker_type", "thread") != "thread":
+            raise ConfigError("Run huey_consumer with -k thread; other worker types are not supported.")
+        super().__init__(huey, **options)
+        self.kernel = huey.kernel
+        # Every signal ends gracefully; only how long it may take differs.
+        self._signal_actions[signal.SIGINT] = (False, True)
+        self._signal_actions[signal.SIGTERM] = (False, True)
+
+    def start(self) -> None:
+        self.kernel.start(self.workers)
+        super().start()
+
+    def stop(self, graceful: bool = False) -> None:
+        self.kernel.begin_stop()
+        try:
+            super().stop(graceful)
+        finally:
+            self.kernel.finish_stop()
+
+    def check_worker_health(self) -> bool:
+        started = time.monotonic()
+        is_healthy: bool = super().check_worker_health()
+        if not is_healthy:
+            log.error("A worker thread had died and was replaced")
+        log.debug("Health check took %.3f s", time.monotonic() - started)
+        return is_healthy
+
+
+class JobHuey(Huey):
+    """Huey whose tasks are jobs: dequeue gives a claimed job, execute runs one attempt of it."""
+
+    kernel: Kernel
+
+    def create_consumer(self, **options: Any) -> JobConsumer:
+        own = {"app.worker.run_job"}
+        foreign = set(self._registry._registry) - own
+        if foreign or self._registry._periodic_tasks:
+            names = ", ".join(sorted(foreign)) or "periodic tasks"
+            raise ConfigError(
+                f"{names}: this Huey runs jobs only; register handlers with @job from app.jobs."
+            )
+        return JobConsumer(self, **options)
+
+    def dequeue(self) -> Any:
+        return self.kernel.next()
+
+    def execute(self, task: Any, timestamp: Any = None) -> None:
+        self.kernel.run(task)

@@ -1,0 +1,172 @@
+"""Extends the leases of this process, brings back cancel requests, writes its row in ``workers``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import __version__
+from app.config import Settings
+from app.jobs import journal, lifecycle
+from app.worker.clock import Clock
+from app.worker.inbox import Claimed
+from app.worker.runner import Runner
+
+log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 1.0
+#: A cancel request reaches its handler within this time.
+CANCEL_SECONDS = 2.0
+#: The row of a worker is refreshed at least this often, and sooner with a short HEARTBEAT_SECONDS.
+ROW_SECONDS = 5.0
+
+_ROW = text("""
+INSERT INTO workers (id, host, pid, version, queues, threads, live_threads, memory_bytes, running,
+                     completed, stopping_at)
+VALUES (:id, :host, :pid, :version, CAST(:queues AS text[]), :threads, :live_threads, :memory,
+        CAST(:running AS jsonb), :completed, CASE WHEN :is_stopping THEN now() END)
+ON CONFLICT (id) DO UPDATE SET live_threads = excluded.live_threads,
+    memory_bytes = excluded.memory_bytes, running = excluded.running,
+    completed = excluded.completed, heartbeat_at = now(), threads = excluded.threads,
+    stopping_at = COALESCE(workers.stopping_at, excluded.stopping_at)
+RETURNING extract(epoch FROM now())::float8
+""")
+_STOPPED = text("UPDATE workers SET stopped_at = now(), running = '[]' WHERE id = :id")
+
+
+class Heartbeat(threading.Thread):
+    """One daemon thread per process."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        settings: Settings,
+        clock: Clock,
+        worker_id: UUID,
+        runner: Runner,
+        held: Callable[[], list[Claimed]],
+        facts: Callable[[], dict[str, object]],
+    ) -> None:
+        super().__init__(name="Heartbeat", daemon=True)
+        self._engine = engine
+        self._settings = settings
+        self._clock = clock
+        self._worker_id = worker_id
+        self._runner = runner
+        self._held = held
+        self._facts = facts
+        self._stop_event = threading.Event()
+        self._row_seconds = min(ROW_SECONDS, settings.heartbeat_seconds)
+        self._extend_seconds = min(CANCEL_SECONDS, settings.heartbeat_seconds)
+        self._row_at = self._extended_at = float("-inf")
+        self._is_failing = False
+
+    def run(self) -> None:
+        wait = min(REPORT_SECONDS, self._extend_seconds / 2)
+        while not self._stop_event.wait(wait):
+            self.beat()
+
+    def beat(self) -> None:
+        """One round: report, extend, sign. A failing database is tried again next round."""
+        try:
+            with self._engine.connect() as db:
+                self.report(db)
+                now = time.monotonic()
+                if now - self._extended_at >= self._extend_seconds:
+                    self.extend(db)
+                    self._extended_at = now
+                if now - self._row_at >= self._row_seconds:
+                    self.sign(db)
+                    self._row_at = now
+            self._is_failing = False
+        except SQLAlchemyError as error:
+            if not self._is_failing:
+                log.warning("Heartbeat failed, trying again: %s", str(error).splitlines()[0])
+            self._is_failing = True
+        except Exception:
+            log.exception("Heartbeat failed, trying again")
+
+    def report(self, db: Connection) -> None:
+        """Store the progress and log lines that handlers buffered since the last round."""
+        progress, lines = [], []
+        for attempt in list(self._runner.attempts.values()):
+            latest, new_lines = attempt.context.drain()
+            job = attempt.job
+            if latest is not None:
+                progress.append((job.id, job.token, latest))
+            lines += [(job.id, job.attempt, line) for line in new_lines]
+        if progress:
+            journal.write_progress(db, progress)
+        if lines:
+            journal.write_lines(db, lines)
+
+    def extend(self, db: Connection) -> None:
+        """Prolong every lease of this process whose thread lives; tell handlers of cancel requests."""
+        attempts = {
+            a.job.id: a for a in list(self._runner.attempts.values()) if a.thread.is_alive()
+        }
+        leases = {job.id: job.token for job in self._held()}
+        leases.update({a.job.id: a.job.token for a in attempts.values()})
+        if not leases:
+            return
+        held = lifecycle.extend(
+            db, list(leases.items()), lease_seconds=self._settings.lease_seconds
+        )
+        for job_id, attempt in attempts.items():
+            if held.get(job_id):
+                attempt.context.request_cancel()
+
+    def sign(self, db: Connection) -> None:
+        """This process's row in ``workers``; sets the clock, too."""
+        running = [
+            {
+                "jobId": str(a.job.id),
+                "type": a.job.type,
+                "attempt": a.job.attempt,
+                "since": a.since.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            }
+            for a in list(self._runner.attempts.values())
+        ]
+        now = db.execute(
+            _ROW,
+            {
+                "id": self._worker_id,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "version": __version__,
+                "queues": list(self._settings.queues),
+                "memory": memory_bytes(),
+                "running": json.dumps(running),
+                **self._facts(),
+            },
+        ).scalar_one()
+        self._clock.set(now)
+
+    def stop(self) -> None:
+        """End the thread and say in ``workers`` that this process has stopped."""
+        self._stop_event.set()
+        try:
+            with self._engine.connect() as db:
+                db.execute(_STOPPED, {"id": self._worker_id})
+        except SQLAlchemyError:
+            log.warning("Could not sign off; the worker will be seen as silent")
+
+
+def memory_bytes() -> int | None:
+    """Resident memory of this process; None where /proc does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,256 @@
+"""Claimed jobs waiting for a thread of this process: one thread pops and claims for all.
+
+How many to pop adapts (measured): the idle threads, plus what the process finished in the last
+20 ms beyond its threads. Handlers of 20 ms and more get no prefetch, no-ops ramp up by themselves.
+An inbox stuck behind slow handlers is given back within about 50 ms.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Condition
+from typing import Any
+from uuid import UUID, uuid4
+
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeout
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.jobs import lifecycle
+from app.jobs.publishing import Ref
+from app.worker.clock import Clock
+from app.worker.queue import ReadySet
+
+log = logging.getLogger(__name__)
+
+MAX_PREFETCH = 200
+WINDOW_SECONDS = 0.020
+STUCK_SECONDS = 0.050
+BLOCK_SECONDS = 1.0
+MAX_PAUSE_SECONDS = 5.0
+
+# A claim refused these: early ones wait in the delayed set, the others are no longer ours to run.
+_EARLY = text("""
+SELECT id, queue, priority, false AS is_due,
+       (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms
+FROM jobs WHERE id = ANY(CAST(:ids AS uuid[])) AND status || '' = 'pending' AND run_at > now()
+""")
+
+
+@dataclass(slots=True, eq=False)
+class Claimed:
+    """A job that this process holds a lease on."""
+
+    id: UUID
+    token: UUID
+    queue: str
+    type: str
+    payload: dict[str, Any]
+    attempt: int
+    max_attempts: int
+    timeout_seconds: float | None
+    crashes: int
+    tags: list[str]
+    priority: int
+    run_at_ms: int
+    claimed_at: float  # monotonic
+
+
+class Inbox:
+    def __init__(
+        self,
+        *,
+        ready: ReadySet,
+        engine: Engine,
+        clock: Clock,
+        worker_id: UUID,
+        queues: Sequence[str],
+        lease_seconds: float,
+        release: Callable[[list[Claimed]], None],
+    ) -> None:
+        self._ready = ready
+        self._engine = engine
+        self._clock = clock
+        self._worker_id = worker_id
+        self._strict_queues = list(queues)
+        self._lease_seconds = lease_seconds
+        self._release = release
+        self._condition = Condition()
+        self._jobs: deque[Claimed] = deque()
+        self._filled_at = 0.0
+        self._waiting = 0
+        self._is_popping = False
+        self._is_stopping = False
+        self._finishes: deque[float] = deque()
+        self._queues: list[str] = []
+        self._queues_read_at = float("-inf")
+        self._turn = 0
+        self._failures = 0
+
+    def next(self) -> Claimed | None:
+        """The next job for the calling thread; None after about a second without one."""
+        with self._condition:
+            if self._is_popping and not self._jobs and not self._is_stopping:
+                self._waiting += 1
+                self._condition.wait(BLOCK_SECONDS)
+                self._waiting -= 1
+            if self._is_stopping:
+                return None
+            if self._jobs:
+                return self._jobs.popleft()
+            if self._is_popping:
+                return None
+            self._is_popping = True
+            idle = self._waiting + 1
+        return self._pop_for_all(idle)
+
+    def _pop_for_all(self, idle: int) -> Claimed | None:
+        jobs: list[Claimed] = []
+        try:
+            jobs = self._pop_and_claim(idle)
+            self._failures = 0
+        except (RedisError, SQLAlchemyError, OSError) as error:
+            self._pause(error)
+        finally:
+            with self._condition:
+                self._is_popping = False
+                late = jobs if self._is_stopping else []
+                if not late:
+                    self._jobs.extend(jobs[1:])
+                    self._filled_at = time.monotonic()
+                # One more than there are jobs: somebody has to pop next.
+                self._condition.notify(max(len(jobs), 1))
+        if late:
+            self._release(late)
+            return None
+        return jobs[0] if jobs else None
+
+    def _pop_and_claim(self, idle: int) -> list[Claimed]:
+        if self._failures:
+            # Nothing is popped that could not be claimed: the database is asked first.
+            with self._engine.connect() as db:
+                db.execute(text("SELECT 1"))
+        queues = self._queues_in_order()
+        wanted = idle + self._prefetch()
+        ids, next_due_ms = self._ready.pop(queues, wanted)
+        if not ids:
+            timeout = BLOCK_SECONDS
+            if next_due_ms is not None:
+                timeout = min(timeout, (next_due_ms - self._clock.now_ms()) / 1000)
+            if timeout <= 0.001:
+                from app.worker import sweeper
+
+                sweeper.promote(self._engine, self._ready, self._clock)
+                return []
+            first = self._pop_blocking(queues, timeout)
+            if first is None:
+                self._queues_read_at = float("-inf")
+                return []
+            ids = [first]
+            if wanted > 1:
+                # The blocking pop gives one; what was published with it comes along.
+                ids += self._ready.pop(queues, wanted - 1)[0]
+        return self._claim(ids)
+
+    def _pop_blocking(self, queues: list[str], timeout: float) -> str | None:
+        try:
+            return self._ready.pop_blocking(queues, timeout)
+        except RedisTimeout:
+            return None
+
+    def _claim(self, ids: list[str]) -> list[Claimed]:
+        token = uuid4()
+        with self._engine.connect() as db:
+            rows = lifecycle.claim(
+                db,
+                ids,
+                token=token,
+                worker_id=self._worker_id,
+                lease_seconds=self._lease_seconds,
+            )
+            if len(rows) < len(ids):
+                self._return_early(db, set(ids) - {row.id.hex for row in rows})
+        if rows:
+            self._clock.set(rows[0].claimed_at)
+        now = time.monotonic()
+        claimed = {
+            row.id.hex: Claimed(
+                row.id, token, row.queue, row.type, row.payload, row.attempts, row.max_attempts,
+                row.timeout_seconds, row.crashes, row.tags, row.priority, row.run_at_ms, now,
+            )
+            for row in rows
+        }  # fmt: skip
+        return [claimed[i] for i in ids if i in claimed]
+
+    def _return_early(self, db: Any, ids: set[str]) -> None:
+        early = db.execute(_EARLY, {"ids": "{" + ",".join(ids) + "}"}).all()
+        if early:
+            self._ready.publish([Ref(r.id, r.queue, r.priority, r.run_at_ms, False) for r in early])
+
+    def _queues_in_order(self) -> list[str]:
+        if self._strict_queues:
+            return self._strict_queues
+        now = time.monotonic()
+        if now - self._queues_read_at > BLOCK_SECONDS:
+            self._queues = self._ready.queues() or ["default"]
+            self._queues_read_at = now
+        # BZPOPMIN and the pop script prefer the first key: take turns, so that no queue starves.
+        self._turn = (self._turn + 1) % len(self._queues)
+        return self._queues[self._turn :] + self._queues[: self._turn]
+
+    def _prefetch(self) -> int:
+        oldest = time.monotonic() - WINDOW_SECONDS
+        finishes = self._finishes
+        while finishes and finishes[0] < oldest:
+            finishes.popleft()
+        return min(MAX_PREFETCH, max(0, len(finishes) - self.threads))
+
+    threads = 5
+
+    def finished(self) -> None:
+        """A handler ended: what the rule for prefetching counts."""
+        self._finishes.append(time.monotonic())
+        if len(self._finishes) > MAX_PREFETCH * 4:
+            self._finishes.popleft()
+
+    def give_back_if_stuck(self) -> None:
+        """Release what waits behind slow handlers, so that an idle process can run it. Called each tick."""
+        if not self._jobs or time.monotonic() - self._filled_at < STUCK_SECONDS:
+            return
+        with self._condition:
+            jobs = list(self._jobs)
+            self._jobs.clear()
+        self._release(jobs)
+
+    def held(self) -> list[Claimed]:
+        """The waiting jobs: their leases are extended with those that run."""
+        with self._condition:
+            return list(self._jobs)
+
+    def stop(self) -> None:
+        """No more jobs for anyone; what waits is released."""
+        with self._condition:
+            self._is_stopping = True
+            jobs = list(self._jobs)
+            self._jobs.clear()
+            self._condition.notify_all()
+        self._release(jobs)
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._is_stopping
+
+    def _pause(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures == 1:
+            log.warning("Can't fetch jobs, trying again: %s", str(error).strip().splitlines()[0])
+        # With jitter: a fleet must not come back in step.
+        pause = min(MAX_PAUSE_SECONDS, 0.1 * 2 ** min(self._failures, 8)) * random.uniform(0.5, 1)
+        with self._condition:
+            self._condition.wait_for(lambda: self._is_stopping, pause)

@@ -1,0 +1,96 @@
+"""An attempt in a child process that can be killed: isolate=True, and jobs that crashed a worker.
+
+The child takes the payload and answers with a judged outcome; if it dies, that is a crash, and it
+takes nobody with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import replace
+from multiprocessing import get_context
+from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
+
+from app.config import Settings
+from app.jobs import lifecycle, registry
+from app.jobs.context import Context
+from app.jobs.outcomes import JobTimeout
+from app.jobs.registry import JobType
+from app.worker.inbox import Claimed
+from app.worker.outbox import Outcome
+
+#: The child may start slowly, and looks at its deadline itself first.
+GRACE_SECONDS = 10.0
+
+_pool: ProcessPool | None = None
+_lock = threading.Lock()
+
+
+def run(job: Claimed, job_type: JobType, context: Context, settings: Settings) -> Outcome:
+    """The attempt in a child. A dead child is a crash; a late one is killed and timed out."""
+    from app.worker.runner import failure
+
+    remaining = context.remaining()
+    timeout = None if remaining is None else remaining + GRACE_SECONDS
+    future = _get_pool(settings).schedule(_attempt, args=[replace(job)], timeout=timeout)
+    try:
+        while True:
+            try:
+                outcome: Outcome = future.result(timeout=0.2)
+                return replace(outcome, job=job)
+            except FutureTimeout:
+                if future.done():
+                    return failure(job, job_type, settings, JobTimeout(), "timed_out")
+                if context.is_cancel_requested:
+                    future.cancel()
+                    return Outcome(job, lifecycle.CANCEL, outcome="cancelled",
+                                   error="Stopped on request.")  # fmt: skip
+    except ProcessExpired as death:
+        return Outcome(
+            job,
+            lifecycle.CRASH,
+            outcome="crashed",
+            error=f"The child process that ran this job died (exit code {death.exitcode}).",
+            max_crashes=lifecycle.max_crashes(job.type),
+        )
+
+
+def _get_pool(settings: Settings) -> ProcessPool:
+    global _pool
+    with _lock:
+        if _pool is None or not _pool.active:
+            # spawn: a fork would copy our threads' locks and connections. One attempt per child.
+            _pool = ProcessPool(max_workers=5, max_tasks=1, context=get_context("spawn"))
+        return _pool
+
+
+def stop() -> None:
+    """Kill the children."""
+    global _pool
+    with _lock:
+        if _pool is not None:
+            _pool.stop()
+            _pool.join(2)
+            _pool = None
+
+
+_child: dict[str, Any] = {}
+
+
+def _attempt(job: Claimed) -> Outcome:
+    """Runs in the child."""
+    from app import create_app
+    from app.worker.runner import judge, make_context
+
+    app = _child.setdefault("app", None) or create_app()
+    _child["app"] = app
+    settings: Settings = app.extensions["settings"]
+    with app.app_context():
+        job_type = registry.get(job.type)
+        context = make_context(job, job_type, settings)
+        outcome = judge(job, job_type, settings, lambda: job_type.run(job.payload, context))
+        outcome.progress, outcome.lines = context.drain(is_last=True)
+        return outcome

@@ -1,0 +1,142 @@
+"""Wires one consumer process: inbox → runner → outbox, with heartbeat, ticker and sweeper beside."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from uuid import uuid4
+
+from flask import Flask
+
+from app.config import Settings
+from app.extensions import db
+from app.jobs import lifecycle
+from app.worker import isolation
+from app.worker.clock import Clock
+from app.worker.heartbeat import Heartbeat
+from app.worker.inbox import Claimed, Inbox
+from app.worker.outbox import Outbox, Outcome
+from app.worker.queue import ReadySet
+from app.worker.runner import Runner
+from app.worker.sweeper import Sweeper
+from app.worker.trigger import RedisTrigger, connect
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.025
+#: Longer than any blocking pop.
+REDIS_TIMEOUT_SECONDS = 5.0
+
+
+class Kernel:
+    """Everything a consumer process does with jobs. Threads and signals are Huey's."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.settings: Settings = app.extensions["settings"]
+        self.worker_id = uuid4()
+        self.threads = 5
+        self._trigger: RedisTrigger = app.extensions["trigger"]
+        self.ready = ReadySet(connect(self.settings, timeout_seconds=REDIS_TIMEOUT_SECONDS))
+        self.clock = Clock()
+        with app.app_context():
+            # One round trip per statement; whoever needs more asks for a transaction.
+            self.engine = db.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.runner = Runner(app, self.settings)
+        self.outbox = Outbox(
+            engine=self.engine,
+            publish=self._trigger.publish,
+            buried=lambda: self.sweeper.hurry("mirror"),
+        )
+        self.inbox = Inbox(
+            ready=self.ready,
+            engine=self.engine,
+            clock=self.clock,
+            worker_id=self.worker_id,
+            queues=self.settings.queues,
+            lease_seconds=self.settings.lease_seconds,
+            release=self._release_unstarted,
+        )
+        self.sweeper = Sweeper(self.engine, self.ready, self.clock, self.settings)
+        self.heartbeat = Heartbeat(
+            engine=self.engine,
+            settings=self.settings,
+            clock=self.clock,
+            worker_id=self.worker_id,
+            runner=self.runner,
+            held=lambda: self.inbox.held() + self.outbox.held(),
+            facts=self._facts,
+        )
+        self._is_stopped = threading.Event()
+        self._live_threads: set[threading.Thread] = set()
+
+    def start(self, threads: int) -> None:
+        self.threads = self.inbox.threads = threads
+        self.heartbeat.beat()
+        self.heartbeat.start()
+        threading.Thread(target=self._tick, name="Ticker", daemon=True).start()
+        log.info("Worker %s starts: %s threads, %s", self.worker_id, threads, self._queues_text())
+
+    def next(self) -> Claimed | None:
+        self._live_threads.add(threading.current_thread())
+        return self.inbox.next()
+
+    def run(self, job: Claimed) -> None:
+        outcome = self.runner.run(job)
+        self.inbox.finished()
+        self.outbox.put([outcome])
+
+    def begin_stop(self) -> None:
+        """No new claims; what waits in the inbox is released at once."""
+        self.inbox.stop()
+        threading.Thread(target=self.heartbeat.beat, daemon=True).start()
+
+    def finish_stop(self) -> None:
+        """After the grace period: flush what ended, release what did not, sign off."""
+        if self._is_stopped.is_set():
+            return
+        self._is_stopped.set()
+        self.outbox.drain(3.0)
+        attempts = list(self.runner.attempts.values())
+        unfinished = [
+            Outcome(
+                attempt.job,
+                lifecycle.RELEASE,
+                outcome="released",
+                error="The worker was stopped before this attempt ended.",
+                lines=attempt.context.drain(is_last=True)[1],
+            )
+            for attempt in attempts
+        ]
+        if unfinished:
+            log.warning("Releasing %s unfinished jobs", len(unfinished))
+        self.outbox.put(unfinished)
+        self.outbox.drain(2.0)
+        self.heartbeat.stop()
+        isolation.stop()
+
+    def _release_unstarted(self, jobs: list[Claimed]) -> None:
+        self.outbox.put([Outcome(job, lifecycle.RELEASE) for job in jobs])
+
+    def _tick(self) -> None:
+        while not self._is_stopped.is_set():
+            time.sleep(TICK_SECONDS)
+            try:
+                self.inbox.give_back_if_stuck()
+                self.runner.throw_timeouts()
+            except Exception:
+                log.exception("The ticker failed")
+
+    def _facts(self) -> dict[str, object]:
+        self._live_threads = {t for t in self._live_threads if t.is_alive()}
+        return {
+            "threads": self.threads,
+            "live_threads": len(self._live_threads),
+            "completed": self.outbox.completed,
+            "is_stopping": self.inbox.is_stopping,
+        }
+
+    def _queues_text(self) -> str:
+        queues = self.settings.queues
+        return f"queues in strict order: {', '.join(queues)}" if queues else "all queues in turn"

@@ -1,0 +1,259 @@
+"""One attempt: call the handler, judge how it ended. Recording that is the outbox's work."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Flask
+
+from app.config import Settings
+from app.errors import UnknownJobType
+from app.extensions import db
+from app.jobs import backoff, lifecycle, registry
+from app.jobs.backoff import Backoff
+from app.jobs.context import Context, storable
+from app.jobs.outcomes import Cancel, JobTimeout, Permanent, RetryAfter, Snooze
+from app.jobs.registry import JobType
+from app.worker.inbox import Claimed
+from app.worker.outbox import Outcome
+from app.worker.shield import Shield
+
+log = logging.getLogger("app.jobs")
+
+MAX_ERROR_CHARACTERS = 2_000
+MAX_TRACEBACK_CHARACTERS = 20_000
+#: The handler's own look at its deadline comes first; the thrown exception is for those who don't look.
+THROW_AFTER_SECONDS = 0.1
+
+#: Called with (job, error) after every failed attempt: for Sentry and the like.
+failure_hooks: list[Callable[[Claimed, BaseException], None]] = []
+
+
+class Attempt:
+    """A handler at work, as the heartbeat and the ticker see it."""
+
+    __slots__ = ("context", "job", "shield", "since", "thread", "throw_at")
+
+    def __init__(self, job: Claimed, context: Context) -> None:
+        self.job = job
+        self.context = context
+        self.shield = Shield()
+        self.since = datetime.now(UTC)
+        self.thread = threading.current_thread()
+        remaining = context.remaining()
+        self.throw_at = (
+            None if remaining is None else time.monotonic() + remaining + THROW_AFTER_SECONDS
+        )
+
+
+class Runner:
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self.attempts: dict[int, Attempt] = {}  # by thread id
+        self._thread = threading.local()
+
+    def run(self, job: Claimed) -> Outcome:
+        """The attempt, from handler call to outcome. Never raises: a thread must survive its jobs."""
+        self._enter_application()
+        job_type = registry.find(job.type)
+        if job_type is None:
+            known = ", ".join(t.name for t in registry.all_types())
+            return self._failed(job, None, UnknownJobType(type=job.type, known=known))
+        if job.crashes or job_type.isolate:
+            return self._in_child(job, job_type)
+        context = make_context(job, job_type, self._settings)
+        attempt = Attempt(job, context)
+        ident = threading.get_ident()
+        self.attempts[ident] = attempt
+        try:
+            outcome = judge(
+                job,
+                job_type,
+                self._settings,
+                lambda: attempt.shield.call(lambda: job_type.run(job.payload, context)),
+            )
+        finally:
+            del self.attempts[ident]
+            self._close_session()
+        outcome.progress, outcome.lines = context.drain(is_last=True)
+        return outcome
+
+    def _failed(self, job: Claimed, job_type: JobType | None, error: Exception) -> Outcome:
+        return failure(job, job_type, self._settings, error, "failed")
+
+    def _in_child(self, job: Claimed, job_type: JobType) -> Outcome:
+        from app.worker import isolation
+
+        context = make_context(job, job_type, self._settings)
+        attempt = Attempt(job, context)
+        attempt.throw_at = None  # a child is killed, not talked to
+        self.attempts[threading.get_ident()] = attempt
+        try:
+            return isolation.run(job, job_type, context, self._settings)
+        except Exception as error:
+            return self._failed(job, job_type, error)
+        finally:
+            del self.attempts[threading.get_ident()]
+
+    def throw_timeouts(self) -> None:
+        """Interrupt handlers past their deadline. Called each tick."""
+        now = time.monotonic()
+        for attempt in list(self.attempts.values()):
+            if attempt.throw_at is not None and now >= attempt.throw_at:
+                attempt.shield.fire(JobTimeout)
+
+    def _enter_application(self) -> None:
+        # Once per thread, not per job: pushing a context would cost more than a no-op job.
+        if not hasattr(self._thread, "context"):
+            self._thread.context = self._app.app_context()
+            self._thread.context.push()
+
+    def _close_session(self) -> None:
+        # A handler's session ends with its attempt; what it did not commit is rolled back.
+        if db.session.registry.has():
+            try:
+                db.session.remove()
+            except Exception:
+                log.exception("Could not close a handler's session")
+
+
+def make_context(job: Claimed, job_type: JobType, settings: Settings) -> Context:
+    timeout = job.timeout_seconds or job_type.timeout or settings.default_timeout_seconds
+    return Context(
+        job_id=job.id,
+        type=job.type,
+        payload=job.payload,
+        settings=settings,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        queue=job.queue,
+        tags=job.tags,
+        timeout_seconds=timeout,
+    )
+
+
+def judge(
+    job: Claimed, job_type: JobType, settings: Settings, call: Callable[[], Any]
+) -> Outcome:
+    """``call()`` and what its end means for the job."""
+    try:
+        result = call()
+        if result is None:
+            return Outcome(job, "complete")
+        return Outcome(job, "complete", result=_encode(result, settings.max_result_bytes))
+    except Snooze as snooze:
+        return Outcome(job, lifecycle.SNOOZE, outcome="snoozed", delay=snooze.seconds,
+                       error=_line(snooze.reason))  # fmt: skip
+    except Cancel as cancel:
+        return Outcome(job, lifecycle.CANCEL, outcome="cancelled", error=_line(cancel.reason))
+    except JobTimeout as error:
+        return failure(job, job_type, settings, error, "timed_out")
+    # SystemExit and KeyboardInterrupt from a handler must not end a worker thread.
+    except BaseException as error:
+        return failure(job, job_type, settings, error, "failed")
+
+
+def failure(
+    job: Claimed,
+    job_type: JobType | None,
+    settings: Settings,
+    error: BaseException,
+    outcome: str,
+) -> Outcome:
+    """A failed attempt: retried after its backoff, or buried when it was the last or Permanent."""
+    for hook in failure_hooks:
+        try:
+            hook(job, error)
+        except Exception:
+            log.exception("A failure hook failed")
+    is_last = job.attempt >= job.max_attempts or isinstance(error, Permanent)
+    delay = None if is_last else _delay(job, job_type, settings, error)
+    text = describe(error)
+    log.info(
+        "Job %s (%s) attempt %s of %s %s: %s", job.id, job.type, job.attempt, job.max_attempts,
+        "failed for good" if is_last else f"failed, again in {delay:g} s", text,
+    )  # fmt: skip
+    return Outcome(
+        job,
+        lifecycle.BURY if is_last else lifecycle.RETRY_LATER,
+        outcome=outcome,
+        error=text,
+        error_class=type(error).__name__,
+        traceback=_traceback(error),
+        delay=delay,
+    )
+
+
+def describe(error: BaseException) -> str:
+    """One line for people: the exception's class and text; ours speak for themselves."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text can't be read)"
+    name = type(error).__name__
+    if isinstance(error, (Permanent, RetryAfter, JobTimeout, UnknownJobType, UnusableResult)):
+        return storable(text or name, MAX_ERROR_CHARACTERS)
+    return storable(f"{name}: {text}" if text else name, MAX_ERROR_CHARACTERS)
+
+
+def _delay(
+    job: Claimed, job_type: JobType | None, settings: Settings, error: BaseException
+) -> float:
+    if isinstance(error, RetryAfter):
+        return error.seconds
+    default = Backoff(settings.backoff_base, settings.backoff_cap_seconds, settings.backoff_jitter)
+    policy = (job_type.backoff if job_type else None) or default
+    try:
+        return backoff.delay(job.attempt, policy)
+    except Exception:
+        log.exception("The backoff of %s failed; using the default", job.type)
+        return backoff.delay(job.attempt, default)
+
+
+class UnusableResult(Exception):
+    """What the handler returned can't be kept."""
+
+
+def _encode(result: Any, max_bytes: int) -> str:
+    try:
+        text = json.dumps(result, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UnusableResult(f"The handler returned something JSON can't hold: {error}") from None
+    if len(text) > max_bytes:
+        raise UnusableResult(
+            f"The handler returned {len(text):,} bytes of JSON; MAX_RESULT_BYTES allows {max_bytes:,}."
+        )
+    return text
+
+
+def _line(reason: str) -> str | None:
+    return storable(reason, MAX_ERROR_CHARACTERS) if reason else None
+
+
+def _traceback(error: BaseException) -> str | None:
+    # What the handler decided itself needs no traceback.
+    if isinstance(error, (Permanent, RetryAfter, UnusableResult, UnknownJobType)):
+        return None
+    tb = error.__traceback__
+    while tb is not None and tb.tb_frame.f_globals.get("__name__", "") in _KERNEL_MODULES:
+        tb = tb.tb_next
+    try:
+        text = "".join(traceback.format_exception(type(error), error, tb or error.__traceback__))
+    except Exception:
+        return None
+    if len(text) > MAX_TRACEBACK_CHARACTERS:
+        half = MAX_TRACEBACK_CHARACTERS // 2
+        text = f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"
+    return storable(text, MAX_TRACEBACK_CHARACTERS + 100)
+
+
+_KERNEL_MODULES = frozenset({__name__, "app.worker.shield", "app.jobs.registry", "app.worker.isolation"})
+

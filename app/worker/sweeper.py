@@ -1,0 +1,260 @@
+"""What keeps promises while nobody looks: rescue, audit, promote, expire, fold, mirror, prune.
+
+Each is a function that does one bounded piece of work and returns how much; every consumer runs
+them all, an advisory lock in each one's own short transaction elects one, and every statement is
+safe if two run anyway.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from redis.exceptions import RedisError
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.config import Settings
+from app.jobs import lifecycle, stats
+from app.jobs.ids import first_id_at
+from app.jobs.publishing import Ref
+from app.worker import mirror
+from app.worker.clock import Clock
+from app.worker.queue import ReadySet
+
+log = logging.getLogger(__name__)
+
+AUDIT_WINDOW = 500
+REPUBLISH_BATCH = 1000
+#: Jobs due for longer than this and not in the ready set were lost by Redis (or are being claimed).
+AUDIT_AGE_SECONDS = 2
+NIL = UUID(int=0)
+
+_REF = """id, queue, priority, run_at <= now() AS is_due,
+    (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms"""
+
+
+@contextmanager
+def elected(engine: Engine, name: str) -> Iterator[Connection | None]:
+    """A short transaction of the one process that may do ``name`` now; None in the others."""
+    with engine.connect().execution_options(isolation_level="READ COMMITTED") as db, db.begin():
+        lock = text("SELECT pg_try_advisory_xact_lock(hashtext(:name))")
+        yield db if db.execute(lock, {"name": f"jobqueue.{name}"}).scalar() else None
+
+
+# ------------------------------------------------------------------------------ promote
+
+
+_STANDING = text(f"""
+SELECT {_REF} FROM jobs WHERE id = ANY(CAST(:ids AS uuid[])) AND status || '' = 'pending'
+""")
+
+
+def promote(engine: Engine, ready: ReadySet, clock: Clock) -> int:
+    """Due ids move from the delayed to the ready set; nothing is popped before it is placed."""
+    ids = ready.due(clock.now_ms())
+    if not ids:
+        return 0
+    with engine.connect() as db:
+        rows = db.execute(_STANDING, {"ids": "{" + ",".join(i.hex for i in ids) + "}"}).all()
+    ready.publish([_ref(row) for row in rows])
+    ready.forget_delayed(set(ids) - {row.id for row in rows})
+    return len(rows)
+
+
+# --------------------------------------------------------------------- rescue and expire
+
+
+def rescue(engine: Engine, ready: ReadySet) -> int:
+    """Jobs whose worker fell silent go back to pending, or are buried at their last crash."""
+    with elected(engine, "rescue") as db:
+        rows = lifecycle.rescue(db) if db is not None else []
+    for row in rows:
+        log.warning("Rescued job %s (%s): its worker fell silent; now %s", row.id, row.type, row.status)
+    ready.publish([_ref(row) for row in rows if row.status == "pending"])
+    return len(rows)
+
+
+def expire(engine: Engine) -> int:
+    with elected(engine, "expire") as db:
+        return lifecycle.expire(db) if db is not None else 0
+
+
+# ------------------------------------------------------------------------------- audit
+
+
+_QUEUES = text("""
+SELECT DISTINCT queue FROM (
+    SELECT queue FROM job_counters WHERE status = 'pending' AND n <> 0
+    UNION ALL SELECT queue FROM job_counter_deltas WHERE status = 'pending') AS q
+WHERE NOT EXISTS (SELECT 1 FROM queues p WHERE p.name = q.queue AND p.paused_at IS NOT NULL)
+""")
+_WINDOW = text(f"""
+SELECT {_REF} FROM jobs
+WHERE queue = :queue AND status = 'pending' AND run_at <= now() - make_interval(secs => :age)
+  AND NOT EXISTS (SELECT 1 FROM type_switches t WHERE t.type = jobs.type AND t.paused_at IS NOT NULL)
+ORDER BY priority DESC, run_at, id LIMIT :limit
+""")
+_ALL_PENDING = text(f"""
+SELECT {_REF} FROM jobs WHERE status = 'pending' ORDER BY queue, priority DESC, run_at, id
+""")
+
+
+def audit(engine: Engine, ready: ReadySet) -> int:
+    """Publish again what Redis lost; returns how many ids.
+
+    A server that is not the one everything was published to (flushed, restarted, failed over) gets
+    every pending job. Otherwise the first due jobs of each queue, in claim order, are compared with
+    its ready set: the cost is bounded however long the backlog.
+    """
+    with elected(engine, "audit") as db:
+        if db is None:
+            return 0
+        if not ready.is_epoch_current():
+            return _publish_everything(db, ready)
+        published = 0
+        for queue in db.scalars(_QUEUES).all():
+            window = db.execute(
+                _WINDOW, {"queue": queue, "age": AUDIT_AGE_SECONDS, "limit": AUDIT_WINDOW}
+            ).all()
+            missing = ready.missing(queue, [row.id for row in window])
+            if missing and len(missing) == len(window) == AUDIT_WINDOW:
+                return _publish_everything(db, ready)
+            ready.publish([_ref(r) for r in window if r.id in missing], only_if_missing=True)
+            published += len(missing)
+        return published
+
+
+def _publish_everything(db: Connection, ready: ReadySet) -> int:
+    log.warning("Redis does not hold the pending jobs (new, flushed or failed over): publishing all")
+    count = 0
+    rows = db.execution_options(stream_results=True).execute(_ALL_PENDING)
+    for batch in rows.partitions(REPUBLISH_BATCH):
+        ready.publish([_ref(row) for row in batch], only_if_missing=True)
+        count += len(batch)
+    ready.set_epoch()
+    log.warning("Published %s pending jobs again", count)
+    return count
+
+
+# ------------------------------------------------------------------- fold, mirror, prune
+
+
+def fold(engine: Engine) -> int:
+    with elected(engine, "fold") as db:
+        return stats.fold(db) if db is not None else 0
+
+
+def mirror_dead_letters(ready: ReadySet) -> int:
+    """The Redis list follows the table; a list that Redis lost is written anew."""
+    is_lost = not ready.client.exists(mirror.KEY, MIRRORED_KEY)
+    count = mirror.run_once(ready.client, must_rebuild=is_lost)
+    if is_lost:
+        ready.client.set(MIRRORED_KEY, 1)
+    return count
+
+
+#: Says that an absent list is an empty one. Gone with a flush, as the list is.
+MIRRORED_KEY = "{job-dlq}:mirrored"
+
+
+class Pruner:
+    """Deletes old completed and cancelled jobs from the oldest id on."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine = engine
+        self._days = settings.retention_days
+        self._after = NIL
+        self._restart_at = 0.0
+
+    def run_once(self) -> int:
+        if not self._days:
+            return 0
+        if time.monotonic() > self._restart_at:
+            # Retained rows are passed once an hour, not with every batch.
+            self._after, self._restart_at = NIL, time.monotonic() + 3600
+        before = first_id_at(datetime.now(UTC) - timedelta(days=self._days))
+        with elected(self._engine, "prune") as db:
+            if db is None:
+                return 0
+            gone = lifecycle.prune(
+                db, after=self._after, before=before, seconds=self._days * 86400
+            )
+        if gone:
+            self._after = gone[-1]
+        return len(gone)
+
+
+_OLD_ROWS = text("""
+WITH keys AS (DELETE FROM job_keys WHERE created_at < now() - interval '24 hours'),
+     gone AS (DELETE FROM workers WHERE COALESCE(stopped_at, heartbeat_at) < now() - interval '1 day')
+DELETE FROM dead_letters WHERE closed_at < now() - make_interval(days => 90)
+""")
+
+
+def prune_small_tables(engine: Engine) -> int:
+    """Idempotency keys after 24 h, workers gone for a day, closed dead letters after 90 days."""
+    with elected(engine, "prune_small") as db:
+        if db is None:
+            return 0
+        db.execute(_OLD_ROWS)
+        return stats.prune_series(db)
+
+
+# ----------------------------------------------------------------------------- schedule
+
+
+class Sweeper:
+    """Runs each duty at its interval; the consumer's scheduler thread calls ``run_due``."""
+
+    def __init__(self, engine: Engine, ready: ReadySet, clock: Clock, settings: Settings) -> None:
+        self._ready = ready
+        every = settings.sweep_seconds
+        pruner = Pruner(engine, settings)
+        self._duties: list[tuple[str, float, Callable[[], int]]] = [
+            ("promote", 0.1, lambda: promote(engine, ready, clock)),
+            ("mirror", min(1.0, every), lambda: mirror_dead_letters(ready)),
+            ("rescue", every, lambda: rescue(engine, ready)),
+            ("audit", every, lambda: audit(engine, ready)),
+            ("expire", every, lambda: expire(engine)),
+            ("fold", min(1.0, every), lambda: fold(engine)),
+            ("prune", 10.0, pruner.run_once),
+            ("prune small tables", 60.0, lambda: prune_small_tables(engine)),
+        ]
+        self._due_at = dict.fromkeys((name for name, _, _ in self._duties), 0.0)
+        self._failing: set[str] = set()
+
+    def run_due(self) -> None:
+        """Every duty whose time has come. One that fails is logged once and tried again."""
+        for name, interval, duty in self._duties:
+            if time.monotonic() < self._due_at[name]:
+                continue
+            self._due_at[name] = time.monotonic() + interval
+            try:
+                # A full batch is followed by the next one, so that a backlog shrinks quickly.
+                if duty() >= 500 and name != "mirror":
+                    self._due_at[name] = 0.0
+                self._failing.discard(name)
+            except (RedisError, SQLAlchemyError, OSError) as error:
+                self._report(name, error)
+            except Exception:
+                log.exception("The sweeper's %s failed", name)
+
+    def hurry(self, name: str) -> None:
+        """Let a duty run at the next tick."""
+        self._due_at[name] = 0.0
+
+    def _report(self, name: str, error: Exception) -> None:
+        if name not in self._failing:
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            log.warning("The sweeper's %s failed, trying again: %s", name, first)
+        self._failing.add(name)
+
+
+def _ref(row: Any) -> Ref:
+    return Ref(row.id, row.queue, row.priority, row.run_at_ms, row.is_due)
