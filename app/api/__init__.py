@@ -1,0 +1,26 @@
+"""The JSON API: one blueprint, thin views, marshmallow shapes, an OpenAPI document made from them."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException
+
+from app.api import cors, errors
+from app.errors import JobQueueError
+
+#: Who changes things by this API, in the audit.
+ACTOR = "api"
+
+blueprint = Blueprint("api", __name__)
+
+blueprint.register_error_handler(JobQueueError, errors.tell)
+blueprint.register_error_handler(DBAPIError, errors.database_failed)
+blueprint.register_error_handler(PoolTimeout, errors.database_failed)
+blueprint.register_error_handler(HTTPException, errors.answer)
+blueprint.register_error_handler(Exception, errors.crashed)
+blueprint.after_app_request(cors.add_headers)
+
+# The routes register themselves on the blueprint.
+from app.api import dead_letters, docs, health, job_types, jobs, queues, workers  # noqa: E402, F401

@@ -1,0 +1,35 @@
+"""Cross-origin requests: which browser pages may read our answers (CORS_ORIGIN)."""
+
+from __future__ import annotations
+
+from flask import Response, current_app, request
+
+EXPOSED = "Link, Location, Retry-After, X-Request-Id"
+ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-Id"
+PREFLIGHT_SECONDS = "600"
+
+
+def is_api() -> bool:
+    """Whether the request is for this API, matched or not."""
+    return request.path.startswith("/api/") or request.path in ("/api", "/health")
+
+
+def add_headers(response: Response) -> Response:
+    """After every request, refused ones included: a page shall be able to read why."""
+    if not is_api():
+        return response
+    response.headers.setdefault("Cache-Control", "no-store")
+    # Always: a shared cache must not hand one origin's answer to another.
+    response.vary.add("Origin")
+    origin = request.headers.get("Origin")
+    allowed: tuple[str, ...] = current_app.extensions["settings"].cors_origins
+    if origin is None or not ("*" in allowed or origin in allowed):
+        return response
+    headers = response.headers
+    headers["Access-Control-Allow-Origin"] = "*" if "*" in allowed else origin
+    headers["Access-Control-Expose-Headers"] = EXPOSED
+    if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+        headers["Access-Control-Allow-Methods"] = headers.get("Allow", "GET")
+        headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
+        headers["Access-Control-Max-Age"] = PREFLIGHT_SECONDS
+    return response

@@ -1,0 +1,70 @@
+"""/api/dead-letters: the failed jobs that wait for a person."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from app.api import ACTOR
+from app.api.operations import operation
+from app.api.paging import LINK, listed
+from app.api.shapes import DEAD_LETTER, DEAD_LETTER_LIST, JOB
+from app.extensions import db
+from app.jobs import lifecycle, queries
+from app.jobs.models import DeadLetter, Job
+
+TAG = "Dead letters"
+
+
+@operation(
+    "GET",
+    "/api/dead-letters",
+    query=DEAD_LETTER_LIST,
+    answers={200: DEAD_LETTER},
+    is_list=True,
+    response_headers=LINK,
+    tag=TAG,
+)
+def list_dead_letters(query: dict[str, Any]) -> Any:
+    """List the open dead letters, newest first.
+
+    The Link header (rel="next") leads to the next page.
+    """
+    return listed(queries.dead_letters(db.session, **query))
+
+
+@operation(
+    "GET", "/api/dead-letters/<uuid:job_id>", answers={200: DEAD_LETTER}, errors=(404,), tag=TAG
+)
+def get_dead_letter(job_id: UUID) -> DeadLetter:
+    """Get the open dead letter of a job."""
+    return queries.open_dead_letter(db.session, job_id)
+
+
+@operation(
+    "POST", "/api/dead-letters/<uuid:job_id>/retry", answers={200: JOB}, errors=(404, 409), tag=TAG
+)
+def retry_dead_letter(job_id: UUID) -> Job:
+    """Send its job back to pending, which closes the dead letter.
+
+    404 if the job has no open dead letter; 409 while another job with its uniqueKey is live.
+    """
+    queries.open_dead_letter(db.session, job_id)
+    lifecycle.retry(db.session, [job_id], by=ACTOR).one()
+    db.session.commit()
+    return queries.get_job(db.session, job_id)
+
+
+@operation(
+    "POST",
+    "/api/dead-letters/<uuid:job_id>/discard",
+    answers={200: JOB},
+    errors=(404, 409),
+    tag=TAG,
+)
+def discard_dead_letter(job_id: UUID) -> Job:
+    """Close the dead letter for good; its job stays failed."""
+    queries.open_dead_letter(db.session, job_id)
+    lifecycle.discard(db.session, [job_id], by=ACTOR).one()
+    db.session.commit()
+    return queries.get_job(db.session, job_id)

@@ -1,0 +1,34 @@
+"""PATCH: which verbs of the domain a set of changes comes to."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from app.errors import InvalidTransition
+from app.jobs import lifecycle, queries, registry
+from app.jobs.models import CANCELLED, PENDING
+
+#: Status to set → the verb that goes there. The others are a worker's business.
+VERBS = {CANCELLED: lifecycle.cancel, PENDING: lifecycle.retry}
+
+
+def apply(db: Any, job_id: UUID, changes: dict[str, Any], *, by: str) -> None:
+    """Edits first, then moves the status; the caller commits. Raises what the verbs raise."""
+    job = queries.get_job(db, job_id)
+    status = changes.pop("status", None)
+    if status is not None and status not in VERBS:
+        raise InvalidTransition(
+            job_id=job_id,
+            status=job.status,
+            verb=f"a change to {status}",
+            allowed="a worker; only cancelled or pending can be set",
+        )
+    if "payload" in changes and (job_type := registry.find(job.type)):
+        registry.validate_payload(job_type, changes["payload"])
+    if changes:
+        if "next_run_at" in changes:
+            changes["run_at"] = changes.pop("next_run_at")
+        lifecycle.edit(db, job_id, changes, by=by)
+    if status is not None:
+        VERBS[status](db, [job_id], by=by).one()

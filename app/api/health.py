@@ -1,0 +1,85 @@
+"""/health: within a second, whatever is down or hangs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, text
+
+from app.api.operations import operation
+from app.api.shapes import HEALTH
+from app.extensions import db
+from app.jobs.publishing import current_trigger
+
+ANSWER_WITHIN_SECONDS = 0.8
+
+
+@dataclass(frozen=True)
+class Dependency:
+    status: str  # ok, down
+    error: str | None
+    latency_ms: float | None
+
+
+@dataclass(frozen=True)
+class Health:
+    status: str  # ok, degraded, down
+    database: Dependency
+    redis: Dependency
+
+
+class Probe:
+    """One dependency's check, in a thread of its own: a hanging one is waited for once, not again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: Future[Dependency] | None = None
+
+    def start(self, check: Callable[[], None]) -> Future[Dependency]:
+        """The check under way, or a new one. ``check`` raises when something is wrong."""
+        with self._lock:
+            if self._running is None or self._running.done():
+                self._running = Future()
+                threading.Thread(target=_run, args=(check, self._running), daemon=True).start()
+            return self._running
+
+
+def _run(check: Callable[[], None], future: Future[Dependency]) -> None:
+    started = time.perf_counter()
+    try:
+        check()
+    except Exception as error:
+        # The class only: messages of drivers hold addresses and user names.
+        future.set_result(Dependency("down", type(error).__name__, None))
+    else:
+        took = round((time.perf_counter() - started) * 1000, 1)
+        future.set_result(Dependency("ok", None, took))
+
+
+_database, _redis = Probe(), Probe()
+_SILENT = Dependency("down", f"no answer within {ANSWER_WITHIN_SECONDS:g} s", None)
+
+
+@operation("GET", "/health", query=None, answers={200: HEALTH, 503: HEALTH}, tag="Health")
+def health() -> tuple[Health, int, dict[str, str]]:
+    """Whether the service can work.
+
+    200 with `ok`, or `degraded` while Redis is away (jobs are stored and published later). 503 with
+    `down` only without PostgreSQL. Answers within a second whatever is down.
+    """
+    engine = db.engine
+    checks = [_database.start(lambda: _select_one(engine)), _redis.start(current_trigger().ping)]
+    wait(checks, ANSWER_WITHIN_SECONDS)
+    database, redis = (check.result() if check.done() else _SILENT for check in checks)
+    if database.status == "down":
+        return Health("down", database, redis), 503, {"Retry-After": "5"}
+    return Health(redis.status.replace("down", "degraded"), database, redis), 200, {}
+
+
+def _select_one(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))

@@ -1,0 +1,84 @@
+"""/api/job-types: what can be enqueued, how it does, pause and resume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import current_app
+
+from app.api import ACTOR
+from app.api.errors import JobTypeNotFound
+from app.api.operations import operation
+from app.api.payload_schema import payload_schema
+from app.api.shapes import JOB_TYPE
+from app.extensions import db
+from app.jobs import lifecycle, queries
+from app.jobs.queries import TypeSummary
+
+TAG = "Job types"
+
+
+@operation("GET", "/api/job-types", answers={200: JOB_TYPE}, is_list=True, tag=TAG)
+def list_job_types() -> list[dict[str, Any]]:
+    """List the job types, by name.
+
+    Every type that is registered, has jobs, or is paused. Attempts of the last hour make the shares and times.
+    """
+    return [_described(summary) for summary in queries.job_type_overview(db.session)]
+
+
+@operation("GET", "/api/job-types/<name>", answers={200: JOB_TYPE}, errors=(404,), tag=TAG)
+def get_job_type(name: str) -> dict[str, Any]:
+    """Get one job type."""
+    for summary in queries.job_type_overview(db.session):
+        if summary.name == name:
+            return _described(summary)
+    raise JobTypeNotFound(name=name)
+
+
+@operation("POST", "/api/job-types/<name>/pause", answers={200: JOB_TYPE}, errors=(404,), tag=TAG)
+def pause_job_type(name: str) -> dict[str, Any]:
+    """Start no more jobs of this type.
+
+    Running jobs finish; new ones are taken in and wait.
+    """
+    get_job_type(name)
+    lifecycle.pause_type(db.session, name, by=ACTOR)
+    db.session.commit()
+    return get_job_type(name)
+
+
+@operation("POST", "/api/job-types/<name>/resume", answers={200: JOB_TYPE}, errors=(404,), tag=TAG)
+def resume_job_type(name: str) -> dict[str, Any]:
+    """Let the jobs of this type start again."""
+    get_job_type(name)
+    lifecycle.resume_type(db.session, name, by=ACTOR)
+    db.session.commit()
+    return get_job_type(name)
+
+
+def _described(summary: TypeSummary) -> dict[str, Any]:
+    """The summary with its policy, where None means the setting; all null for a type unknown here."""
+    settings, known = current_app.extensions["settings"], summary.job_type
+    policy: dict[str, Any] = dict.fromkeys(
+        (
+            "description",
+            "queue",
+            "priority",
+            "max_attempts",
+            "timeout_seconds",
+            "max_crashes",
+            "payload_schema",
+        )
+    )
+    if known is not None:
+        policy = {
+            "description": known.description,
+            "queue": known.queue,
+            "priority": known.priority,
+            "max_attempts": known.max_attempts or settings.max_attempts,
+            "timeout_seconds": known.timeout or settings.default_timeout_seconds,
+            "max_crashes": settings.max_crashes if known.max_crashes is None else known.max_crashes,
+            "payload_schema": payload_schema(known.schema),
+        }
+    return {**vars(summary), **policy, "is_registered": known is not None}

@@ -1,0 +1,205 @@
+"""/api/jobs: create, find, steer."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from flask import request
+
+from app.api import ACTOR, creation, edits, new_jobs
+from app.api.errors import NotRetryable
+from app.api.operations import operation
+from app.api.paging import LINK, listed
+from app.api.shapes import (
+    ATTEMPT,
+    BULK,
+    BULK_RESULT,
+    EDIT,
+    JOB,
+    JOB_LIST,
+    LOG_LINE,
+    LOG_QUERY,
+    NEW_JOB,
+    STATS,
+)
+from app.errors import InvalidTransition
+from app.extensions import db
+from app.jobs import lifecycle, queries, stats
+from app.jobs.lifecycle import NewJob
+from app.jobs.models import Job, JobAttempt, JobLogLine
+
+TAG = "Jobs"
+
+
+@operation(
+    "POST",
+    "/api/jobs",
+    body=NEW_JOB,
+    read=new_jobs.read_one,
+    answers={201: JOB, 200: JOB},
+    request_headers={
+        "Idempotency-Key": "1 to 255 visible ASCII characters, kept for 24 hours. The same body again answers 200 with"
+        " the first job (404 once that is deleted), another body 422."
+    },
+    response_headers={"Location": "Where the job is."},
+    tag=TAG,
+)
+def create_job(body: NewJob) -> tuple[Any, int, dict[str, str]]:
+    """Create a job.
+
+    It is stored when this answers, and starts as soon as a worker is free. 200 instead of 201 when the job was there
+    before: by its `Idempotency-Key`, or by a `uniqueKey` that is live.
+    """
+    job_id, job, is_new = creation.create_one(
+        body, idempotency_key=request.headers.get("Idempotency-Key")
+    )
+    return job, 201 if is_new else 200, {"Location": f"/api/jobs/{job_id}"}
+
+
+@operation(
+    "POST",
+    "/api/jobs/bulk",
+    body=BULK,
+    is_bulk=True,
+    read=new_jobs.read_many,
+    answers={201: BULK_RESULT},
+    tag=TAG,
+)
+def create_jobs(body: list[NewJob]) -> dict[str, Any]:
+    """Create up to 10,000 jobs, all or none.
+
+    Errors name the job by its index: `jobs.17.priority`. A job whose `uniqueKey` is live gives the id of the live job;
+    that is how to send a bulk again safely (`Idempotency-Key` is refused here).
+    """
+    ids = creation.create_many(body, idempotency_key=request.headers.get("Idempotency-Key"))
+    return {"count": len(ids), "ids": ids}
+
+
+@operation(
+    "GET",
+    "/api/jobs",
+    query=JOB_LIST,
+    answers={200: JOB},
+    is_list=True,
+    response_headers=LINK,
+    tag=TAG,
+)
+def list_jobs(query: dict[str, Any]) -> Any:
+    """List jobs, newest first.
+
+    The Link header (rel="next") leads to the next page. A search (`search`, `error`, `payload`, `tag`) looks at a
+    bounded number of jobs at a time, so a page may be short or empty although the Link header leads on.
+    """
+    limit, offset, cursor = query.pop("limit"), query.pop("offset"), query.pop("cursor", None)
+    page = queries.list_jobs(
+        db.session, queries.JobFilter(**query), limit=limit, offset=offset, cursor=cursor
+    )
+    return listed(page)
+
+
+@operation("GET", "/api/jobs/stats", answers={200: STATS}, tag=TAG)
+def get_stats() -> dict[str, int]:
+    """Count the jobs of each status.
+
+    Exact, and as cheap with ten million jobs as with ten.
+    """
+    return stats.status_counts(db.session)
+
+
+@operation("GET", "/api/jobs/<uuid:job_id>", answers={200: JOB}, errors=(404,), tag=TAG)
+def get_job(job_id: UUID) -> Job:
+    """Get one job."""
+    return queries.get_job(db.session, job_id)
+
+
+@operation(
+    "GET",
+    "/api/jobs/<uuid:job_id>/attempts",
+    answers={200: ATTEMPT},
+    is_list=True,
+    errors=(404,),
+    tag=TAG,
+)
+def list_attempts(job_id: UUID) -> list[JobAttempt]:
+    """List the attempts that did not complete, oldest first.
+
+    The last 200. An attempt that completed leaves no entry: its result is the job's.
+    """
+    queries.get_job(db.session, job_id)
+    return queries.attempts_of(db.session, job_id)
+
+
+@operation(
+    "GET",
+    "/api/jobs/<uuid:job_id>/log",
+    query=LOG_QUERY,
+    answers={200: LOG_LINE},
+    is_list=True,
+    errors=(404,),
+    tag=TAG,
+)
+def list_log(job_id: UUID, query: dict[str, Any]) -> list[JobLogLine]:
+    """List what its handler logged, in the order written.
+
+    To follow a running job, ask again with `after` set to the last line's id.
+    """
+    queries.get_job(db.session, job_id)
+    return queries.log_of(db.session, job_id, query.get("after"), query["limit"])
+
+
+@operation(
+    "POST", "/api/jobs/<uuid:job_id>/retry", answers={200: JOB}, errors=(400, 404, 409), tag=TAG
+)
+def retry_job(job_id: UUID) -> Job:
+    """Send a failed or cancelled job back to pending.
+
+    Attempts, crashes and error start anew. 400 if its status is another one; 409 while another job with its uniqueKey
+    is live.
+    """
+    try:
+        lifecycle.retry(db.session, [job_id], by=ACTOR).one()
+    except InvalidTransition as refusal:
+        raise NotRetryable(**refusal.facts) from None
+    return _changed(job_id)
+
+
+@operation("POST", "/api/jobs/<uuid:job_id>/cancel", answers={200: JOB}, errors=(404, 409), tag=TAG)
+def cancel_job(job_id: UUID) -> Job:
+    """Cancel a job.
+
+    A pending job is cancelled at once. A processing one is asked to stop (`cancelRequested`) and may still complete.
+    Cancelling a cancelled job changes nothing; a completed or failed one is a 409.
+    """
+    lifecycle.cancel(db.session, [job_id], by=ACTOR).one()
+    return _changed(job_id)
+
+
+@operation(
+    "PATCH", "/api/jobs/<uuid:job_id>", body=EDIT, answers={200: JOB}, errors=(404, 409), tag=TAG
+)
+def edit_job(job_id: UUID, body: dict[str, Any]) -> Job:
+    """Change a job that is not processing.
+
+    All of it or nothing. With `status` it is also cancelled or retried. A completed or processing job is a 409
+    (a processing one can still be asked to stop by `{"status": "cancelled"}` alone).
+    """
+    edits.apply(db.session, job_id, body, by=ACTOR)
+    return _changed(job_id)
+
+
+@operation("DELETE", "/api/jobs/<uuid:job_id>", answers={204: None}, errors=(404, 409), tag=TAG)
+def delete_job(job_id: UUID) -> tuple[None, int, None]:
+    """Delete a job with its history and dead letter.
+
+    409 while it is processing.
+    """
+    lifecycle.delete(db.session, [job_id], by=ACTOR).one()
+    db.session.commit()
+    return None, 204, None
+
+
+def _changed(job_id: UUID) -> Job:
+    """The job as it is after the change, which is committed."""
+    db.session.commit()
+    return queries.get_job(db.session, job_id)

@@ -1,0 +1,65 @@
+"""/api/queues: what waits where, pause and resume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.api import ACTOR
+from app.api.fields import NAME
+from app.api.operations import operation
+from app.api.shapes import QUEUE
+from app.errors import QueueNotFound
+from app.extensions import db
+from app.jobs import lifecycle, queries
+from app.jobs.queries import QueueSummary
+
+TAG = "Queues"
+
+
+@operation("GET", "/api/queues", answers={200: QUEUE}, is_list=True, tag=TAG)
+def list_queues() -> list[dict[str, Any]]:
+    """List the queues, by name.
+
+    Every queue that holds jobs, belongs to a registered job type, or is paused.
+    """
+    return [_described(queue) for queue in queries.queue_overview(db.session)]
+
+
+@operation("GET", "/api/queues/<name>", answers={200: QUEUE}, errors=(404,), tag=TAG)
+def get_queue(name: str) -> dict[str, Any]:
+    """Get one queue."""
+    for queue in queries.queue_overview(db.session):
+        if queue.name == name:
+            return _described(queue)
+    raise QueueNotFound(name=name)
+
+
+@operation("POST", "/api/queues/<name>/pause", answers={200: QUEUE}, errors=(404,), tag=TAG)
+def pause_queue(name: str) -> dict[str, Any]:
+    """Start no more jobs of this queue.
+
+    Running jobs finish; new ones are taken in and wait. A queue may be paused before its first job.
+    """
+    lifecycle.pause_queue(db.session, _spelled(name), by=ACTOR)
+    db.session.commit()
+    return get_queue(name)
+
+
+@operation("POST", "/api/queues/<name>/resume", answers={200: QUEUE}, errors=(404,), tag=TAG)
+def resume_queue(name: str) -> dict[str, Any]:
+    """Let the jobs of this queue start again."""
+    get_queue(name)
+    lifecycle.resume_queue(db.session, name, by=ACTOR)
+    db.session.commit()
+    return get_queue(name)
+
+
+def _spelled(name: str) -> str:
+    if not NAME.match(name):
+        raise QueueNotFound(name=name)
+    return name
+
+
+def _described(queue: QueueSummary) -> dict[str, Any]:
+    are_exact = (queue.due.is_exact, queue.scheduled.is_exact, queue.retrying.is_exact)
+    return {**vars(queue), "is_exact": all(are_exact)}

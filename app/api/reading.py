@@ -1,0 +1,74 @@
+"""What a request says, taken strictly: body and query string against their shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+from flask import current_app, request
+from marshmallow import Schema
+from marshmallow import ValidationError as SchemaError
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from app.api import strict_json
+from app.api.errors import BodyTooLarge, NotJson
+from app.api.fields import flat
+from app.errors import ValidationFailed
+
+
+def load(shape: Schema, data: Any) -> Any:
+    """``data`` as ``shape`` loads it. Raises ValidationFailed."""
+    try:
+        return shape.load(data)
+    except SchemaError as error:
+        raise ValidationFailed(flat(error.messages)) from None
+
+
+def query(shape: Schema) -> Any:
+    """The query string; every parameter at most once, none that ``shape`` does not know."""
+    found: dict[str, str] = {}
+    errors: dict[str, list[str]] = {}
+    for name, value in _pairs():
+        if name in found:
+            errors[name] = ["must be given only once."]
+        found[name] = value
+    if errors:
+        raise ValidationFailed(errors)
+    return load(shape, found)
+
+
+def _pairs() -> list[tuple[str, str]]:
+    text = request.query_string.decode("latin-1")
+    try:
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError:
+        raise ValidationFailed(
+            {"query": ["must be at most 100 parameters in percent-encoded UTF-8."]}
+        ) from None
+
+
+def json_body(*, is_bulk: bool = False, is_optional: bool = False) -> Any:
+    """The body as Python values; {} where an optional one is missing.
+
+    Raises BodyTooLarge, NotJson, MalformedJson, ValidationFailed.
+    """
+    settings = current_app.extensions["settings"]
+    raw = _read(settings.max_bulk_bytes if is_bulk else settings.max_body_bytes)
+    if is_optional and not raw:
+        return {}
+    if request.mimetype != "application/json" or "Content-Encoding" in request.headers:
+        raise NotJson(
+            found=request.headers.get("Content-Encoding") or request.mimetype or "nothing"
+        )
+    return strict_json.parse(raw)
+
+
+def _read(limit: int) -> bytes:
+    if (request.content_length or 0) > limit:
+        raise BodyTooLarge(limit=limit)
+    # For chunked bodies; Werkzeug refuses at the bound itself, so it is one further.
+    request.max_content_length = limit + 1
+    try:
+        return request.get_data(cache=False)
+    except RequestEntityTooLarge:
+        raise BodyTooLarge(limit=limit) from None

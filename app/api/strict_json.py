@@ -1,0 +1,138 @@
+"""JSON as we take it: UTF-8, finite numbers, no NUL, no lone surrogates (PostgreSQL stores neither)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from app.api.errors import MalformedJson
+from app.errors import ValidationFailed
+
+#: Levels of objects and lists in a payload. Encoders and readers along the way recurse.
+MAX_DEPTH = 100
+MAX_ERRORS = 100
+
+_NUMBER = "must be a finite number of at most 4300 digits."
+_NUL = "must not contain NUL characters."
+_SURROGATE = "must not contain lone surrogates."
+_DEEP = f"is nested deeper than {MAX_DEPTH} levels."
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}:,]')
+
+
+class _NotPlain(Exception):
+    """A number that needs the slow reading."""
+
+
+def parse(raw: bytes) -> Any:
+    """The value of ``raw``. Raises MalformedJson, or ValidationFailed naming each bad field."""
+    try:
+        text = raw.decode()
+        value = _PLAIN.decode(text)
+    except _NotPlain:
+        value = _LENIENT.decode(text)
+    except UnicodeDecodeError as error:
+        raise MalformedJson(reason=f"byte {error.start} is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise MalformedJson(
+            reason=f"{error.msg} at line {error.lineno} column {error.colno}"
+        ) from None
+    except RecursionError:
+        raise ValidationFailed({_path_of_the_deep(text): [_DEEP]}) from None
+    except ValueError:  # an integer of more digits than Python reads
+        value = _LENIENT.decode(text)
+    else:
+        # NUL and surrogates reach a decoded string only through these escapes.
+        if b"\\u0000" not in raw and b"\\ud" not in raw and b"\\uD" not in raw:
+            return value
+    if errors := dict(_flaws(value)):
+        raise ValidationFailed(errors)
+    return value
+
+
+def is_deep(value: Any) -> bool:
+    """Whether ``value`` has more than MAX_DEPTH levels of objects and lists."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if type(node) is dict else node)
+            if type(child) is dict or type(child) is list
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _flaws(value: Any) -> Iterator[tuple[str, list[str]]]:
+    """Path → what is wrong there, for the first MAX_ERRORS places."""
+    left, found = [("", value)], 0
+    while left and found < MAX_ERRORS:
+        path, node = left.pop()
+        if flaw := _flaw_of(node):
+            found += 1
+            yield path or "body", [flaw]
+        elif type(node) is dict:
+            for key, child in node.items():
+                if flaw := _flaw_of(key):
+                    found += 1
+                    yield path or "body", [f"has a key that {flaw}"]
+                left.append((f"{path}.{key}" if path else key, child))
+        elif type(node) is list:
+            left.extend((f"{path}.{n}" if path else str(n), child) for n, child in enumerate(node))
+
+
+def _flaw_of(node: Any) -> str | None:
+    if type(node) is str:
+        if "\0" in node:
+            return _NUL
+        if _SURROGATES.search(node):
+            return _SURROGATE
+    elif type(node) is float and node - node != 0:
+        return _NUMBER
+    return None
+
+
+def _path_of_the_deep(text: str) -> str:
+    """The field (or ``jobs.3.payload``) in which ``text`` nests too deep; read without recursion."""
+    path: list[Any] = []
+    key = ""
+    for match in _TOKENS.finditer(text):
+        token = match.group()
+        if token in "{[":
+            path.append("" if token == "{" else 0)
+            if len(path) > MAX_DEPTH:
+                break
+        elif token in "}]" and path:
+            path.pop()
+        elif token == ":" and path:
+            path[-1] = json.loads(key)
+        elif token == "," and path and type(path[-1]) is int:
+            path[-1] += 1
+        else:
+            key = token
+    if not path or type(path[0]) is int:
+        return "body"
+    return ".".join(map(str, path[: 3 if type(path[1]) is int else 1]))
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number - number != 0:
+        raise _NotPlain
+    return number
+
+
+def _refuse(text: str) -> float:
+    raise _NotPlain
+
+
+def _whole(text: str) -> float:
+    return int(text) if len(text) <= 4300 else float("inf")
+
+
+_PLAIN = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse)
+_LENIENT = json.JSONDecoder(parse_int=_whole)
