@@ -47,7 +47,7 @@ LANES = text("""
              ORDER BY queue, priority DESC, run_at, id LIMIT 1)
             LIMIT 1) AS following)
     SELECT queue, extract(epoch FROM now() - min(run_at))::float8 AS seconds
-    FROM (SELECT * FROM lane LIMIT 2000) AS some WHERE run_at <= now() GROUP BY 1
+    FROM (SELECT * FROM lane LIMIT 2000) AS lanes WHERE run_at <= now() GROUP BY 1
 """)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from app.jobs.models import DeadLetter
 
 
-def dead_letter_entry(letter: DeadLetter | Mapping[str, Any]) -> str:
+def dead_letter_entry(letter: DeadLetter | Mapping[Any, Any]) -> str:
     """Canonical JSON: ``attempts, failedAt, jobId, payload, reason, type``; sorted, compact, UTF-8.
 
     Takes the row, or a mapping with its column names as PostgreSQL's to_jsonb() makes it. The same
@@ -23,7 +23,7 @@ def dead_letter_entry(letter: DeadLetter | Mapping[str, Any]) -> str:
     )
 
 
-def dead_letter_fields(letter: DeadLetter | Mapping[str, Any]) -> dict[str, Any]:
+def dead_letter_fields(letter: DeadLetter | Mapping[Any, Any]) -> dict[str, Any]:
     """What the entry says, as a dict ready for JSON."""
     column = letter.__getitem__ if isinstance(letter, Mapping) else partial(getattr, letter)
     return {

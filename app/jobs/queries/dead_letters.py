@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, cast, func, or_, select
+from sqlalchemy import ColumnElement, Text, cast, func, select
 
 from app.errors import DeadLetterNotFound
 from app.jobs.count import COUNT_BOUND, Count
 from app.jobs.models import DeadLetter
 from app.jobs.queries.cursors import Direction, Page, Position, check_offset, decode, paginate
 from app.jobs.queries.filters import FIRST_ID, LAST_ID, has_text, id_prefix_range, looks_like_id
-from app.jobs.queries.walk import CANDIDATES, Found, Key, Walk, gather, walk
+from app.jobs.queries.walk import FEW, Found, Key, Walk, gather, walk
 from app.jobs.sessions import Database, Reader
 
 _FIRST = (datetime(1970, 1, 1, tzinfo=UTC), FIRST_ID)
@@ -78,11 +78,7 @@ def _conditions(
     if ids is not None:
         yield DeadLetter.job_id.between(*ids)
     elif words:
-        yield or_(
-            has_text(DeadLetter.type, words),
-            has_text(DeadLetter.reason, words),
-            has_text(cast(DeadLetter.payload, Text), words),
-        )
+        yield has_text(words, DeadLetter.type, DeadLetter.reason, cast(DeadLetter.payload, Text))
 
 
 def _open_between(ids: tuple[UUID, UUID]) -> ColumnElement[bool]:
@@ -90,8 +86,8 @@ def _open_between(ids: tuple[UUID, UUID]) -> ColumnElement[bool]:
 
 
 def _are_few(db: Reader, ids: tuple[UUID, UUID]) -> bool:
-    some = select(DeadLetter.job_id).where(_open_between(ids)).limit(CANDIDATES + 1)
-    return db.execute(select(func.count()).select_from(some.subquery())).scalar_one() <= CANDIDATES
+    some = select(DeadLetter.job_id).where(_open_between(ids)).limit(FEW + 1)
+    return db.execute(select(func.count()).select_from(some.subquery())).scalar_one() <= FEW
 
 
 def _load(db: Reader, keys: list[Key]) -> list[DeadLetter]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, cast, func, literal, literal_column, or_
+from sqlalchemy import ColumnElement, Text, cast, func, literal, literal_column
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.jobs import ids
@@ -94,7 +94,12 @@ def index_to_walk(filter: JobFilter, driver: str) -> Walk:
     """The walk over one index, ``driver`` one of drivers(filter), with all else as conditions."""
     low, high = filter.id_range()
     others = {name: c for name, c in conditions(filter).items() if name != driver}
-    plain = Walk(key=(Job.id,), floor=(low,), ceiling=(high,), conditions=tuple(others.values()))
+    plain = Walk(
+        key=(Job.id,),
+        floor=(low,),
+        ceiling=(high,),
+        conditions=tuple(others.values()),
+    )
     if driver == "type":  # ix_jobs_type
         return replace(plain, prefix=((Job.type, filter.type),))
     if driver == "queue":  # ix_jobs_queue
@@ -121,11 +126,14 @@ def conditions(filter: JobFilter) -> dict[str, ColumnElement[bool]]:
     if filter.tag is not None:
         found["tag"] = has_tag(filter.tag)
     if filter.error is not None:
-        found["error"] = has_text(Job.last_error, filter.error)
+        found["error"] = has_text(filter.error, Job.last_error)
     if filter.payload is not None:
         found["payload"] = Job.payload.contains(literal(filter.payload, JSONB))
     if filter.search is not None:
-        found["search"] = free_text(filter.search)
+        tags, payload = func.array_to_string(Job.tags, "\n"), cast(Job.payload, Text)
+        found["search"] = has_text(
+            filter.search, Job.type, Job.unique_key, Job.last_error, tags, payload
+        )
     return found
 
 
@@ -134,19 +142,10 @@ def has_tag(tag: str) -> ColumnElement[bool]:
     return Job.tags.contains([tag]) & literal_column("jobs.tags <> '{}'")
 
 
-def free_text(words: str) -> ColumnElement[bool]:
-    """``words`` in the type, unique key, error or payload of a job, or one of its tags."""
-    return or_(
-        has_text(Job.type, words),
-        has_text(Job.unique_key, words),
-        has_text(Job.last_error, words),
-        has_text(func.array_to_string(Job.tags, "\n"), words),
-        has_text(cast(Job.payload, Text), words),
-    )
-
-
-def has_text(column: Any, words: str) -> ColumnElement[bool]:
-    return column.icontains(words, autoescape=True)
+def has_text(words: str, *columns: Any) -> ColumnElement[bool]:
+    """``words`` in one of the columns (NULL or text), whatever the case."""
+    # Joined: one comparison is half the price of five.
+    return func.concat_ws("\n", *columns).icontains(words, autoescape=True)
 
 
 def looks_like_id(words: str) -> bool:

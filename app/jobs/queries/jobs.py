@@ -25,7 +25,7 @@ from app.jobs.models import UNIQUE_KEY_IS_LIVE, Job, JobAttempt, JobCounter, Job
 from app.jobs.queries.cursors import Direction, Page, Position, check_offset, decode, paginate
 from app.jobs.queries.filters import IS_AHEAD, JobFilter, drivers, has_tag, index_to_walk
 from app.jobs.queries.filters import conditions as conditions_of
-from app.jobs.queries.walk import CANDIDATES, Found, Key, Walk, gather, walk
+from app.jobs.queries.walk import FEW, Found, Key, Walk, gather, walk
 from app.jobs.sessions import Reader
 
 #: A job that snoozes every minute has attempts without end; the last ones are shown.
@@ -104,17 +104,18 @@ def _find(db: Reader, filter: JobFilter, at: Position | None, offset: int, limit
     direction: Direction = at.direction if at else "next"
     plan = index_to_walk(filter, _best_driver(db, filter))
     after = at.key if at else None
-    found = walk(db, plan, after=after, direction=direction, skip=offset, limit=limit)
-    if found.stopped_at is None:
-        return found
-    if at is None and offset == 0 and filter.is_countable and _count(db, filter) == len(found.keys):
-        return Found(found.keys)
-    # The walk did not get through; what was asked for may be few rows that another index holds.
     if (few := _few(db, filter)) is not None:
         return Found(
             gather(db, plan, few, after=after, direction=direction, skip=offset, limit=limit)
         )
-    if at is None and not found.keys and filter.search is not None:
+    found = walk(db, plan, after=after, direction=direction, skip=offset, limit=limit)
+    if found.stopped_at is None or at is not None or offset:
+        return found
+    # The first page was cut short. The counters may know that it shows all there is …
+    if filter.is_countable and _count(db, filter) == len(found.keys):
+        return Found(found.keys)
+    # … and an index what a search did not come to.
+    if filter.search is not None and not found.keys:
         return Found(_by_name(db, filter, plan, limit), stopped_at=found.stopped_at)
     return found
 
@@ -148,14 +149,14 @@ def _few(db: Reader, filter: JobFilter) -> ColumnElement[bool] | None:
     """A condition that every match fulfils, and few enough rows to sort; None if there is none."""
     if filter.status == "scheduled" and _has_few_ahead(db):
         return IS_AHEAD  # ix_jobs_due
-    if filter.tag is not None and _estimated_tagged(db, filter.tag) <= CANDIDATES:
+    if filter.tag is not None and _estimated_tagged(db, filter.tag) <= FEW:
         return has_tag(filter.tag)  # ix_jobs_tags
     return None
 
 
 def _has_few_ahead(db: Reader) -> bool:
-    ahead = select(literal(1)).select_from(Job).where(IS_AHEAD).limit(CANDIDATES + 1)  # ix_jobs_due
-    return db.execute(select(func.count()).select_from(ahead.subquery())).scalar_one() <= CANDIDATES
+    ahead = select(literal(1)).select_from(Job).where(IS_AHEAD).limit(FEW + 1)  # ix_jobs_due
+    return db.execute(select(func.count()).select_from(ahead.subquery())).scalar_one() <= FEW
 
 
 def _estimated_tagged(db: Reader, tag: str) -> int:
@@ -175,7 +176,7 @@ def _by_name(db: Reader, filter: JobFilter, plan: Walk, limit: int) -> list[Key]
     keyed = (Job.unique_key == words) & literal_column(UNIQUE_KEY_IS_LIVE)
     if found := gather(db, plan, keyed, limit=limit):
         return found
-    if _estimated_tagged(db, words) <= CANDIDATES:
+    if _estimated_tagged(db, words) <= FEW:
         found = gather(db, plan, has_tag(words), limit=limit)  # ix_jobs_tags
     if not found and filter.type is None:
         typed = index_to_walk(replace(filter, search=None, type=words), "type")  # ix_jobs_type

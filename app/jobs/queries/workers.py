@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Float, Row, cast, extract, func, select
+from sqlalchemy import Float, cast, extract, func, select
 
 from app.errors import WorkerNotFound
 from app.jobs.models import WorkerRow
@@ -86,9 +86,9 @@ def _ago(seconds: float) -> Any:
     return func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
-def _summary(row: Row[Any], alive_seconds: float) -> WorkerSummary:
-    one: WorkerRow = row[0]
-    silent = max(float(row[1]), 0.0)
+def _summary(row: Any, alive_seconds: float) -> WorkerSummary:
+    one, silent = row
+    silent = max(float(silent), 0.0)
     columns = {
         name: getattr(one, name)
         for name in WorkerSummary.__dataclass_fields__
