@@ -78,8 +78,17 @@ class Api:
                 "in another terminal."
             ) from None
         if not response.ok:
-            raise DevError(f"{method} {path} was refused ({response.status_code}): {response.text}")
+            raise DevError(
+                f"{method} {path} was refused ({response.status_code}): {_message(response)}"
+            )
         return response.json()
+
+
+def _message(response: requests.Response) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text[:200]
 
 
 def sample(url: str) -> Iterator[Job]:

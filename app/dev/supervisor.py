@@ -142,9 +142,10 @@ class Run:
         self.printer.drain()
         if self.stopping.is_set():
             return False
-        if process.returncode != 0:
-            self.printer.line("dev", "the migrations failed; nothing was started")
-        return process.returncode == 0
+        is_done = process.returncode == 0
+        told = "the database is up to date" if is_done else "failed; nothing else was started"
+        self.printer.line(RELEASE, told)
+        return is_done
 
     def serve(self, programs: dict[str, str], url: str) -> bool:
         """Runs the programs until a stop request (True), or until one of them ends (False)."""

@@ -77,7 +77,8 @@ class Checkout:
                 [str(self.python), *command, *arguments],
                 death_signal=signal.SIGTERM,
                 identity=self.identity,
-                env={**inherited, "PORT": str(self.port), **env},
+                # One process: Granian takes 10 s to end one that is told so while it starts.
+                env={**inherited, "PORT": str(self.port), "WEB_CONCURRENCY": "1", **env},
                 cwd=self.folder,
                 output=file,
             )

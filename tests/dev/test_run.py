@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.journey, pytest.mark.timeout(180)]
 
 
 def test_it_runs_everything_and_ctrl_c_ends_everything(checkout):
-    run = checkout.start()
+    run = checkout.start(WEB_CONCURRENCY="2")
     wait_until(lambda: f"ready: http://127.0.0.1:{checkout.port}" in checkout.log, what="told")
     assert {"web", "worker", "release", "dev"} <= {line.split()[0] for line in _lines(checkout)}
 

@@ -6,6 +6,7 @@ import urllib.request
 import psycopg2
 import pytest
 
+from tests.support.http_server import Answer
 from tests.support.smtp_server import PERMANENT
 from tests.support.waiting import wait_until
 
@@ -60,3 +61,23 @@ def test_a_private_postgres_recovers_from_a_crash_on_the_same_port(private):
     private.start_postgres()
 
     psycopg2.connect(private.database_url).close()
+
+
+@pytest.mark.journey
+def test_the_programs_of_the_procfile_start_and_end(consumer, web, client):
+    worker, server = consumer(), web()
+
+    assert client.get("/health").status_code == 200
+    with urllib.request.urlopen(f"{server.url}/health") as response:
+        assert response.status == 200
+    assert worker.stop() == 0
+    assert not worker.is_alive
+
+
+@pytest.mark.browser
+def test_the_browser_opens_a_page(page, http_server):
+    http_server.script(Answer(body=b"<h1>Hello</h1>", headers={"Content-Type": "text/html"}))
+
+    page.goto(http_server.url)
+
+    assert page.locator("h1").inner_text() == "Hello"
