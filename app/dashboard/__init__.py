@@ -1,0 +1,16 @@
+"""The dashboard: HTML at /, one blueprint, thin views, fragments for htmx."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+from app.dashboard import assets, format, rows
+
+blueprint = Blueprint("dashboard", __name__)
+blueprint.record_once(assets.register)
+
+for _name, _filter in [*format.FILTERS.items(), *rows.FILTERS.items()]:
+    blueprint.add_app_template_filter(_filter, _name)
+
+# The routes register themselves on the blueprint.
+from app.dashboard import actions, errors, pages  # noqa: E402, F401

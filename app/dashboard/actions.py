@@ -1,0 +1,111 @@
+"""What a person does to a job or a queue: a POST form, then back to where they were with a message.
+
+With htmx the browser follows the same 303 and receives the live region of that page.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from flask import Response, flash, make_response, redirect, request, url_for
+
+from app.dashboard import blueprint as dashboard
+from app.dashboard.format import short_id
+from app.dashboard.fragments import is_part, show
+from app.extensions import db
+from app.jobs import lifecycle, queries, stats
+from app.jobs.models import Job
+
+ACTOR = "dashboard"
+
+
+@dashboard.post("/jobs/<uuid:job_id>/retry")
+def retry_job(job_id: UUID) -> Response:
+    job = queries.get_job(db.session, job_id)
+    lifecycle.retry(db.session, [job_id], by=ACTOR).one()
+    return _done(f"{_name(job)} goes back to pending.", job)
+
+
+@dashboard.post("/jobs/<uuid:job_id>/cancel")
+def cancel_job(job_id: UUID) -> Response:
+    job = queries.get_job(db.session, job_id)
+    lifecycle.cancel(db.session, [job_id], by=ACTOR).one()
+    db.session.refresh(job)
+    return _done(
+        f"{_name(job)} was asked to stop."
+        if job.cancel_requested
+        else f"{_name(job)} is cancelled.",
+        job,
+    )
+
+
+@dashboard.post("/jobs/<uuid:job_id>/discard")
+def discard_job(job_id: UUID) -> Response:
+    job = queries.get_job(db.session, job_id)
+    lifecycle.discard(db.session, [job_id], by=ACTOR).one()
+    return _done(f"The dead letter of {_name(job)} is discarded.", job)
+
+
+@dashboard.post("/jobs/<uuid:job_id>/delete")
+def delete_job(job_id: UUID) -> Response:
+    """With scripts off, an unconfirmed delete asks first."""
+    job = queries.get_job(db.session, job_id)
+    if request.form.get("confirmed") != "yes":
+        return show("jobs/delete.html", None, job=job)
+    name = _name(job)
+    lifecycle.delete(db.session, [job_id], by=ACTOR).one()
+    _commit()
+    flash(f"{name} is deleted.", "done")
+    # Its page is gone: leave it altogether.
+    return _leave(url_for("dashboard.jobs"))
+
+
+@dashboard.post("/queues/<path:name>/pause")
+def pause_queue(name: str) -> Response:
+    lifecycle.pause_queue(db.session, name, by=ACTOR)
+    return _done(f"Queue {name} is paused; running jobs finish.")
+
+
+@dashboard.post("/queues/<path:name>/resume")
+def resume_queue(name: str) -> Response:
+    lifecycle.resume_queue(db.session, name, by=ACTOR)
+    return _done(f"Queue {name} runs again.")
+
+
+def _name(job: Job) -> str:
+    return f"{job.type} {short_id(job.id)}"
+
+
+def _done(message: str, job: Job | None = None) -> Response:
+    home = url_for("dashboard.job", job_id=job.id) if job else url_for("dashboard.queues")
+    _commit()
+    flash(message, "done")
+    return make_response(redirect(came_from() or home, 303))
+
+
+def _commit() -> None:
+    db.session.commit()
+    # The person who did it wants to see it now, not in a second.
+    stats.forget()
+
+
+def _leave(url: str) -> Response:
+    if is_part():
+        response = make_response("", 200)
+        response.headers["HX-Redirect"] = url
+        return response
+    return make_response(redirect(url, 303))
+
+
+def came_from() -> str | None:
+    """The page of ours that the form stood on. Only its path is used: never another host's."""
+    address = urlsplit(request.headers.get("HX-Current-URL") or request.referrer or "")
+    # "//evil.example" would be read as another host.
+    if (
+        address.netloc != request.host
+        or not address.path.startswith("/")
+        or address.path.startswith("//")
+    ):
+        return None
+    return address.path + (f"?{address.query}" if address.query else "")

@@ -1,0 +1,95 @@
+"""What a person sees when something goes wrong: a page, or with htmx a message above what they had."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Response, request
+from flask.typing import ResponseReturnValue
+from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException
+
+from app.dashboard import blueprint as dashboard
+from app.dashboard.actions import came_from
+from app.dashboard.fragments import flash_only, is_part, plain_page
+from app.errors import DatabaseUnavailable, JobQueueError
+from app.extensions import db
+
+log = logging.getLogger(__name__)
+
+QUERY_CANCELED = "57014"
+TOO_SLOW = "The database took too long for this. Narrow the search by type, queue or time."
+
+TITLES = {
+    400: "That didn't arrive in one piece",
+    404: "There is nothing here",
+    405: "That doesn't work here",
+    409: "That is not possible any more",
+    413: "That is too large",
+    422: "Something doesn't fit",
+    500: "Something broke",
+    503: "The database does not answer",
+}
+MESSAGES = {
+    404: "The address is wrong, or what stood here has been deleted.",
+    405: "This address takes another kind of request.",
+    500: "The error is in the server's log. What you did may not have been stored.",
+}
+
+
+@dashboard.errorhandler(JobQueueError)
+def refused(error: JobQueueError) -> Response:
+    db.session.rollback()
+    return tell(error.http_status, _sentence(error))
+
+
+@dashboard.errorhandler(OperationalError)
+@dashboard.errorhandler(InterfaceError)
+@dashboard.errorhandler(PoolTimeout)
+def database_is_away(error: Exception) -> Response:
+    db.session.rollback()
+    cause = getattr(error, "orig", error)
+    if getattr(cause, "pgcode", None) == QUERY_CANCELED:
+        return tell(503, TOO_SLOW)
+    log.warning("dashboard: database unavailable: %s", cause)
+    return tell(503, str(DatabaseUnavailable()))
+
+
+@dashboard.errorhandler(Exception)
+def crashed(error: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return tell(500, MESSAGES[500])
+
+
+@dashboard.errorhandler(HTTPException)
+def answer(error: HTTPException) -> Response:
+    """Errors that routing or the form check finds: unknown addresses, wrong methods, forged forms."""
+    if isinstance(error, CSRFError):
+        return tell(400, "This form is older than your session. Reload the page and try again.")
+    code = error.code or 500
+    return tell(code, MESSAGES.get(code) or error.description or MESSAGES[500])
+
+
+@dashboard.app_errorhandler(HTTPException)
+def answer_outside(error: HTTPException) -> ResponseReturnValue:
+    """Addresses that are nobody's get our page, unless they look like the API's."""
+    is_api = request.path.startswith(("/api/", "/health", "/metrics"))
+    return error if is_api else answer(error)
+
+
+def tell(status: int, message: str) -> Response:
+    """htmx: a message above what is there; else a page."""
+    if is_part():
+        return flash_only(message, status)
+    title = TITLES.get(status, "Something went wrong")
+    return plain_page(
+        "errors/error.html", status, title=title, code=status, message=message, back=came_from()
+    )
+
+
+def _sentence(error: JobQueueError) -> str:
+    if not error.errors:
+        return str(error)
+    return " ".join(f"{field}: {' '.join(map(str, told))}" for field, told in error.errors.items())

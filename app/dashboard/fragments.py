@@ -1,0 +1,100 @@
+"""One URL, two answers: the page, or its live region alone when htmx asks for a part."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from typing import Any, cast
+
+from flask import Response, get_flashed_messages, make_response, render_template, request
+
+from app.dashboard.shell import shell
+
+#: What differs between two renderings of the same state: told times and signed form tokens.
+_ALWAYS_NEW = re.compile(r'(?<=>)[^<]*(?=</time>)|(?<=name="csrf_token" value=")[^"]*')
+
+
+def is_part() -> bool:
+    """Whether htmx wants the live region; a history restore wants the whole page."""
+    headers = request.headers
+    return (
+        headers.get("HX-Request-Type") == "partial" and "HX-History-Restore-Request" not in headers
+    )
+
+
+def is_tick() -> bool:
+    """Whether the request is a periodic look, which must leave messages to the tab that caused them."""
+    return request.headers.get("HX-Source", "").endswith(("#live", "#pulse"))
+
+
+def show(page: str, region: str | None, /, *, status: int = 200, **context: Any) -> Response:
+    """``page`` in full, or ``region`` alone; 304 when a tick would find nothing new in it."""
+    context["shell"] = shell()
+    if not is_part():
+        return _answer(
+            render_template(page, flashes=_flashes(), **_page_facts(), **context), status
+        )
+    flashes = [] if is_tick() else _flashes()
+    html = render_template("layout/_fragment.html", region=region, flashes=flashes, **context)
+    response = _unless_known(_answer(html, status), html)
+    if "query" in context and request.headers.get("HX-Source", "").endswith("#filter"):
+        # The address bar shows the list that the filter made, without the form's blank fields.
+        response.headers["HX-Replace-Url"] = context["query"].url()
+    return response
+
+
+def flash_only(message: str, status: int) -> Response:
+    """A message into the page's flash area and nothing else; the page looks again by itself."""
+    html = render_template("errors/_error.html", flashes=[("problem", message)])
+    response = _answer(html, status)
+    response.headers["HX-Trigger"] = "refresh"
+    return response
+
+
+def plain_page(page: str, status: int, **context: Any) -> Response:
+    """A page that needs neither database nor Redis."""
+    return _answer(
+        render_template(page, flashes=[], shell=None, **_page_facts(), **context), status
+    )
+
+
+def _answer(html: str, status: int) -> Response:
+    response = make_response(html, status)
+    response.vary.update(("HX-Request", "HX-Request-Type"))
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _unless_known(response: Response, html: str) -> Response:
+    if response.status_code != 200 or not is_tick():
+        return response
+    etag = hashlib.sha256(_ALWAYS_NEW.sub("", html).encode()).hexdigest()[:20]
+    response.set_etag(etag, weak=True)
+    if request.if_none_match.contains_weak(etag):
+        response.status_code = 304
+        response.set_data(b"")
+    return response
+
+
+def _page_facts() -> dict[str, Any]:
+    theme = request.cookies.get("theme")
+    return {
+        "theme": theme if theme in ("light", "dark") else None,
+        "now_ms": int(time.time() * 1000),
+        "section": SECTIONS.get(request.endpoint or ""),
+    }
+
+
+def _flashes() -> list[tuple[str, str]]:
+    return cast(list[tuple[str, str]], get_flashed_messages(with_categories=True))
+
+
+#: Page → the entry of the navigation it belongs to.
+SECTIONS = {
+    f"dashboard.{page}": section
+    for page, section in {
+        "overview": "overview", "jobs": "jobs", "job": "jobs", "delete_job": "jobs",
+        "dead_letters": "dead_letters", "queues": "queues", "workers": "workers",
+    }.items()
+}  # fmt: skip

@@ -1,0 +1,214 @@
+"""The address of a list: its filters out of the query string, and the links that change one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Self
+
+from flask import url_for
+from marshmallow import EXCLUDE, Schema, fields, pre_load, validate
+
+from app.dashboard.rows import WHEN, When
+from app.dashboard.search import parse as parse_search
+from app.errors import ValidationFailed
+from app.jobs.models import VIEWS
+from app.jobs.queries import JobFilter, Page
+
+PAGE_SIZE = 50
+LABELS = {None: "All jobs"} | {view: f"{view.capitalize()} jobs" for view in VIEWS}
+#: What an empty view means, and when it fills.
+EMPTY = {
+    "pending": ("Nothing is waiting.", "Every job that is due has been picked up."),
+    "scheduled": (
+        "Nothing is scheduled.",
+        "Jobs with a delay or a nextRunAt in the future wait here.",
+    ),
+    "retrying": ("Nothing is retrying.", "A job whose attempt failed waits here for its next one."),
+    "processing": ("Nothing is running.", "Workers are idle, or none is alive."),
+    "completed": (
+        "Nothing has completed yet.",
+        "Finished jobs stay here until retention removes them.",
+    ),
+    "failed": ("No failed jobs. Good.", "A job fails for good once its attempts are used up."),
+    "cancelled": ("Nothing was cancelled.", "Jobs that a person or their own handler called off."),
+}
+
+
+@dataclass(frozen=True)
+class Tab:
+    name: str
+    label: str
+    view: str | None
+    url: str
+    is_here: bool
+
+
+@dataclass(frozen=True)
+class Chip:
+    name: str
+    label: str
+    url: str
+
+
+class _ListArgs(Schema):
+    """Blank fields of a GET form count as absent; strangers such as utm_source are ignored."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    type = fields.String(validate=validate.Length(max=200))
+    q = fields.String(validate=validate.Length(max=200))
+    cursor = fields.String(validate=validate.Length(max=500))
+
+    @pre_load
+    def drop_blanks(self, data: Mapping[str, str], **_: Any) -> dict[str, str]:
+        return {name: value.strip() for name, value in data.items() if value.strip()}
+
+
+class _JobArgs(_ListArgs):
+    status = fields.String(validate=validate.OneOf(VIEWS), attribute="view")
+    queue = fields.String(validate=validate.Length(max=200))
+    tag = fields.String(validate=validate.Length(max=200))
+    within = fields.String(validate=validate.OneOf(("15m", "1h", "24h", "7d")))
+
+
+def _load(schema: Schema, args: Mapping[str, str]) -> dict[str, Any]:
+    errors = schema.validate(args)
+    if errors:
+        raise ValidationFailed(errors)
+    return dict(schema.load(args))
+
+
+@dataclass(frozen=True)
+class ListQuery:
+    """What both lists share: type, search, and a place in the keyset."""
+
+    type: str | None = None
+    q: str = ""
+    cursor: str | None = None  # knows whether it leads to older or newer rows
+
+    endpoint: ClassVar[str]
+
+    def url(self) -> str:
+        """The canonical address: only what differs from the plain list."""
+        facts = {name: value for name, value in asdict(self).items() if value}
+        return url_for(self.endpoint, **self._named(facts))
+
+    def _named(self, facts: dict[str, Any]) -> dict[str, Any]:
+        return facts
+
+    def first_page(self) -> str:
+        return replace(self, cursor=None).url()
+
+    def older(self, page: Page[Any]) -> str | None:
+        return page.next_cursor and replace(self, cursor=page.next_cursor).url()
+
+    def newer(self, page: Page[Any]) -> str | None:
+        return page.previous_cursor and replace(self, cursor=page.previous_cursor).url()
+
+
+@dataclass(frozen=True)
+class LetterQuery(ListQuery):
+    endpoint: ClassVar[str] = "dashboard.dead_letters"
+
+    @classmethod
+    def parse(cls, args: Mapping[str, str]) -> Self:
+        return cls(**_load(_ListArgs(), args))
+
+    @property
+    def is_filtered(self) -> bool:
+        return bool(self.type or self.q)
+
+    def cleared(self) -> str:
+        return type(self)().url()
+
+
+@dataclass(frozen=True)
+class JobQuery(ListQuery):
+    view: str | None = None
+    queue: str | None = None
+    tag: str | None = None
+    within: str = ""
+
+    endpoint: ClassVar[str] = "dashboard.jobs"
+    RANGES: ClassVar[dict[str, str]] = {
+        "": "Any time", "15m": "Last 15 min", "1h": "Last hour", "24h": "Last 24 h", "7d": "Last 7 days",
+    }  # fmt: skip
+    SECONDS: ClassVar[dict[str, int]] = {"15m": 900, "1h": 3600, "24h": 86400, "7d": 7 * 86400}
+
+    @classmethod
+    def parse(cls, args: Mapping[str, str]) -> Self:
+        return cls(**_load(_JobArgs(), args))
+
+    @property
+    def label(self) -> str:
+        return LABELS[self.view]
+
+    @property
+    def when(self) -> When:
+        return WHEN[self.view]
+
+    @property
+    def refresh_seconds(self) -> int:
+        return 15 if self.view in ("failed", "cancelled") else 4
+
+    @property
+    def empty_title(self) -> str:
+        return EMPTY[self.view or "pending"][0]
+
+    @property
+    def empty_hint(self) -> str:
+        return EMPTY[self.view or "pending"][1]
+
+    @property
+    def is_filtered(self) -> bool:
+        return bool(self.type or self.queue or self.tag or self.within or self.q)
+
+    def filter(self) -> JobFilter:
+        search = parse_search(self.q)
+        since = (
+            datetime.now(UTC) - timedelta(seconds=self.SECONDS[self.within])
+            if self.within
+            else None
+        )
+        return JobFilter(
+            status=self.view, type=self.type, queue=self.queue, tag=self.tag or search.tag, created_from=since,
+            id_prefix=search.id_prefix, error=search.error, payload=search.payload or None, search=search.text,
+        )  # fmt: skip
+
+    def tabs(self) -> list[Tab]:
+        first = replace(self, cursor=None)
+        return [
+            Tab(
+                view or "all",
+                (view or "all").capitalize(),
+                view,
+                replace(first, view=view).url(),
+                view == self.view,
+            )
+            for view in (None, *VIEWS)
+        ]
+
+    def chips(self) -> list[Chip]:
+        """One per filter that narrows the view, each a link to the list without it."""
+        first = replace(self, cursor=None)
+        found: list[Chip] = []
+        for name, blank, told in (
+            ("type", None, f"type {self.type}"),
+            ("queue", None, f"queue {self.queue}"),
+            ("tag", None, f"tag {self.tag}"),
+            ("within", "", self.RANGES[self.within].lower()),
+            ("q", "", f"“{self.q}”"),
+        ):
+            if getattr(self, name):
+                without: dict[str, Any] = {name: blank}
+                found.append(Chip(name, told, replace(first, **without).url()))
+        return found
+
+    def cleared(self) -> str:
+        return type(self)(view=self.view).url()
+
+    def _named(self, facts: dict[str, Any]) -> dict[str, Any]:
+        return {("status" if name == "view" else name): value for name, value in facts.items()}

@@ -1,0 +1,43 @@
+"""Answers that all tabs of a process share for a moment, so that fifty open tabs cost one query a tick."""
+
+from __future__ import annotations
+
+from flask import current_app
+from sqlalchemy import text
+
+from app.extensions import db
+from app.jobs import queries, stats
+
+#: How old what a tab shows may be, for what is cheap and for what is not.
+QUICK_SECONDS, SLOW_SECONDS = 1.0, 2.0
+#: A page that takes longer than this is no use to anybody.
+STATEMENT_TIMEOUT_MS = 3000
+
+
+def bound_the_read() -> None:
+    """No statement of this transaction runs for longer than STATEMENT_TIMEOUT_MS."""
+    # SET LOCAL: a pooler in transaction mode must not carry it over to somebody else.
+    db.session.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"))
+
+
+def counts() -> dict[str, stats.Count]:
+    return stats.cached("dashboard.counts", QUICK_SECONDS, lambda: stats.view_counts(db.session))
+
+
+def queues() -> list[queries.QueueSummary]:
+    return stats.cached(
+        "dashboard.queues", QUICK_SECONDS, lambda: queries.queue_overview(db.session)
+    )
+
+
+def workers() -> list[queries.WorkerSummary]:
+    lease_seconds = current_app.extensions["settings"].lease_seconds
+    return stats.cached(
+        "dashboard.workers",
+        QUICK_SECONDS,
+        lambda: queries.workers(db.session, alive_seconds=lease_seconds),
+    )
+
+
+def overview() -> stats.Overview:
+    return stats.cached("dashboard.overview", SLOW_SECONDS, lambda: stats.overview(db.session))

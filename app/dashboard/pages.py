@@ -1,0 +1,93 @@
+"""Every page: parse, call, render."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from flask import Response, request
+
+from app.dashboard import blueprint as dashboard
+from app.dashboard import job_page, looks, overview_page
+from app.dashboard.example import example
+from app.dashboard.fragments import show
+from app.dashboard.lists import PAGE_SIZE, JobQuery, LetterQuery
+from app.dashboard.shell import WORKER_COMMAND
+from app.extensions import db
+from app.jobs import queries, registry
+
+
+@dashboard.before_request
+def bound_the_read() -> None:
+    # The pulse mostly answers from what other tabs have asked: it shall not need a connection for that.
+    if request.method == "GET" and request.endpoint != "dashboard.pulse":
+        looks.bound_the_read()
+
+
+@dashboard.get("/")
+def overview() -> Response:
+    return show("overview/index.html", "overview/_live.html", **overview_page.facts())
+
+
+@dashboard.get("/jobs")
+def jobs() -> Response:
+    query = JobQuery.parse(request.args)
+    page = queries.list_jobs(
+        db.session, query.filter(), limit=PAGE_SIZE, cursor=query.cursor, is_light=True
+    )
+    return show(
+        "jobs/index.html", "jobs/_table.html", query=query, page=page, type_names=type_names(query.type),
+        queue_names=queue_names(query.queue), example=example(),
+    )  # fmt: skip
+
+
+@dashboard.get("/jobs/<uuid:job_id>")
+def job(job_id: UUID) -> Response:
+    whole_log = request.args.get("log") == "all"
+    return show(
+        "jobs/show.html",
+        "jobs/_job.html",
+        whole_log=whole_log,
+        **job_page.facts(job_id, whole_log=whole_log),
+    )
+
+
+@dashboard.get("/dead-letters")
+def dead_letters() -> Response:
+    query = LetterQuery.parse(request.args)
+    page = queries.dead_letters(
+        db.session, limit=PAGE_SIZE, cursor=query.cursor, type=query.type, search=query.q or None
+    )
+    return show(
+        "dead_letters/index.html", "dead_letters/_table.html", query=query, page=page,
+        type_names=type_names(query.type),
+    )  # fmt: skip
+
+
+@dashboard.get("/queues")
+def queues() -> Response:
+    return show("queues/index.html", "queues/_table.html", queues=looks.queues(), example=example())
+
+
+@dashboard.get("/workers")
+def workers() -> Response:
+    return show(
+        "workers/index.html",
+        "workers/_list.html",
+        workers=looks.workers(),
+        worker_command=WORKER_COMMAND,
+    )
+
+
+@dashboard.get("/pulse")
+def pulse() -> Response:
+    """Counts and health alone, for pages whose own region refreshes slowly."""
+    return show("layout/_fragment.html", None)
+
+
+def type_names(chosen: str | None) -> list[str]:
+    """The known types, and the one being filtered by even if no code knows it any more."""
+    return sorted({known.name for known in registry.all_types()} | ({chosen} if chosen else set()))
+
+
+def queue_names(chosen: str | None) -> list[str]:
+    return sorted({queue.name for queue in looks.queues()} | ({chosen} if chosen else set()))

@@ -1,0 +1,107 @@
+"""What a row shows of a job or a worker. Pure; the templates hold no rules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from app.dashboard.format import last_line, seconds_between
+from app.jobs.models import Job
+from app.jobs.queries import WorkerSummary
+
+
+@dataclass(frozen=True)
+class When:
+    """The instant that matters in a view: its heading, the column, how it is told."""
+
+    label: str
+    column: str
+    kind: str = "ago"
+
+
+WHEN: dict[str | None, When] = {
+    None: When("Created", "created_at"),
+    "pending": When("Due", "run_at"),
+    "scheduled": When("Starts", "run_at", "in"),
+    "retrying": When("Next try", "run_at", "in"),
+    "processing": When("Started", "started_at"),
+    "completed": When("Finished", "finished_at"),
+    "failed": When("Failed", "finished_at"),
+    "cancelled": When("Cancelled", "finished_at"),
+}
+
+
+@dataclass(frozen=True)
+class Detail:
+    kind: str  # progress, error, tags, none
+    text: str = ""
+
+
+WORKER_VIEWS = {
+    "busy": "processing", "idle": "completed", "stopping": "retrying", "stopped": "cancelled", "silent": "failed",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    view: str  # the status whose colour and shape it borrows
+    word: str
+
+
+def when(job: Job, which: When) -> datetime | None:
+    return getattr(job, which.column)
+
+
+def is_running(job: Job) -> bool:
+    return job.lease_token is not None
+
+
+def took(job: Job) -> float | None:
+    """Seconds of the last attempt of a final job."""
+    return seconds_between(job.started_at, job.finished_at)
+
+
+def detail(job: Job) -> Detail:
+    """The one thing worth a column: progress while it runs, why it failed, else its tags."""
+    if is_running(job) and job.progress:
+        return Detail("progress")
+    if job.last_error and job.view in ("retrying", "failed"):
+        return Detail("error", last_line(job.last_error))
+    return Detail("tags") if job.tags else Detail("none")
+
+
+def has_result(job: Job) -> bool:
+    return job.result is not None
+
+
+def worker_state(worker: WorkerSummary) -> WorkerState:
+    return WorkerState(WORKER_VIEWS[worker.state], worker.state.capitalize())
+
+
+def element_id(name: str) -> str:
+    """A name from outside as part of an HTML id: letters, digits and what is left as code points."""
+    return re.sub(r"[^A-Za-z0-9]", lambda found: f"_{ord(found[0]):x}_", name)
+
+
+def instant_of(text: Any) -> datetime | None:
+    """An ISO instant out of JSON; None where it is not one."""
+    try:
+        at = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "when": when,
+    "is_running": is_running,
+    "took": took,
+    "detail": detail,
+    "has_result": has_result,
+    "worker_state": worker_state,
+    "element_id": element_id,
+    "instant_of": instant_of,
+}

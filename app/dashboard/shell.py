@@ -1,0 +1,147 @@
+"""What every page shows around its content: the counts that matter and the system's health in one word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+
+from app.dashboard import looks
+from app.dashboard.format import compact, duration, number
+from app.jobs import stats
+from app.jobs.publishing import current_trigger
+from app.jobs.queries import QueueSummary
+
+WORKER_COMMAND = "huey_consumer app.worker.huey -w 5 -k thread"
+#: A job that is due for longer than this although workers are alive means we are behind.
+BEHIND_AFTER_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something an operator should know, and what to do about it."""
+
+    name: str
+    tone: str  # bad, warn, info
+    title: str
+    advice: str
+    command: str | None = None
+
+
+@dataclass(frozen=True)
+class Health:
+    word: str
+    tone: str  # good, warn, bad
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        return (
+            " ".join(problem.title for problem in self.problems) or "Workers are alive and keep up."
+        )
+
+
+@dataclass(frozen=True)
+class Shell:
+    counts: Mapping[str, int]
+    health: Health
+    badges: Mapping[str, Markup] = field(default_factory=dict)
+
+
+def shell() -> Shell:
+    """As of at most a second ago; shared by all tabs of this process."""
+    return stats.cached("dashboard.shell", looks.QUICK_SECONDS, _look)
+
+
+def _look() -> Shell:
+    looks.bound_the_read()
+    counts, queues = looks.counts(), looks.queues()
+    alive = sum(worker.is_alive for worker in looks.workers())
+    health = assess(alive_workers=alive, is_redis_up=_is_redis_up(), queues=queues)
+    paused = sum(queue.is_paused for queue in queues)
+    return Shell(counts, health, _badges(counts, paused, alive))
+
+
+def _is_redis_up() -> bool:
+    try:
+        current_trigger().ping()
+    except Exception:  # whatever the client of Redis raises: it does not answer
+        return False
+    return True
+
+
+def assess(*, alive_workers: int, is_redis_up: bool, queues: list[QueueSummary]) -> Health:
+    """The worst thing gives the word; every problem is told."""
+    open_queues = [queue for queue in queues if not queue.is_paused]
+    due = sum(queue.due for queue in open_queues)
+    waits = [
+        queue.oldest_wait_seconds for queue in open_queues if queue.oldest_wait_seconds is not None
+    ]
+    oldest = max(waits, default=0.0)
+    problems = []
+    word, tone = "Healthy", "good"
+    paused = [queue for queue in queues if queue.is_paused and queue.due]
+    if paused:
+        problems.append(_paused(paused))
+    if alive_workers and oldest > BEHIND_AFTER_SECONDS:
+        word, tone = "Behind", "warn"
+        problems.insert(0, Problem(
+            "behind", "warn", f"The oldest job has been due for {duration(oldest)}.",
+            f"{_jobs(due)} due. Start another worker, or give this one more threads.", WORKER_COMMAND,
+        ))  # fmt: skip
+    if not is_redis_up:
+        word, tone = "Degraded", "warn"
+        problems.insert(0, Problem(
+            "redis", "warn", "Redis does not answer.",
+            "New jobs are stored safely; they start when Redis is back.",
+        ))  # fmt: skip
+    if not alive_workers:
+        word, tone = ("Stalled", "bad") if due else ("No workers", "warn")
+        advice = (
+            f"{_jobs(due)} due and nothing runs. Start a worker:"
+            if due
+            else "Jobs will wait. Start a worker:"
+        )
+        problems.insert(0, Problem("workers", tone, "No worker is alive.", advice, WORKER_COMMAND))
+    return Health(word, tone, tuple(problems))
+
+
+def _paused(queues: list[QueueSummary]) -> Problem:
+    names = ", ".join(queue.name for queue in queues[:3]) + (" …" if len(queues) > 3 else "")
+    noun = "Queue" if len(queues) == 1 else "Queues"
+    verb = "is" if len(queues) == 1 else "are"
+    waiting = sum(queue.due for queue in queues)
+    return Problem(
+        "paused",
+        "info",
+        f"{noun} {names} {verb} paused.",
+        f"{_jobs(waiting)} due there; resume under Queues.",
+    )
+
+
+def _jobs(n: int) -> str:
+    return "1 job is" if n == 1 else f"{compact(n)} jobs are"
+
+
+def _badges(counts: Mapping[str, int], paused_queues: int, alive_workers: int) -> dict[str, Markup]:
+    badges = {name: _number(n) for name, n in counts.items()}
+    badges["nav-processing"] = _badge(counts["processing"], "processing")
+    badges["nav-failed"] = _badge(counts["failed"], "failed")
+    badges["nav-dead"] = _badge(counts["dead_letters"], "open dead letters")
+    badges["nav-paused"] = _badge(paused_queues, "paused")
+    badges["nav-workers"] = _badge(alive_workers, "alive", show_zero=True)
+    return badges
+
+
+def _number(n: int) -> Markup:
+    return Markup('<data value="{:d}" title="{}">{}</data>').format(n, number(n), compact(n))
+
+
+def _badge(n: int, word: str, *, show_zero: bool = False) -> Markup:
+    """A count with its unit in words; nothing at all for zero, which CSS then hides."""
+    if not n and not show_zero:
+        return Markup("")
+    return Markup('<data value="{:d}" title="{} {}">{}<span class="sr"> {}</span></data>').format(
+        n, number(n), word, compact(n), word
+    )

@@ -1,0 +1,138 @@
+"""The story of a job, newest first, from its row, its attempts and its dead letter. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from app.dashboard.format import duration, last_line, seconds_between, short_id
+from app.jobs.models import CANCELLED, COMPLETED, FAILED, PENDING, DeadLetter, Job, JobAttempt
+
+TRACEBACK_LIMIT = 20_000
+
+
+@dataclass(frozen=True)
+class Event:
+    key: str  # stable over refreshes: part of an element id
+    view: str  # whose colour and shape it has
+    title: str
+    at: datetime
+    kind: str = "ago"
+    note: str = ""
+    error: str = ""
+    traceback: str = ""
+
+
+#: outcome → colour and shape, words after "Attempt 3"
+OUTCOMES = {
+    "failed": ("failed", "failed"),
+    "crashed": ("failed", "took its worker down"),
+    "timed_out": ("failed", "ran out of time"),
+    "released": ("pending", "given back by a stopping worker"),
+    "snoozed": ("scheduled", "asked for later"),
+    "cancelled": ("cancelled", "cancelled while running"),
+}
+
+
+def timeline(job: Job, attempts: Sequence[JobAttempt], letter: DeadLetter | None) -> list[Event]:
+    """Newest first; what is still to come stands on top."""
+    past = [
+        _created(job),
+        *map(_attempt, attempts),
+        *_running(job),
+        *_ending(job, attempts),
+        *_closing(letter),
+    ]
+    # Told in order; the sort is stable, so that of two things at one instant the later told one is newer.
+    return [*_coming(job), *sorted(past, key=lambda event: event.at)[::-1]]
+
+
+def _created(job: Job) -> Event:
+    return Event(
+        "created",
+        "pending",
+        "Created",
+        job.created_at,
+        note=f"by {job.created_by}" if job.created_by else "",
+    )
+
+
+def _attempt(attempt: JobAttempt) -> Event:
+    view, words = OUTCOMES.get(attempt.outcome, ("failed", attempt.outcome))
+    ran = duration(seconds_between(attempt.started_at, attempt.ended_at))
+    error = (
+        f"{attempt.error_class}: {attempt.error}"
+        if attempt.error_class and attempt.error
+        else attempt.error or ""
+    )
+    wait = seconds_between(attempt.ended_at, attempt.retry_at)
+    notes = [
+        f"after {ran}",
+        _on(attempt.worker_id),
+        f"next one {duration(wait)} later" if wait and wait > 0 else "",
+    ]
+    return Event(
+        str(attempt.lease_token), view, f"Attempt {attempt.attempt} {words}", attempt.ended_at,
+        note=", ".join(filter(None, notes)), error=last_line(error, 1000), traceback=tail(attempt.traceback),
+    )  # fmt: skip
+
+
+def _running(job: Job) -> Iterator[Event]:
+    if job.lease_token and job.started_at:
+        yield Event(
+            "running",
+            "processing",
+            f"Attempt {job.attempts} running",
+            job.started_at,
+            "for",
+            _on(job.worker_id),
+        )
+    if job.cancel_requested_at:
+        yield Event("cancel", "cancelled", "Asked to stop", job.cancel_requested_at)
+
+
+def _ending(job: Job, attempts: Sequence[JobAttempt]) -> Iterator[Event]:
+    if not job.finished_at:
+        return
+    if job.status == COMPLETED:
+        ran = duration(seconds_between(job.started_at, job.finished_at))
+        note = ", ".join(filter(None, [f"after {ran}", _on(job.worker_id)]))
+        yield Event(
+            "end", "completed", f"Completed on attempt {job.attempts}", job.finished_at, note=note
+        )
+    elif job.status == FAILED:
+        yield Event(
+            "end", "failed", "Failed for good", job.finished_at, note="kept as a dead letter"
+        )
+    elif job.status == CANCELLED and not any(
+        attempt.ended_at == job.finished_at for attempt in attempts
+    ):
+        yield Event("end", "cancelled", "Cancelled", job.finished_at)
+
+
+def _closing(letter: DeadLetter | None) -> Iterator[Event]:
+    if letter and letter.closed_at:
+        by = f"by {letter.closed_by}" if letter.closed_by else ""
+        yield Event(
+            "letter", "cancelled", f"Dead letter {letter.closed_how}", letter.closed_at, note=by
+        )
+
+
+def _coming(job: Job) -> Iterator[Event]:
+    if job.status == PENDING:
+        title = f"Attempt {job.attempts + 1}" if job.attempts else "First attempt"
+        yield Event("next", job.view, title, job.run_at, "in")
+
+
+def _on(worker_id: UUID | None) -> str:
+    return f"worker {short_id(worker_id)}" if worker_id else ""
+
+
+def tail(traceback: str | None) -> str:
+    """The end of a traceback is the part that matters."""
+    text = (traceback or "").strip()
+    if len(text) <= TRACEBACK_LIMIT:
+        return text
+    return f"… {len(text) - TRACEBACK_LIMIT:,} characters left out …\n{text[-TRACEBACK_LIMIT:]}"

@@ -1,0 +1,24 @@
+// [data-copy="text"] or [data-copy-from="#template"] → the clipboard, with a tick to show that it worked.
+(() => {
+  async function write(text) {
+    if (navigator.clipboard) return navigator.clipboard.writeText(text);
+    // Plain http on another host than localhost has no clipboard API.
+    const area = Object.assign(document.createElement("textarea"), { value: text, className: "sr" });
+    document.body.append(area);
+    area.select();
+    const isDone = document.execCommand("copy");
+    area.remove();
+    return isDone ? undefined : Promise.reject(new Error("copy refused"));
+  }
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy], [data-copy-from]");
+    if (!button) return;
+    event.preventDefault();
+    const source = button.dataset.copyFrom && document.querySelector(button.dataset.copyFrom);
+    const text = source ? source.content.textContent : button.dataset.copy;
+    const outcome = await write(text).then(() => "yes", () => "no");
+    button.dataset.copied = outcome;
+    document.querySelector("#copied").textContent = outcome === "yes" ? "Copied" : "Copying was refused";
+    setTimeout(() => { delete button.dataset.copied; document.querySelector("#copied").textContent = ""; }, 1500);
+  });
+})();

@@ -1,0 +1,75 @@
+// The regions of a page look again by themselves: [data-live] says after how many seconds.
+(() => {
+  const FAST = 4, SLOWEST = 60;
+  const timers = {}, fails = {}, known = {};
+  let good = new Date(), moved = 0;
+  const on = (name, run) => document.addEventListener(name, run);
+  const region = (ctx) => ctx?.sourceElement?.matches?.("[data-live]") ? ctx.sourceElement.id : null;
+  const paused = () => document.querySelector("#pause")?.getAttribute("aria-pressed") === "true";
+  const chosen = () => +document.querySelector("#interval")?.value || 0;
+
+  // The counts come with every main region; alone they are asked for only beside a slower one, or none.
+  const idle = (el) => el.id === "pulse" && document.querySelector("#live")
+    && (chosen() || +document.querySelector("#live").dataset.live <= FAST);
+  const selecting = () => {
+    const range = getSelection();
+    return range.type === "Range" && document.querySelector("#live")?.contains(range.anchorNode);
+  };
+  // A row must not slide away under a pointer that is about to press its button.
+  const aiming = () => Date.now() - moved < 8000 && document.querySelector("[data-live] .actions:hover");
+  // Not while nobody sees it, or while a person is deciding about what they see.
+  const held = () => document.hidden || paused() || selecting() || aiming()
+    || document.querySelector("dialog[open], [data-live] [name=ids]:checked");
+
+  function seconds(el) {
+    const usual = chosen() || +el.dataset.live || FAST;
+    return Math.min(usual * 2 ** (fails[el.id] || 0), Math.max(usual, SLOWEST));
+  }
+  function plan(id) {
+    clearTimeout(timers[id]);
+    const el = document.getElementById(id);
+    // Spread a little, so that many tabs don't ask at once.
+    if (el?.dataset.live) timers[id] = setTimeout(look, seconds(el) * (900 + Math.random() * 200), id);
+  }
+  function look(id, force) {
+    const el = document.getElementById(id);
+    plan(id);
+    if (el && (force || !held()) && !idle(el)) htmx.trigger(el, "tick");
+  }
+  const lookNow = (force) => document.querySelectorAll("[data-live]").forEach((el) => look(el.id, force));
+
+  function result(id, why) {
+    fails[id] = why ? (fails[id] || 0) + 1 : 0;
+    if (!why) good = new Date();
+    const time = good.toTimeString().slice(0, 5);
+    const text = why === "out" ? "Signed out. Reload to sign in." : why ? `Not updating since ${time}` : "";
+    const stale = document.querySelector("#stale");
+    if (stale.textContent !== text) stale.textContent = text;
+    document.documentElement.toggleAttribute("data-stale", !!why);
+  }
+
+  on("htmx:config:request", ({ detail: { ctx } }) => {
+    const id = region(ctx), last = known[id];
+    if (id && last?.url === ctx.request.action) ctx.request.headers["If-None-Match"] = last.etag;
+    // An older look must not overwrite what an action or a filter is about to show.
+    if (!id) htmx.trigger("#live", "htmx:abort");
+  });
+  on("htmx:before:response", (event) => {
+    const { ctx } = event.detail, id = region(ctx);
+    if (id && ctx.response.raw.redirected) { event.preventDefault(); result(id, "out"); }
+  });
+  on("htmx:after:request", ({ detail: { ctx } }) => {
+    const id = region(ctx), { status, headers } = ctx.response;
+    if (!id) { delete known.live; return; }
+    const etag = headers.get("ETag");
+    if (status === 200 && etag) known[id] = { url: ctx.request.action, etag };
+    result(id, status === 401 ? "out" : status >= 400 ? "bad" : "");
+  });
+  on("htmx:error", ({ detail: { ctx } }) => { if (region(ctx) && !ctx.response) result(region(ctx), "bad"); });
+  on("htmx:finally:request", ({ detail: { ctx } }) => { if (region(ctx)) plan(region(ctx)); });
+  on("htmx:before:history:update", (event) => { if (event.detail.response?.status >= 400) event.preventDefault(); });
+  on("visibilitychange", () => { if (!document.hidden) lookNow(false); });
+  on("pointermove", () => { moved = Date.now(); });
+  on("refresh", () => lookNow(true));
+  document.querySelectorAll("[data-live]").forEach((el) => plan(el.id));
+})();
