@@ -21,6 +21,9 @@ class SweeperScheduler(Scheduler):
 
     process_name = "Sweeper"
 
+    def initialize(self) -> None:
+        self.huey.kernel.app.app_context().push()
+
     def loop(self, now: Any = None) -> None:
         self.huey.kernel.sweeper.run_due()
         self.stop_flag.wait(TICK_SECONDS * 2)

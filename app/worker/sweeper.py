@@ -123,6 +123,10 @@ def audit(engine: Engine, ready: ReadySet) -> int:
                 _WINDOW, {"queue": queue, "age": AUDIT_AGE_SECONDS, "limit": AUDIT_WINDOW}
             ).all()
             missing = ready.missing(queue, [row.id for row in window])
+            if missing:
+                # A busy fleet pops and claims a whole window while we look: ask again.
+                ids = "{" + ",".join(i.hex for i in missing) + "}"
+                missing &= {row.id for row in db.execute(_STANDING, {"ids": ids})}
             if missing and len(missing) == len(window) == AUDIT_WINDOW:
                 return _publish_everything(db, ready)
             ready.publish([_ref(r) for r in window if r.id in missing], only_if_missing=True)
