@@ -1,0 +1,188 @@
+"""What a handler receives beside its payload. It talks to nobody: it only buffers.
+
+Two threads share a Context: the handler's, and the worker's heartbeat, which drains it each second and brings
+back a cancel request.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from math import isfinite
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from app.jobs.outcomes import Cancel, JobTimeout
+
+if TYPE_CHECKING:
+    from app.config import Settings
+
+LogLine = tuple[datetime, str, str]  # at, level, message
+Progress = dict[str, Any]  # {"percent": 40.0, "note": "…"}
+
+LEVELS = ("debug", "info", "warning", "error")
+_ALIASES = {"warn": "warning", "critical": "error", "fatal": "error", "exception": "error"}
+MAX_MESSAGE_CHARACTERS = 2000
+MAX_NOTE_CHARACTERS = 500
+#: An asynchronous JobTimeout lands between bytecodes, never inside a blocking call: so no call blocks longer.
+SLEEP_SLICE_SECONDS = 0.1
+
+#: NUL and lone surrogates, which PostgreSQL can't store.
+_UNSTORABLE = {0: "\ufffd", **dict.fromkeys(range(0xD800, 0xE000), "\ufffd")}
+
+
+class Context:
+    """One attempt, seen from its handler.
+
+    ``payload`` is the job's as stored; ``deadline`` the instant the attempt is timed out, or None; ``settings``
+    the process's settings.
+    """
+
+    __slots__ = (
+        "_ends_at",
+        "_is_cancel_requested",
+        "_left_out",
+        "_lines",
+        "_lock",
+        "_logged",
+        "_progress",
+        "attempt",
+        "deadline",
+        "job_id",
+        "max_attempts",
+        "payload",
+        "queue",
+        "settings",
+        "tags",
+        "type",
+    )
+
+    def __init__(
+        self,
+        *,
+        job_id: UUID,
+        type: str,
+        payload: Mapping[str, Any],
+        settings: Settings,
+        attempt: int = 1,
+        max_attempts: int = 5,
+        queue: str = "default",
+        tags: Sequence[str] = (),
+        timeout_seconds: float | None = None,
+    ) -> None:
+        self.job_id = job_id
+        self.type = type
+        self.payload = payload
+        self.settings = settings
+        self.attempt = attempt
+        self.max_attempts = max_attempts
+        self.queue = queue
+        self.tags = tags
+        self.deadline: datetime | None = None
+        self._ends_at: float | None = None  # the deadline on the monotonic clock, which no one sets back
+        if timeout_seconds is not None:
+            self.deadline = datetime.now(UTC) + timedelta(seconds=timeout_seconds)
+            self._ends_at = time.monotonic() + timeout_seconds
+        self._is_cancel_requested = False
+        self._lock = Lock()
+        self._progress: Progress | None = None
+        self._lines: list[LogLine] = []
+        self._logged = 0
+        self._left_out = 0
+
+    # What a handler calls.
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, 0 when it has passed; None without one."""
+        return None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """Whether a failure of this attempt buries the job."""
+        return self.attempt >= self.max_attempts
+
+    @property
+    def is_cancel_requested(self) -> bool:
+        """Whether a person asked this job to stop; True within 2 s of asking. Completing wins over it."""
+        return self._is_cancel_requested
+
+    def raise_if_cancelled(self) -> None:
+        """Raises Cancel when a person asked the job to stop. Call it where stopping is safe."""
+        if self._is_cancel_requested:
+            raise Cancel("a person asked the job to stop")
+
+    def sleep(self, seconds: float) -> None:
+        """Waits, but raises Cancel as soon as cancel is requested and JobTimeout at the deadline."""
+        until = time.monotonic() + seconds
+        while True:
+            self.raise_if_cancelled()
+            now = time.monotonic()
+            if self._ends_at is not None and now >= self._ends_at:
+                raise JobTimeout
+            if now >= until:
+                return
+            stop = until if self._ends_at is None else min(until, self._ends_at)
+            time.sleep(min(SLEEP_SLICE_SECONDS, stop - now))
+
+    def progress(self, percent: float, note: str = "") -> None:
+        """How far the attempt is, 0…100 (clamped), and what it does now. The latest one is stored each second."""
+        share = float(percent)
+        if not isfinite(share):
+            raise ValueError(f"progress must be a number from 0 to 100, not {percent!r}")
+        progress = {"percent": round(min(100.0, max(0.0, share)), 2), "note": storable(note, MAX_NOTE_CHARACTERS)}
+        with self._lock:
+            self._progress = progress
+
+    def log(self, message: object, level: str = "info") -> None:
+        """Keeps a line with the job, stored within a second or so.
+
+        Levels are debug, info, warning and error; another one counts as info, since a log line should never fail
+        a job. Past ``MAX_LOG_LINES`` lines are only counted, and the last line says how many.
+        """
+        line = (datetime.now(UTC), _level(level), storable(message, MAX_MESSAGE_CHARACTERS))
+        with self._lock:
+            if self._logged >= self.settings.max_log_lines:
+                self._left_out += 1
+            else:
+                self._logged += 1
+                self._lines.append(line)
+
+    # What the worker calls.
+
+    def request_cancel(self) -> None:
+        """Tells the handler that a person asked the job to stop; from any thread, any number of times."""
+        self._is_cancel_requested = True
+
+    def drain(self, *, is_last: bool = False) -> tuple[Progress | None, list[LogLine]]:
+        """Progress (None when unchanged) and log lines since the last drain; each is given out once.
+
+        With ``is_last`` (when the attempt ended) a line about those left out is added.
+        """
+        # Quiet jobs are the many: looking without the lock is enough, they are drained again at the end.
+        if self._progress is None and not self._lines and not (is_last and self._left_out):
+            return None, []
+        with self._lock:
+            progress, self._progress = self._progress, None
+            lines, self._lines = self._lines, []
+            left_out, self._left_out = (self._left_out, 0) if is_last else (0, self._left_out)
+        if left_out:
+            rest = "1 more line was" if left_out == 1 else f"{left_out} more lines were"
+            lines.append((datetime.now(UTC), "warning", f"{rest} left out: MAX_LOG_LINES is reached"))
+        return progress, lines
+
+
+def storable(value: object, max_characters: int) -> str:
+    """``value`` as text that PostgreSQL can store, cut at ``max_characters`` with an ellipsis."""
+    text = str(value)
+    if len(text) > max_characters:
+        text = text[: max_characters - 1] + "…"
+    # isascii and find are far cheaper than translate, and nearly every text stops here.
+    return text if text.isascii() and "\0" not in text else text.translate(_UNSTORABLE)
+
+
+def _level(level: str) -> str:
+    name = str(level).lower()
+    name = _ALIASES.get(name, name)
+    return name if name in LEVELS else "info"

@@ -1,0 +1,83 @@
+"""How a handler ends an attempt, other than by returning a result or by an ordinary exception.
+
+====================  ==========================================================
+return                completed, with the result
+any exception         failed attempt: runs again after its backoff, or is buried
+``RetryAfter``        failed attempt: runs again after the given wait, or is buried
+``Permanent``         buried at once, whatever attempts are left
+``Snooze``            runs again later; costs no attempt
+``Cancel``            cancelled
+====================  ==========================================================
+
+Each survives pickling (``args`` are the constructor's), because an isolated handler raises it in a child process.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+
+#: Longer waits are mistakes (milliseconds taken for seconds), and timestamps overflow in the end.
+MAX_WAIT_SECONDS = 10 * 366 * 86400
+
+
+class Outcome(Exception):
+    """A handler's decision about its job. ``reason`` is one line for people; may be empty."""
+
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class Cancel(Outcome):
+    """→ cancelled. ``ctx.raise_if_cancelled()`` raises it when a person asked."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Permanent(Outcome):
+    """→ failed at once, with a dead letter: trying again can't help."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Snooze(Outcome):
+    """→ pending, due in ``seconds``; the attempt is given back. Nothing bounds how often."""
+
+    def __init__(self, seconds: float, reason: str = "") -> None:
+        super().__init__(seconds, reason)
+        self.seconds = checked_wait(seconds)
+        self.reason = reason
+
+
+class RetryAfter(Outcome):
+    """A failed attempt that names its own wait: → pending, due in ``seconds``, or buried if it was the last."""
+
+    def __init__(self, seconds: float, reason: str = "") -> None:
+        super().__init__(seconds, reason)
+        self.seconds = checked_wait(seconds)
+        self.reason = reason
+
+
+class JobTimeout(Exception):
+    """The attempt ran past its time limit: a failed attempt, recorded as timed out.
+
+    The kernel raises it *asynchronously* in the handler's thread (so the constructor takes no required argument),
+    and ``ctx.sleep`` raises it at the deadline. It is an Exception, as in other queues, so that ``except Exception``
+    clean-up runs; a handler that swallows it goes on without a limit, so such a clause should re-raise.
+    """
+
+    def __init__(self, reason: str = "the attempt ran past its time limit") -> None:
+        super().__init__(reason)
+
+
+def checked_wait(seconds: float) -> float:
+    """``seconds`` as a float. Raises ValueError unless it is finite, not negative and at most ten years."""
+    wait = float(seconds)
+    if not isfinite(wait) or not 0 <= wait <= MAX_WAIT_SECONDS:
+        raise ValueError(f"a wait must be 0 to {MAX_WAIT_SECONDS} seconds, not {seconds!r}")
+    return wait

@@ -1,0 +1,261 @@
+"""Job types: what ``@job`` declares, found again by name.
+
+    @job("send-email", max_attempts=8, timeout=60)
+    def send_email(payload: dict, ctx: Context) -> Any:
+        ...
+
+Filled once, when ``discover()`` imports the modules at boot; read-only afterwards.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from marshmallow import Schema
+from marshmallow import ValidationError as SchemaError
+
+from app.config import ConfigError
+from app.errors import UnknownJobType, ValidationFailed
+from app.jobs.backoff import Backoff, Policy
+from app.jobs.context import Context
+from app.jobs.outcomes import Permanent
+
+Handler = Callable[..., Any]  # (payload) or (payload, ctx)
+F = TypeVar("F", bound=Handler)
+
+BUILT_IN = "app.handlers"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+
+_types: dict[str, JobType] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class JobType:
+    """A registered name, its handler, and the policy of its jobs. None means: the setting of that name."""
+
+    name: str
+    handler: Handler
+    queue: str = "default"
+    priority: int = 0
+    max_attempts: int | None = None
+    timeout: float | None = None  # seconds per attempt
+    backoff: Policy | None = None
+    max_crashes: int | None = None  # 0: at most once
+    isolate: bool = False  # each attempt in a child process of its own
+    schema: Schema | None = None
+    description: str | None = None
+    takes_context: bool = True
+
+    def run(self, payload: Mapping[str, Any], ctx: Context) -> Any:
+        """Calls the handler, with the payload as its schema loads it (defaults filled in), and returns its result.
+
+        Raises what the handler raises, and Permanent for a payload that no longer fits its schema.
+        """
+        try:
+            loaded = load_payload(self, payload)
+        except ValidationFailed as refusal:
+            # Stored before the schema changed, or written by other means than enqueue.
+            raise Permanent(f"the payload does not fit {self.name}: {_one_line(refusal.errors or {})}") from None
+        return self.handler(loaded, ctx) if self.takes_context else self.handler(loaded)
+
+
+def job(
+    name: str,
+    *,
+    queue: str = "default",
+    priority: int = 0,
+    max_attempts: int | None = None,
+    timeout: float | None = None,
+    backoff: Policy | None = None,
+    max_crashes: int | None = None,
+    isolate: bool = False,
+    schema: Schema | type[Schema] | None = None,
+    description: str | None = None,
+) -> Callable[[F], F]:
+    """Registers the decorated function, which stays what it is, as the handler of ``name``.
+
+    Raises ConfigError for a name that another function has, and for a policy out of range.
+    """
+
+    def register(handler: F) -> F:
+        _add(
+            JobType(
+                name=name,
+                handler=handler,
+                queue=queue,
+                priority=priority,
+                max_attempts=max_attempts,
+                timeout=timeout,
+                backoff=tuple(backoff) if isinstance(backoff, list) else backoff,
+                max_crashes=max_crashes,
+                isolate=isolate,
+                schema=schema() if isinstance(schema, type) else schema,
+                description=description or _first_sentence(handler),
+                takes_context=_takes_context(name, handler),
+            )
+        )
+        return handler
+
+    return register
+
+
+def get(name: str) -> JobType:
+    """The type of that name. Raises UnknownJobType, which lists the known ones."""
+    found = _types.get(name)
+    if found is None:
+        raise UnknownJobType(type=name, known=", ".join(sorted(_types)) or "none")
+    return found
+
+
+def find(name: str) -> JobType | None:
+    """The type of that name, or None: rows may outlive the code of their type."""
+    return _types.get(name)
+
+
+def all_types() -> list[JobType]:
+    """Every registered type, by name."""
+    return [_types[name] for name in sorted(_types)]
+
+
+def discover(modules: Iterable[str] = ()) -> None:
+    """Imports the built-in handlers and then ``modules`` (JOB_MODULES), so that their types are registered.
+
+    Raises ConfigError naming the module that does not import. Safe to call again.
+    """
+    importlib.import_module(BUILT_IN)
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError(
+                f"JOB_MODULES names {module!r}, which does not import ({type(error).__name__}: {error}); "
+                "correct the module or the name."
+            ) from error
+
+
+def validate_payload(job_type: JobType, payload: Any) -> dict[str, Any]:
+    """The payload itself, known to fit its type: what enqueue stores is what the client sent.
+
+    Raises ValidationFailed with paths such as ``payload.to.0`` as keys.
+    """
+    load_payload(job_type, payload)
+    return payload  # type: ignore[no-any-return]
+
+
+def load_payload(job_type: JobType, payload: Any) -> dict[str, Any]:
+    """The payload as its schema loads it. Raises ValidationFailed."""
+    if not isinstance(payload, dict):
+        raise ValidationFailed({"payload": ['must be an object, such as {"to": "ada@example.com"}']})
+    schema = job_type.schema
+    if schema is None:
+        return payload
+    try:
+        return schema.load(payload)  # type: ignore[no-any-return]
+    except SchemaError as error:
+        raise ValidationFailed(_flat_errors(schema, error.messages)) from None
+
+
+# Registration
+
+
+def _add(job_type: JobType) -> None:
+    known = _types.get(job_type.name)
+    # The same function again (a reloaded module) replaces itself.
+    if known is not None and _source(known.handler) != _source(job_type.handler):
+        raise ConfigError(
+            f"The job type {job_type.name!r} is registered twice: by {_source(known.handler)} and by "
+            f"{_source(job_type.handler)}; rename one of them."
+        )
+    for complaint in _complaints(job_type):
+        raise ConfigError(f"@job({job_type.name!r}) on {_source(job_type.handler)}: {complaint}.")
+    _types[job_type.name] = job_type
+
+
+def _complaints(job_type: JobType) -> Iterator[str]:
+    if not _NAME.fullmatch(job_type.name):
+        yield "a name is 1 to 100 letters, digits, '.', '_', ':' or '-' and starts with a letter or digit"
+    if not _NAME.fullmatch(job_type.queue):
+        yield f"queue is {job_type.queue!r}; it is spelled like a name"
+    if not -100 <= job_type.priority <= 100:
+        yield f"priority is {job_type.priority}; it is -100 to 100"
+    if job_type.max_attempts is not None and job_type.max_attempts < 1:
+        yield f"max_attempts is {job_type.max_attempts}; it is at least 1"
+    if job_type.timeout is not None and not job_type.timeout > 0:
+        yield f"timeout is {job_type.timeout}; it is seconds, more than 0"
+    if job_type.max_crashes is not None and job_type.max_crashes < 0:
+        yield f"max_crashes is {job_type.max_crashes}; it is 0 (at most once) or more"
+    if not _is_policy(job_type.backoff):
+        yield "backoff is a Backoff, a list of seconds, or a function of the attempt's number"
+    if job_type.schema is not None and not isinstance(job_type.schema, Schema):
+        yield "schema is a marshmallow Schema, class or instance"
+
+
+def _is_policy(backoff: object) -> bool:
+    if backoff is None or isinstance(backoff, Backoff) or callable(backoff):
+        return True
+    return (
+        isinstance(backoff, tuple)
+        and bool(backoff)
+        and all(isinstance(wait, int | float) and wait >= 0 for wait in backoff)
+    )
+
+
+def _takes_context(name: str, handler: Handler) -> bool:
+    """Whether the handler wants (payload, ctx), not only (payload). Raises ConfigError when it takes neither."""
+    if inspect.iscoroutinefunction(handler) or inspect.isgeneratorfunction(handler):
+        raise ConfigError(f"@job({name!r}): the handler runs in a thread; write it with def, without await or yield.")
+    signature = inspect.signature(handler)
+    for arguments in (2, 1):
+        try:
+            signature.bind(*[None] * arguments)
+        except TypeError:
+            continue
+        return arguments == 2
+    raise ConfigError(f"@job({name!r}): {_source(handler)} must take (payload) or (payload, ctx), not {signature}.")
+
+
+def _source(handler: Handler) -> str:
+    return f"{getattr(handler, '__module__', '?')}.{getattr(handler, '__qualname__', repr(handler))}"
+
+
+def _first_sentence(handler: Handler) -> str | None:
+    return (inspect.getdoc(handler) or "").partition("\n")[0].strip() or None
+
+
+# Error messages
+
+
+def _flat_errors(schema: Schema, messages: Any) -> dict[str, list[str]]:
+    """marshmallow's nested messages as path → messages; an unknown field's says what there is instead."""
+    flat: dict[str, list[str]] = {}
+    known = ", ".join(sorted(str(field.data_key or name) for name, field in schema.load_fields.items()))
+    unknown = schema.error_messages["unknown"]
+    for path, found in _leaves("payload", messages):
+        is_top = path.count(".") == 1
+        flat.setdefault(path, []).extend(
+            f"is not a field of this type; the fields are: {known}" if is_top and message == unknown else message
+            for message in found
+        )
+    return flat
+
+
+def _leaves(path: str, messages: Any) -> Iterator[tuple[str, list[str]]]:
+    if isinstance(messages, Mapping):
+        for key, inner in messages.items():
+            # "_schema" holds what concerns the object as a whole; "key" and "value" are those of a mapping's entry.
+            yield from _leaves(path if key in ("_schema", "key", "value") else f"{path}.{key}", inner)
+    elif isinstance(messages, list):
+        yield path, [str(message) for message in messages]
+    else:
+        yield path, [str(messages)]
+
+
+def _one_line(errors: Mapping[str, list[str]]) -> str:
+    return "; ".join(f"{path} {', '.join(messages)}" for path, messages in errors.items())
