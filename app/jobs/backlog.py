@@ -19,10 +19,10 @@ from app.jobs.sessions import Database
 SPLIT = text(f"""
     WITH ahead AS (
         SELECT queue, attempts FROM jobs WHERE status = 'pending' AND run_at > now()
-        ORDER BY run_at DESC LIMIT {COUNT_BOUND + 1}),
+        ORDER BY run_at DESC LIMIT :bound + 1),
     due AS (
         SELECT queue, attempts FROM jobs WHERE status = 'pending' AND run_at <= now()
-        ORDER BY run_at DESC LIMIT {COUNT_BOUND + 1})
+        ORDER BY run_at DESC LIMIT :bound + 1)
     SELECT 'ahead' AS part, queue, attempts > 0 AS is_retry, count(*) AS n
     FROM ahead GROUP BY 2, 3
     UNION ALL
@@ -65,7 +65,7 @@ def backlogs(db: Database) -> dict[str, Backlog]:
     """Queue → its backlog, for every queue that ever had a job."""
     parts: dict[str, Counter[tuple[str, bool]]] = defaultdict(Counter)
     looked_at: Counter[str] = Counter()
-    for row in db.execute(SPLIT):
+    for row in db.execute(SPLIT, {"bound": COUNT_BOUND}):
         parts[row.queue][row.part, row.is_retry] += row.n
         looked_at[row.part] += row.n
     return {

@@ -16,7 +16,7 @@ from app.jobs.counters import (
 )
 from app.jobs.memo import cached, forget
 from app.jobs.models import STATUSES
-from app.jobs.queries.dead_letters import count_dead_letters
+from app.jobs.queries.letters import count_dead_letters
 from app.jobs.queries.overviews import paused_queues
 from app.jobs.series import LastHour, Minute, last_hour
 from app.jobs.sessions import Database
@@ -32,6 +32,7 @@ __all__ = [
     "fold",
     "forget",
     "is_fold_overdue",
+    "last_hour",
     "overview",
     "prune_series",
     "status_counts",

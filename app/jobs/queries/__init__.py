@@ -7,9 +7,9 @@ candidates and then say that they stopped, and counts that stopped say so (``Cou
 
 from app.jobs.count import Count
 from app.jobs.queries.cursors import OFFSET_BOUND, Page
-from app.jobs.queries.dead_letters import dead_letter, dead_letters, open_dead_letter
 from app.jobs.queries.filters import JobFilter
 from app.jobs.queries.jobs import attempts_of, get_job, list_jobs, log_of
+from app.jobs.queries.letters import dead_letter, dead_letters, open_dead_letter
 from app.jobs.queries.overviews import (
     QueueSummary,
     TypeSummary,
@@ -19,7 +19,7 @@ from app.jobs.queries.overviews import (
     queue_overview,
 )
 from app.jobs.queries.walk import CANDIDATES
-from app.jobs.queries.workers import WorkerSummary, worker, workers
+from app.jobs.queries.worker_rows import WorkerSummary, worker, workers
 
 __all__ = [
     "CANDIDATES",

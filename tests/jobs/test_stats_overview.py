@@ -1,0 +1,156 @@
+"""The numbers of the dashboard: counts by view, throughput, latency, what fails."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from app.jobs import stats
+from app.jobs.count import Count
+from tests import factories
+from tests.factories import (
+    completed_job,
+    failed_job,
+    paused_queue,
+    pending_job,
+    retrying_job,
+    scheduled_job,
+)
+
+
+@pytest.fixture
+def this_minute(session):
+    at = session.execute(text("SELECT date_trunc('minute', now())")).scalar_one()
+    session.commit()
+    return at
+
+
+@pytest.fixture
+def ended(session, this_minute):
+    """Says that ``n`` attempts ended so many minutes ago: ``ended(3, "completed", n=5)``."""
+
+    def put(ago, outcome, *, n=1, type="echo", run=40, wait=20, table="job_series"):
+        session.execute(
+            text(f"INSERT INTO {table} VALUES (:at, :type, :outcome, :run, :wait, :n)"),
+            {
+                "at": this_minute - timedelta(minutes=ago),
+                "type": type, "outcome": outcome, "run": run, "wait": wait, "n": n,
+            },
+        )  # fmt: skip
+        session.commit()
+
+    return put
+
+
+def test_view_counts_know_statuses_views_all_and_dead_letters(session):
+    for make in factories.BY_VIEW.values():
+        make()
+    failed_job(is_discarded=True)
+    retrying_job(due_in=-5)
+    counts = stats.view_counts(session)
+    assert counts == {
+        "pending": 4, "scheduled": 1, "retrying": 2, "processing": 1, "completed": 1,
+        "failed": 2, "cancelled": 1, "all": 9, "dead_letters": 1,
+    }  # fmt: skip
+    assert all(count.is_exact for count in counts.values())
+
+
+def test_view_counts_of_nothing(session):
+    counts = stats.view_counts(session)
+    assert set(counts.values()) == {0}
+
+
+def test_a_count_that_stopped_at_its_bound_says_so(session, monkeypatch):
+    bound = 3
+    monkeypatch.setattr("app.jobs.backlog.COUNT_BOUND", bound)
+    monkeypatch.setattr("app.jobs.queries.letters.COUNT_BOUND", bound)
+    [pending_job() for _ in range(bound + 2)]
+    [scheduled_job() for _ in range(bound)]
+    [failed_job() for _ in range(bound + 1)]
+    counts = stats.view_counts(session)
+    assert (counts["scheduled"], counts["scheduled"].is_exact) == (bound, True)
+    assert not counts["retrying"].is_exact
+    assert (counts["dead_letters"], counts["dead_letters"].is_exact) == (bound, False)
+    assert (counts["pending"], counts["pending"].is_exact) == (2 * bound + 2, True)
+    scheduled_job()
+    assert not stats.view_counts(session)["scheduled"].is_exact
+
+
+def test_count_is_a_number_that_knows_its_worth():
+    assert Count(3) == 3
+    assert f"{Count(10, False)!r} of {Count(7)!r}" == "10+ of 7"
+    assert Count(3) + 1 == 4
+
+
+def test_overview_of_nothing_has_sixty_quiet_minutes(session, this_minute):
+    overview = stats.overview(session)
+    assert len(overview.per_minute) == 60
+    assert overview.per_minute[-1].minute - this_minute in (timedelta(0), timedelta(minutes=1))
+    assert overview.per_minute[0].minute == overview.per_minute[-1].minute - timedelta(minutes=59)
+    assert all((m.completed, m.failed) == (0, 0) for m in overview.per_minute)
+    assert overview.wait_p50_ms is overview.run_p95_ms is overview.oldest_due_seconds is None
+    assert overview.drain_seconds is None
+    assert overview.failing_types == []
+
+
+def test_throughput_is_per_minute_from_base_and_deltas_together(session, ended, this_minute):
+    ended(3, "completed", n=5)
+    ended(3, "completed", n=2, table="job_series_deltas")
+    ended(3, "failed", n=1)
+    ended(3, "retried", n=9)
+    ended(0, "completed", n=1, type="sleep")
+    ended(61, "completed", n=100)
+    ended(3, "enqueued", n=100, run=-1, wait=-1)
+    by_minute = {m.minute: (m.completed, m.failed) for m in stats.overview(session).per_minute}
+    assert by_minute[this_minute - timedelta(minutes=3)] == (7, 1)
+    assert by_minute[this_minute] == (1, 0)
+    assert sum(completed for completed, _ in by_minute.values()) == 8
+
+
+def test_latency_is_that_of_attempts_not_of_enqueueing(session, ended):
+    ended(1, "enqueued", n=1000, run=-1, wait=-1)
+    ended(1, "completed", n=90, run=40, wait=20)  # 1 ms run, 32 µs wait
+    ended(1, "failed", n=10, run=80, wait=60)  # 1 s run, 33 ms wait
+    overview = stats.overview(session)
+    assert overview.run_p50_ms == pytest.approx(1.024, rel=0.2)
+    assert overview.run_p95_ms == pytest.approx(1049, rel=0.2)
+    assert overview.wait_p50_ms == pytest.approx(0.032, rel=0.2)
+    assert overview.wait_p95_ms == pytest.approx(33, rel=0.2)
+
+
+def test_failing_types_come_worst_first(session, ended):
+    ended(5, "failed", n=2, type="a")
+    ended(5, "completed", n=2, type="a")
+    ended(5, "failed", n=3, type="b")
+    ended(5, "retried", n=1, type="c")
+    ended(5, "completed", n=50, type="fine")
+    worst, middle, least = stats.overview(session).failing_types
+    assert (worst.type, worst.failed, worst.failure_share) == ("b", 3, 1.0)
+    assert (middle.type, middle.failure_share) == ("a", 0.5)
+    assert (least.type, least.failed, least.retried) == ("c", 0, 1)
+
+
+def test_oldest_due_leaves_out_what_waits_on_purpose(session):
+    pending_job(due_in=-100)
+    pending_job(due_in=-500, queue="paused")
+    scheduled_job(due_in=900)
+    paused_queue("paused")
+    assert stats.overview(session).oldest_due_seconds == pytest.approx(100, abs=10)
+
+
+def test_drain_time_is_what_is_due_at_the_present_rate(session, ended):
+    [pending_job() for _ in range(10)]
+    scheduled_job()
+    assert stats.overview(session).drain_seconds is None
+    ended(1, "completed", n=250)
+    ended(2, "failed", n=50)  # 300 in 5 minutes: one a second
+    drain = stats.overview(session).drain_seconds
+    assert drain == pytest.approx(10, rel=0.01)
+
+
+def test_overview_counts_are_the_view_counts(session):
+    completed_job()
+    overview = stats.overview(session)
+    assert overview.counts == stats.view_counts(session)

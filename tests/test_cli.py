@@ -1,0 +1,59 @@
+"""What an operator types."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from tests.factories import failed_job, pending_job
+
+
+@pytest.fixture
+def flask(app, session):
+    """Runs a command: ``flask("counters", "check") -> (exit code, output)``."""
+
+    def run(*args: str) -> tuple[int, str]:
+        result = app.test_cli_runner().invoke(args=args)
+        return result.exit_code, result.output
+
+    return run
+
+
+def test_counters_check_of_a_sound_table(flask):
+    pending_job()
+    assert flask("counters", "check") == (0, "Counters are exact.\n")
+
+
+def test_counters_check_names_the_drift_and_fix_repairs_it(flask, session):
+    pending_job()
+    session.execute(text("INSERT INTO job_counter_deltas VALUES ('mail', 'echo', 'failed', 2)"))
+    session.commit()
+    code, output = flask("counters", "check")
+    assert code == 1
+    assert "queue mail, type echo, failed: counted 2, there are 0" in output
+    assert "flask counters check --fix" in output
+    code, output = flask("counters", "check", "--fix")
+    assert (code, output.splitlines()[-1]) == (0, "Fixed 1 counters.")
+    assert flask("counters", "check") == (0, "Counters are exact.\n")
+
+
+def test_dlq_rebuild_writes_the_list_from_the_table(flask, redis):
+    redis.rpush("job-dlq", "stale")
+    jobs = [failed_job(finished_ago=ago) for ago in (20, 10)]
+    code, output = flask("dlq", "rebuild")
+    assert (code, output) == (0, "Wrote 2 entries to job-dlq.\n")
+    entries = [entry.decode() for entry in redis.lrange("job-dlq", 0, -1)]
+    assert [str(job.id) in entry for job, entry in zip(reversed(jobs), entries, strict=True)] == [
+        True,
+        True,
+    ]
+
+
+def test_dlq_rebuild_says_when_redis_is_away(app, flask, monkeypatch):
+    def away():
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr(app.extensions["trigger"], "ping", away)
+    code, output = flask("dlq", "rebuild")
+    assert code == 1
+    assert "Redis does not answer (refused)" in output
