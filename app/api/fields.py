@@ -107,7 +107,7 @@ class Seconds(fields.Float):
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> float:
         if type(value) is int:
             # float() of a huge integer overflows; the range refuses this one just as well.
-            return float(value) if abs(value) < 1 << 62 else math.copysign(1e300, value)
+            return float(value) if abs(value) < 1 << 62 else math.inf if value > 0 else -math.inf
         if type(value) is not float or not math.isfinite(value):
             raise self.make_error("invalid")
         return value
@@ -218,13 +218,16 @@ class Shape(Schema):
         self.error_messages["unknown"] = f"is not known here; known: {known}."
 
 
-def flat(messages: Any, path: str = "") -> dict[str, list[str]]:
-    """marshmallow's nested messages as one level: ``{"tags.3": ["must be a string."]}``."""
+def flat(messages: Any, path: str | None = None) -> dict[str, list[str]]:
+    """marshmallow's nested messages as one level: ``{"tags.3": ["must be a string."]}``.
+
+    ``path`` is where all this stands; None: it is the body itself.
+    """
     if not isinstance(messages, dict):
-        return {path or "body": [str(message) for message in messages]}
+        return {"body" if path is None else path: [str(message) for message in messages]}
     found: dict[str, list[str]] = {}
     for key, inner in messages.items():
-        here = path if key == "_schema" else f"{path}.{key}" if path else str(key)
+        here = path if key == "_schema" else str(key) if path is None else f"{path}.{key}"
         for place, told in flat(inner, here).items():
             found.setdefault(place, []).extend(told)
     return found

@@ -38,6 +38,7 @@ TAG = "Jobs"
     body=NEW_JOB,
     read=new_jobs.read_one,
     answers={201: JOB, 200: JOB},
+    errors=(404,),
     request_headers={
         "Idempotency-Key": "1 to 255 visible ASCII characters, kept for 24 hours. The same body again answers 200 with"
         " the first job (404 once that is deleted), another body 422."

@@ -12,10 +12,10 @@ from typing import Any
 
 from marshmallow import ValidationError as SchemaError
 
-from app.api import reading, strict_json
+from app.api import ACTOR, reading, strict_json
 from app.api.fields import NAME
 from app.api.shapes import BULK_ENVELOPE, MAX_ATTEMPTS, MAX_DELAY_SECONDS, MAX_UNIQUE_KEY, NEW_JOB
-from app.errors import JobQueueError, UnknownJobType, ValidationFailed
+from app.errors import UnknownJobType, ValidationFailed
 from app.jobs import registry
 from app.jobs.lifecycle import NewJob
 
@@ -31,9 +31,9 @@ def read_many(data: Any) -> list[NewJob]:
     errors: dict[str, list[str]] = {}
     for index, item in enumerate(reading.load(BULK_ENVELOPE, data)["jobs"]):
         try:
-            jobs.append(_plain(item) or _by_shape(item))
-        except (ValidationFailed, UnknownJobType) as error:
-            errors |= _at(index, error)
+            jobs.append(_plain(item) or _by_shape(item, at=f"jobs.{index}"))
+        except ValidationFailed as error:
+            errors |= error.errors or {}
         if len(errors) >= strict_json.MAX_ERRORS:
             break
     if errors:
@@ -41,27 +41,26 @@ def read_many(data: Any) -> list[NewJob]:
     return jobs
 
 
-def _at(index: int, error: JobQueueError) -> dict[str, list[str]]:
-    place = f"jobs.{index}"
-    return {
-        place if path == "body" else f"{place}.{path}": told
-        for path, told in (error.errors or {}).items()
-    }
-
-
-def _by_shape(data: Any) -> NewJob:
-    found = reading.load(NEW_JOB, data)
-    registry.validate_payload(registry.get(found["type"]), found["payload"])
+def _by_shape(data: Any, *, at: str | None = None) -> NewJob:
+    found = reading.load(NEW_JOB, data, at=at)
+    try:
+        registry.validate_payload(registry.get(found["type"]), found["payload"])
+    except (ValidationFailed, UnknownJobType) as error:
+        if at is None:
+            raise
+        raise ValidationFailed(
+            {f"{at}.{path}": told for path, told in (error.errors or {}).items()}
+        ) from None
     found["delay_seconds"] = found.pop("delay", None)
     found["run_at"] = found.pop("next_run_at", None)
-    return NewJob(**found)
+    return NewJob(**found, by=ACTOR)
 
 
 def _plain(data: Any) -> NewJob | None:
     """The job, if ``data`` holds nothing out of the ordinary."""
     if type(data) is not dict:
         return None
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in data.items():
         field = _PLAIN.get(key)
         if field is None or not field[1](value):
@@ -79,7 +78,7 @@ def _plain(data: Any) -> NewJob | None:
             registry.validate_payload(job_type, found.get("payload", {}))
     except (SchemaError, ValidationFailed):
         return None
-    return NewJob(**found)
+    return NewJob(**found, by=ACTOR)
 
 
 def _is_whole(low: int, high: int) -> Callable[[Any], bool]:

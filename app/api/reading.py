@@ -16,12 +16,12 @@ from app.api.fields import flat
 from app.errors import ValidationFailed
 
 
-def load(shape: Schema, data: Any) -> Any:
-    """``data`` as ``shape`` loads it. Raises ValidationFailed."""
+def load(shape: Schema, data: Any, *, at: str | None = None) -> Any:
+    """``data`` as ``shape`` loads it. Raises ValidationFailed, its paths beginning with ``at``."""
     try:
         return shape.load(data)
     except SchemaError as error:
-        raise ValidationFailed(flat(error.messages)) from None
+        raise ValidationFailed(flat(error.messages, at)) from None
 
 
 def query(shape: Schema) -> Any:
