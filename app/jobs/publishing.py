@@ -69,7 +69,8 @@ def current_trigger() -> Trigger:
 def after_commit(db: Db, refs: Iterable[Ref]) -> None:
     """Publish ``refs`` once the transaction they belong to has committed."""
     if isinstance(db, Connection):
-        if db.get_isolation_level() != "AUTOCOMMIT":
+        # Asked of the driver: get_isolation_level() is a round trip, and never says AUTOCOMMIT.
+        if not db.connection.dbapi_connection.autocommit:  # type: ignore[union-attr]
             raise RuntimeError("a bare connection must be in autocommit to publish")
         current_trigger().publish(list(refs))
         return
