@@ -75,6 +75,16 @@ def follow_parent(death_signal: signal.Signals) -> None:
         _libc.prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether process ``pid`` has a handler for a signal (Linux; elsewhere False)."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    [mask] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def stop(process: subprocess.Popen[bytes], *, polite: signal.Signals, grace_seconds: float) -> None:
     """Asks with ``polite``, waits ``grace_seconds``, then kills; its whole group is gone after."""
     if process.poll() is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from types import FrameType
 
 from app.dev import DevError
 from app.dev.instance import is_free
-from app.dev.process import kill_group, spawn
+from app.dev.process import catches, kill_group, spawn
 from app.dev.surroundings import ROOT, Surroundings, settings, surroundings
 
 RELEASE = "release"
@@ -35,7 +36,7 @@ def run(environ: Mapping[str, str], root: Path = ROOT) -> int:
 
     Raises DevError or ConfigError when it cannot start; whatever was started is ended first.
     """
-    stopping = Stopping()
+    stopping = Stopping(is_under_make="MAKELEVEL" in environ)
     port = settings(environ).port
     if not is_free(port):
         raise DevError(
@@ -62,11 +63,14 @@ def procfile(path: Path) -> dict[str, str]:
 class Stopping:
     """Whether somebody asked us to end, and whether they asked twice."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_under_make: bool) -> None:
         """Takes over the stop signals: from here on they only set a flag."""
         self.requests = 0
         self._last_at = float("-inf")
         self._event = threading.Event()
+        self._make = os.getppid() if is_under_make else None
+        if self._make and not catches(self._make, signal.SIGINT):
+            self._make = None
         for number in STOP_SIGNALS:
             signal.signal(number, self._request)
 
@@ -83,7 +87,13 @@ class Stopping:
 
     def wait(self, seconds: float) -> bool:
         """Waits up to ``seconds`` for a request; whether one came."""
-        return self._event.wait(seconds)
+        self._event.wait(seconds)
+        # A SIGINT sent to make alone, not to its group, is not passed on: make drops its handler
+        # and waits for us. That much can be seen from here.
+        if self._make and not catches(self._make, signal.SIGINT):
+            self._make = None
+            self._request(signal.SIGINT, None)
+        return self._event.is_set()
 
 
 class Printer:

@@ -71,10 +71,22 @@ class Checkout:
         if not has_death_signals:  # as on macOS
             forget = "import app.dev.process as p; p._libc = None; import app.dev.__main__ as m"
             command = ["-c", f"{forget}; m.main()"]
+        return self._spawn([str(self.python), *command, *arguments], output, env)
+
+    def start_make(self) -> subprocess.Popen[bytes]:
+        """``make run`` with our virtual environment, answering."""
+        shutil.copy(ROOT / "Makefile", self.folder)
+        (self.folder / ".venv").symlink_to(sys.prefix)
+        make = self._spawn(["make", "-o", ".venv/installed", "run"], "log", {})
+        wait_until(lambda: make.poll() is not None or self.is_up(), timeout=40, what="ready")
+        assert make.poll() is None, self.log
+        return make
+
+    def _spawn(self, argv: list[str], output: str, env: dict[str, str]) -> subprocess.Popen[bytes]:
         inherited = {k: v for k, v in os.environ.items() if k in ("PATH", "LC_ALL", "LANG")}
         with open(self.folder / output, "wb") as file:
             process = spawn(
-                [str(self.python), *command, *arguments],
+                argv,
                 death_signal=signal.SIGTERM,
                 identity=self.identity,
                 # One process: Granian takes 10 s to end one that is told so while it starts.

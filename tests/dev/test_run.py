@@ -49,6 +49,16 @@ def test_nothing_is_left_after(checkout, number):
     wait_until(lambda: not checkout.processes(), timeout=40, what="all ended")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_after_a_signal_to_make_alone(checkout, number):
+    make = checkout.start_make()
+
+    make.send_signal(number)
+
+    make.wait(40)
+    wait_until(lambda: not checkout.processes(), timeout=40, what="all ended")
+
+
 def test_if_one_program_dies_all_end(checkout):
     run = checkout.start()
     [worker] = [p for p in checkout.processes() if "huey_consumer" in " ".join(p.cmdline())]
