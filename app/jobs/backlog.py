@@ -11,7 +11,7 @@ from sqlalchemy import text
 from app.jobs.count import COUNT_BOUND, Count
 from app.jobs.counters import COUNTED
 from app.jobs.models import PENDING, STATUSES
-from app.jobs.sessions import Database
+from app.jobs.sessions import Database, rows_in_order
 
 # ix_jobs_due, twice: the farthest ahead, and back from now. What is ahead is seldom much, so
 # "due = pending (by the counters) − ahead" is exact for a backlog of any length. One statement:
@@ -65,7 +65,7 @@ def backlogs(db: Database) -> dict[str, Backlog]:
     """Queue → its backlog, for every queue that ever had a job."""
     parts: dict[str, Counter[tuple[str, bool]]] = defaultdict(Counter)
     looked_at: Counter[str] = Counter()
-    for row in db.execute(SPLIT, {"bound": COUNT_BOUND}):
+    for row in rows_in_order(db, SPLIT, {"bound": COUNT_BOUND}):
         parts[row.queue][row.part, row.is_retry] += row.n
         looked_at[row.part] += row.n
     return {
@@ -102,4 +102,4 @@ def total(counts: Iterable[Count]) -> Count:
 
 def oldest_waits(db: Database) -> dict[str, float]:
     """Queue → seconds since its oldest due job was due, paused queues too; only queues with one."""
-    return {row.queue: max(row.seconds, 0.0) for row in db.execute(LANES)}
+    return {row.queue: max(row.seconds, 0.0) for row in rows_in_order(db, LANES)}

@@ -8,15 +8,23 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, cast, func, literal, literal_column
+from sqlalchemy import Boolean, ColumnElement, Text, cast, func, literal, literal_column
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.jobs import ids
-from app.jobs.models import COMPLETED, PENDING, VIEWS, Job
+from app.jobs.models import PENDING, VIEWS, Job
 from app.jobs.queries.walk import Walk
 
 FIRST_ID, LAST_ID = UUID(int=0), UUID(int=(1 << 128) - 1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: Status or view → which jobs are in ix_jobs_<it>, for those that have an index by id. In the very
+#: words of the model: a partial index is found only where the planner can read its condition.
+OWN_INDEX = {
+    view: literal_column(str(index.dialect_options["postgresql"]["where"]), Boolean)
+    for view in VIEWS
+    for index in Job.__table__.indexes  # type: ignore[attr-defined]
+    if index.name == f"ix_jobs_{view}"
+}
 IS_AHEAD = (Job.status == PENDING) & (Job.run_at > func.now())
 _UUID_LIKE = re.compile(r"[0-9a-f]{8}[0-9a-f-]*", re.IGNORECASE)
 
@@ -80,8 +88,7 @@ class JobFilter:
 def drivers(filter: JobFilter) -> list[str]:
     """The indexes that a list by this filter can walk: one per field that has one, or else the id's."""
     found = []
-    # There is no index of the completed: nearly every row is, the primary key serves.
-    if filter.stored_status not in (None, COMPLETED):
+    if _own_index(filter) is not None:
         found.append("status")
     if filter.type is not None:
         found.append("type")
@@ -93,21 +100,26 @@ def drivers(filter: JobFilter) -> list[str]:
 def index_to_walk(filter: JobFilter, driver: str) -> Walk:
     """The walk over one index, ``driver`` one of drivers(filter), with all else as conditions."""
     low, high = filter.id_range()
-    others = {name: c for name, c in conditions(filter).items() if name != driver}
-    plain = Walk(
-        key=(Job.id,),
-        floor=(low,),
-        ceiling=(high,),
-        conditions=tuple(others.values()),
-    )
+    others = conditions(filter)
+    plan = Walk(key=(Job.id,), floor=(low,), ceiling=(high,))  # jobs_pkey
     if driver == "type":  # ix_jobs_type
-        return replace(plain, prefix=((Job.type, filter.type),))
-    if driver == "queue":  # ix_jobs_queue
-        return replace(plain, prefix=((Job.queue, filter.queue),))
-    if driver == "status":  # ix_jobs_pending, ix_jobs_processing, ix_jobs_failed, ix_jobs_cancelled
-        # A literal: a partial index is found only where the planner can read the value.
-        return replace(plain, driver=literal_column(f"jobs.status = '{filter.stored_status}'"))
-    return plain  # jobs_pkey
+        plan = replace(plan, prefix=((Job.type, filter.type),))
+        del others["type"]
+    elif driver == "queue":  # ix_jobs_queue
+        plan = replace(plan, prefix=((Job.queue, filter.queue),))
+        del others["queue"]
+    elif driver == "status":  # ix_jobs_pending, ix_jobs_processing, ix_jobs_failed …
+        plan = replace(plan, driver=_own_index(filter))
+        del others["status"]
+        if filter.status in OWN_INDEX:
+            others.pop("view", None)
+    return replace(plan, conditions=tuple(others.values()))
+
+
+def _own_index(filter: JobFilter) -> ColumnElement[bool] | None:
+    # Without one the primary key serves, where nearly every row is of that status.
+    own = OWN_INDEX.get(filter.status or "")
+    return OWN_INDEX.get(filter.stored_status or "") if own is None else own
 
 
 def conditions(filter: JobFilter) -> dict[str, ColumnElement[bool]]:

@@ -155,7 +155,8 @@ def _few(db: Reader, filter: JobFilter) -> ColumnElement[bool] | None:
 
 
 def _has_few_ahead(db: Reader) -> bool:
-    ahead = select(literal(1)).select_from(Job).where(IS_AHEAD).limit(FEW + 1)  # ix_jobs_due
+    # ix_jobs_due; ordered, or another partial index might be read to its end.
+    ahead = select(literal(1)).where(IS_AHEAD).order_by(Job.run_at).limit(FEW + 1)
     return db.execute(select(func.count()).select_from(ahead.subquery())).scalar_one() <= FEW
 
 

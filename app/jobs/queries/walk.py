@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, case, func, literal, select, true, tuple_
 
 from app.jobs.queries.cursors import Direction
-from app.jobs.sessions import Database
+from app.jobs.sessions import Database, rows_in_order
 
 #: A walk looks at so many rows (0.3 µs each; 2 µs if it reads payloads) and then says it stopped …
 CANDIDATES = 100_000
@@ -77,26 +77,24 @@ def walk(
     labelled = [column.label(f"c{i}") for i, column in enumerate(columns)]
     is_hit = and_(true(), *plan.conditions).label("is_hit")
     n = func.row_number().over(order_by=_ordered(columns, direction)).label("n")
-    # A bound the planner cannot read: did it know that so many rows may be wanted, it would fetch
-    # them in the order of the heap and sort, and a sort cannot stop when it is late.
-    bound = select(literal(CANDIDATES)).scalar_subquery()
-    seen = _candidates(plan, after, direction, [*labelled, is_hit, n]).limit(bound).subquery()
+    seen = _candidates(plan, after, direction, [*labelled, is_hit, n]).limit(CANDIDATES).subquery()
     # All of it streams: rows are looked at one by one until the page is full. The row to stop at
     # fills what is missing with copies of itself, so that not one more is read.
     is_stop = (seen.c.n == CANDIDATES) | (seen.c.n > ALWAYS_WALKED) & IS_LATE
     repeats = case((is_stop, skip + limit), else_=1)
     copies = func.generate_series(1, repeats).table_valued("copy", name="copies").render_derived()
     key = [seen.c[f"c{i}"] for i in range(len(plan.prefix), len(columns))]
-    rows = db.execute(
+    rows = rows_in_order(
+        db,
         select(*key, seen.c.is_hit & (copies.c.copy == 1))
         .select_from(seen.join(copies, true()))
         .where(seen.c.is_hit | is_stop)
         # In the order of the index: any other would be a sort, which reads all.
         .order_by(*_ordered([seen.c[label.name] for label in labelled], direction))
         .offset(skip)
-        .limit(limit)
-    ).all()
-    hits = [tuple(found) for *found, is_match in rows if is_match]
+        .limit(limit),
+    )
+    hits: list[Key] = [tuple(row[:-1]) for row in rows if row[-1]]
     is_stopped = len(rows) == limit > len(hits)
     return Found(hits, stopped_at=tuple(rows[-1][:-1]) if is_stopped else None)
 
@@ -104,8 +102,8 @@ def walk(
 def _all(
     db: Database, plan: Walk, *, after: Key | None, direction: Direction, skip: int, limit: int
 ) -> list[Key]:
-    rows = _candidates(plan, after, direction, plan.key)
-    return [tuple(row) for row in db.execute(rows.offset(skip).limit(limit))]
+    rows = _candidates(plan, after, direction, plan.key).offset(skip).limit(limit)
+    return [tuple(row) for row in rows_in_order(db, rows)]
 
 
 def _candidates(
