@@ -20,6 +20,7 @@ blueprint.register_error_handler(DBAPIError, errors.database_failed)
 blueprint.register_error_handler(PoolTimeout, errors.database_failed)
 blueprint.register_error_handler(HTTPException, errors.answer)
 blueprint.register_error_handler(Exception, errors.crashed)
+blueprint.before_app_request(errors.no_such_route)
 blueprint.after_app_request(cors.add_headers)
 
 # The routes register themselves on the blueprint.

@@ -9,6 +9,7 @@ from flask import Response, request
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from werkzeug.exceptions import HTTPException
 
+from app.api import cors
 from app.api.rendering import render
 from app.errors import DatabaseUnavailable, InvalidTransition, JobQueueError, ValidationFailed
 
@@ -101,8 +102,16 @@ def _in_words(errors: dict[Any, Any]) -> str:
     return f"{field}: {told[0]}{more}"
 
 
+def no_such_route() -> Response | None:
+    """Before every request: unknown paths and wrong methods under ours, which reach no blueprint."""
+    error = request.routing_exception
+    if error is None or error.code not in (404, 405) or not cors.is_api():
+        return None
+    return answer(error)
+
+
 def answer(error: HTTPException) -> Response:
-    """For errors outside of any view: unknown paths, wrong methods."""
+    """For errors that Werkzeug raises."""
     status = error.code or 500
     code, message = HTTP_CODES.get(
         status, ("http_error", error.description or "The request failed.")
