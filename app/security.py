@@ -31,8 +31,8 @@ HEADERS = {
 
 MASK = "••••••"
 _SECRET_NAME = re.compile(
-    r"pass(word|wd|phrase)?$|^pw$|secret|(^|[_-])tokens?$|api_?key|private_?key|access_?key|credential|authorization"
-    r"|^auth$|^cookie$|^set-cookie$|signature$|^cvv$|^cvc$|^ssn$|card_?number",
+    r"pass(word|wd|phrase)?$|^pw$|secret|(^|[_-])tokens?$|api[_-]?key|private[_-]?key|access[_-]?key|credential|authorization"
+    r"|^auth$|^cookie$|^set-cookie$|signature$|^cvv$|^cvc$|^ssn$|card[_-]?number",
     re.IGNORECASE,
 )
 

@@ -100,7 +100,10 @@ def _leave(url: str) -> Response:
 
 def came_from() -> str | None:
     """The page of ours that the form stood on. Only its path is used: never another host's."""
-    address = urlsplit(request.headers.get("HX-Current-URL") or request.referrer or "")
+    try:
+        address = urlsplit(request.headers.get("HX-Current-URL") or request.referrer or "")
+    except ValueError:
+        return None
     # "//evil.example" would be read as another host.
     if (
         address.netloc != request.host

@@ -37,6 +37,7 @@ def register(state: BlueprintSetupState) -> None:
             fingerprint.cache_clear()
         return url_for("static", filename=name, v=fingerprint(name))
 
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals.update(asset=asset, stylesheets=STYLESHEETS, scripts=SCRIPTS)
     app.after_request(keep_static_files)
 

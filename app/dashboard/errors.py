@@ -7,7 +7,7 @@ import logging
 from flask import Response, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
@@ -55,6 +55,13 @@ def database_is_away(error: Exception) -> Response:
         return tell(503, TOO_SLOW)
     log.warning("dashboard: database unavailable: %s", cause)
     return tell(503, str(DatabaseUnavailable()))
+
+
+@dashboard.errorhandler(DataError)
+def not_searchable(error: DataError) -> Response:
+    # What only PostgreSQL knows, such as an escaped NUL inside a searched payload.
+    db.session.rollback()
+    return tell(422, "The database can't search for that.")
 
 
 @dashboard.errorhandler(Exception)

@@ -16,17 +16,12 @@ def number(n: int) -> str:
 
 
 def compact(n: int) -> str:
-    """Exact below 100,000, then "123 k", "1.2 M", "3.4 B"."""
-    if abs(n) < 100_000:
-        return number(n)
+    """Exact below 100,000, then "123 k", "1.2 M", "3.4 B"; "+" as with number()."""
+    more = "" if getattr(n, "is_exact", True) else "+"
     for size, unit in ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k")):
-        if abs(n) >= size * 0.9995:
-            short = n / size
-            return (
-                f"{short:.1f} {unit}"
-                if abs(short) < 99.95 and unit != "k"
-                else f"{short:.0f} {unit}"
-            )
+        if abs(n) >= max(size * 0.9995, 100_000):
+            digits = 0 if unit == "k" or abs(n) >= size * 99.95 else 1
+            return f"{n / size:.{digits}f} {unit}{more}"
     return number(n)
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import time
 from typing import Any, cast
 
 from flask import Response, get_flashed_messages, make_response, render_template, request
 
-from app.dashboard.shell import shell
+from app.dashboard.shell import Shell, shell
 
-#: What differs between two renderings of the same state: told times and signed form tokens.
-_ALWAYS_NEW = re.compile(r'(?<=>)[^<]*(?=</time>)|(?<=name="csrf_token" value=")[^"]*')
+log = logging.getLogger(__name__)
+
+#: What differs between two renderings of the same state: told times. They tick in the browser.
+_ALWAYS_NEW = re.compile(r"(?<=>)[^<]*(?=</time>)")
 
 
 def is_part() -> bool:
@@ -45,18 +48,31 @@ def show(page: str, region: str | None, /, *, status: int = 200, **context: Any)
 
 
 def flash_only(message: str, status: int) -> Response:
-    """A message into the page's flash area and nothing else; the page looks again by itself."""
+    """A message above the page, which keeps its rows; after a refused action it looks again at once."""
+    if is_tick():
+        # The page itself says since when it is not updating.
+        return _answer("", status)
     html = render_template("errors/_error.html", flashes=[("problem", message)])
     response = _answer(html, status)
-    response.headers["HX-Trigger"] = "refresh"
+    if request.method == "POST":
+        response.headers["HX-Trigger"] = "refresh"
     return response
 
 
 def plain_page(page: str, status: int, **context: Any) -> Response:
-    """A page that needs neither database nor Redis."""
-    return _answer(
-        render_template(page, flashes=[], shell=None, **_page_facts(), **context), status
-    )
+    """A page that comes even when the database does not."""
+    facts = _page_facts() | {"flashes": [], "shell": _shell_if_any(status)} | context
+    return _answer(render_template(page, **facts), status)
+
+
+def _shell_if_any(status: int) -> Shell | None:
+    if status == 503:
+        return None
+    try:
+        return shell()
+    except Exception:  # an error page must not fail for the counts beside it
+        log.warning("dashboard: no counts for an error page", exc_info=True)
+        return None
 
 
 def _answer(html: str, status: int) -> Response:

@@ -98,7 +98,8 @@ class _Writer:
             shown = self._masked() if key is not None and is_secret_name(key) else self.value(
                 inner, f"{path}-{index}", depth=depth + 1
             )  # fmt: skip
-            yield Markup('<div class="json-row">{}{}</div>').format(name, shown)
+            comma = "," if index < n - 1 else ""
+            yield Markup('<div class="json-row">{}{}{}</div>').format(name, shown, comma)
 
     def _leaf(self, value: Any) -> Markup:
         if isinstance(value, str):

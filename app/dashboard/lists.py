@@ -8,7 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from flask import url_for
-from marshmallow import EXCLUDE, Schema, fields, pre_load, validate
+from marshmallow import (
+    EXCLUDE,
+    Schema,
+    ValidationError,
+    fields,
+    pre_load,
+    validate,
+    validates_schema,
+)
 
 from app.dashboard.rows import WHEN, When
 from app.dashboard.search import parse as parse_search
@@ -61,6 +69,13 @@ class _ListArgs(Schema):
     type = fields.String(validate=validate.Length(max=200))
     q = fields.String(validate=validate.Length(max=200))
     cursor = fields.String(validate=validate.Length(max=500))
+
+    @validates_schema
+    def refuse_nul(self, data: Mapping[str, str], **_: Any) -> None:
+        # PostgreSQL can store no NUL, and so can't search for one.
+        for name, value in data.items():
+            if "\0" in value:
+                raise ValidationError("NUL characters are not searched for.", name)
 
     @pre_load
     def drop_blanks(self, data: Mapping[str, str], **_: Any) -> dict[str, str]:

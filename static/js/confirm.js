@@ -3,7 +3,7 @@ document.addEventListener("htmx:confirm", (event) => {
   const { ctx, issueRequest, dropRequest } = event.detail;
   const dialog = document.querySelector("#confirm");
   event.preventDefault();
-  const verb = ctx.sourceElement.querySelector("button")?.ariaLabel?.split(" ")[0] || "Yes";
+  const verb = ctx.sourceElement.ariaLabel?.split(" ")[0] || "Yes";
   dialog.querySelector("#confirm-text").textContent = ctx.confirm;
   dialog.querySelector("#confirm-yes").textContent = verb;
   dialog.returnValue = "";

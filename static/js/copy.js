@@ -1,4 +1,4 @@
-// [data-copy="text"] or [data-copy-from="#template"] → the clipboard, with a tick to show that it worked.
+// [data-copy="text"], [data-copy title="text"] or [data-copy-from="#template"] → the clipboard, and a sign that it worked.
 (() => {
   async function write(text) {
     if (navigator.clipboard) return navigator.clipboard.writeText(text);
@@ -15,7 +15,7 @@
     if (!button) return;
     event.preventDefault();
     const source = button.dataset.copyFrom && document.querySelector(button.dataset.copyFrom);
-    const text = source ? source.content.textContent : button.dataset.copy;
+    const text = source ? source.content.textContent : button.dataset.copy || button.title;
     const outcome = await write(text).then(() => "yes", () => "no");
     button.dataset.copied = outcome;
     document.querySelector("#copied").textContent = outcome === "yes" ? "Copied" : "Copying was refused";

@@ -9,7 +9,7 @@
   document.addEventListener("htmx:after:swap", () => {
     if (!spot || document.activeElement !== document.body) { spot = null; return; }
     const row = spot.find((el) => el.isConnected);
-    const next = row?.querySelector("form button, a") || document.querySelector(".head-actions button")
+    const next = row?.querySelector(".actions button, a") || document.querySelector(".head-actions button")
       || document.querySelector("#main");
     spot = null;
     next?.focus({ preventScroll: true });

@@ -1,6 +1,7 @@
 // The regions of a page look again by themselves: [data-live] says after how many seconds.
 (() => {
   const FAST = 4, SLOWEST = 60;
+  const WORDS = { 401: "Signed out. Reload to sign in.", 404: "Deleted meanwhile." };
   const timers = {}, fails = {}, known = {};
   let good = new Date(), moved = 0;
   const on = (name, run) => document.addEventListener(name, run);
@@ -42,7 +43,7 @@
     fails[id] = why ? (fails[id] || 0) + 1 : 0;
     if (!why) good = new Date();
     const time = good.toTimeString().slice(0, 5);
-    const text = why === "out" ? "Signed out. Reload to sign in." : why ? `Not updating since ${time}` : "";
+    const text = why ? WORDS[why] || `Not updating since ${time}` : "";
     const stale = document.querySelector("#stale");
     if (stale.textContent !== text) stale.textContent = text;
     document.documentElement.toggleAttribute("data-stale", !!why);
@@ -56,16 +57,16 @@
   });
   on("htmx:before:response", (event) => {
     const { ctx } = event.detail, id = region(ctx);
-    if (id && ctx.response.raw.redirected) { event.preventDefault(); result(id, "out"); }
+    if (id && ctx.response.raw.redirected) { event.preventDefault(); result(id, 401); }
   });
   on("htmx:after:request", ({ detail: { ctx } }) => {
     const id = region(ctx), { status, headers } = ctx.response;
     if (!id) { delete known.live; return; }
     const etag = headers.get("ETag");
     if (status === 200 && etag) known[id] = { url: ctx.request.action, etag };
-    result(id, status === 401 ? "out" : status >= 400 ? "bad" : "");
+    result(id, status >= 400 ? status : 0);
   });
-  on("htmx:error", ({ detail: { ctx } }) => { if (region(ctx) && !ctx.response) result(region(ctx), "bad"); });
+  on("htmx:error", ({ detail: { ctx } }) => { if (region(ctx) && !ctx.response) result(region(ctx), 599); });
   on("htmx:finally:request", ({ detail: { ctx } }) => { if (region(ctx)) plan(region(ctx)); });
   on("htmx:before:history:update", (event) => { if (event.detail.response?.status >= 400) event.preventDefault(); });
   on("visibilitychange", () => { if (!document.hidden) lookNow(false); });

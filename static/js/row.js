@@ -1,9 +1,9 @@
 // The whole row leads to its job, unless the click meant something in it or ended a selection.
 (() => {
   function target(event) {
-    const row = event.target.closest?.("tr[data-href]");
+    const row = event.target.closest?.("tr[data-row]");
     const isOwn = event.target.closest?.("a, button, input, label, select, summary, details");
-    return row && !isOwn && getSelection().type !== "Range" ? row.dataset.href : null;
+    return row && !isOwn && getSelection().type !== "Range" ? row.querySelector("a[href]")?.href : null;
   }
   document.addEventListener("click", (event) => {
     const href = target(event);

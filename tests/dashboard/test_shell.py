@@ -1,0 +1,71 @@
+"""The system's health in one word, and what is wrong in a sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.dashboard.shell import assess
+from app.jobs.count import Count
+from app.jobs.queries import QueueSummary
+
+
+def queue(
+    name: str = "default", *, due: int = 0, wait: float | None = None, is_paused: bool = False
+) -> QueueSummary:
+    return QueueSummary(
+        name=name, is_paused=is_paused, pending=due, due=Count(due), scheduled=Count(0), retrying=Count(0),
+        processing=0, oldest_wait_seconds=wait, completed_per_minute=0.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("facts", "word", "tone", "told"),
+    [
+        ({}, "Healthy", "good", []),
+        ({"queues": [queue(due=500, wait=5)]}, "Healthy", "good", []),
+        ({"queues": [queue(due=500, wait=90)]}, "Behind", "warn", ["behind"]),
+        ({"is_redis_up": False}, "Degraded", "warn", ["redis"]),
+        ({"alive_workers": 0}, "No workers", "warn", ["workers"]),
+        ({"alive_workers": 0, "queues": [queue(due=1, wait=1)]}, "Stalled", "bad", ["workers"]),
+        ({"queues": [queue(due=9, wait=900, is_paused=True)]}, "Healthy", "good", ["paused"]),
+        ({"queues": [queue(is_paused=True)]}, "Healthy", "good", []),
+        (
+            {
+                "alive_workers": 0,
+                "is_redis_up": False,
+                "queues": [queue(due=2, wait=99), queue("b", due=1, wait=9, is_paused=True)],
+            },
+            "Stalled",
+            "bad",
+            ["workers", "redis", "paused"],
+        ),
+    ],
+)
+def test_the_worst_thing_gives_the_word(
+    facts: dict[str, Any], word: str, tone: str, told: list[str]
+) -> None:
+    health = assess(**({"alive_workers": 1, "is_redis_up": True, "queues": [queue()]} | facts))
+    assert (health.word, health.tone) == (word, tone)
+    assert [problem.name for problem in health.problems] == told
+
+
+def test_a_paused_queue_is_no_backlog() -> None:
+    health = assess(
+        alive_workers=0, is_redis_up=True, queues=[queue(due=5, wait=5, is_paused=True)]
+    )
+    assert health.word == "No workers"
+
+
+def test_sentences_count_properly() -> None:
+    one = assess(alive_workers=0, is_redis_up=True, queues=[queue(due=1, wait=1)])
+    assert one.problems[0].advice == "1 job is due and nothing runs. Start a worker:"
+    many = assess(alive_workers=0, is_redis_up=True, queues=[queue(due=2300, wait=1)])
+    assert many.problems[0].advice.startswith("2,300 jobs are due")
+
+
+def test_many_paused_queues_are_named_sparingly() -> None:
+    queues = [queue(name, due=1, wait=1, is_paused=True) for name in "abcde"]
+    [problem] = assess(alive_workers=1, is_redis_up=True, queues=queues).problems
+    assert problem.title == "Queues a, b, c … are paused."

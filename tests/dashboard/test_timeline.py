@@ -1,0 +1,57 @@
+"""The story of a job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.dashboard.timeline import OUTCOMES, TRACEBACK_LIMIT, tail, timeline
+from app.jobs import queries
+from app.jobs.models import Job, JobAttempt
+from tests import factories as make
+
+
+def titles(session: Any, job: Job) -> list[str]:
+    attempts = queries.attempts_of(session, job.id)
+    return [event.title for event in timeline(job, attempts, queries.dead_letter(session, job.id))]
+
+
+def test_a_job_that_waits_has_its_next_attempt_on_top(session: Any) -> None:
+    assert titles(session, make.pending_job()) == ["First attempt", "Created"]
+    job = make.retrying_job(attempts=2, created_ago=60)
+    make.attempt(job, attempt=1, started_at=make._now(-40), ended_at=make._now(-39))
+    make.attempt(job, attempt=2)
+    assert titles(session, job) == ["Attempt 3", "Attempt 2 failed", "Attempt 1 failed", "Created"]
+
+
+def test_a_running_job_says_where_it_runs(session: Any) -> None:
+    job = make.processing_job(created_ago=60)
+    [event, _] = timeline(job, [], None)
+    assert event.title == "Attempt 1 running"
+    assert event.note == f"worker {str(job.worker_id)[-8:]}"
+
+
+def test_endings(session: Any) -> None:
+    assert titles(session, make.completed_job(created_ago=60))[0] == "Completed on attempt 1"
+    assert titles(session, make.failed_job(created_ago=60))[0] == "Failed for good"
+    assert titles(session, make.cancelled_job(created_ago=60))[0] == "Cancelled"
+    discarded = titles(session, make.failed_job(created_ago=60, is_discarded=True, finished_ago=9))
+    assert discarded[:2] == ["Dead letter discarded", "Failed for good"]
+    stopping = titles(session, make.processing_job(created_ago=60, cancel_requested=True))
+    assert stopping[0] == "Asked to stop"
+
+
+@pytest.mark.parametrize("outcome", JobAttempt.OUTCOMES)
+def test_every_outcome_has_words_and_a_shape(session: Any, outcome: str) -> None:
+    assert outcome in OUTCOMES
+    job = make.retrying_job(created_ago=60)
+    make.attempt(job, outcome=outcome)
+    assert titles(session, job)[1].startswith("Attempt 1 ")
+
+
+def test_the_end_of_a_long_traceback_is_kept() -> None:
+    text = tail("first\n" + "x" * TRACEBACK_LIMIT + "\nlast")
+    assert text.endswith("last")
+    assert "first" not in text
+    assert "characters left out" in text
