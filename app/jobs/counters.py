@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from app.jobs.models import STATUSES
 from app.jobs.sessions import Database
@@ -47,6 +47,10 @@ FOLD_SERIES = text(f"""
         ON CONFLICT (minute, type, outcome, run_bucket, wait_bucket)
         DO UPDATE SET n = s.n + excluded.n)
     SELECT count(*) FROM taken
+""")
+IS_OVERDUE = text("""
+    SELECT EXISTS (SELECT FROM job_counter_deltas OFFSET :limit)
+        OR EXISTS (SELECT FROM job_series_deltas OFFSET :limit)
 """)
 PRUNE_SERIES = text("""
     WITH gone AS (
@@ -154,17 +158,15 @@ def fold(db: Database, limit: int = 20_000) -> int:
     return int(folded + db.execute(FOLD_SERIES, {"limit": limit}).scalar_one())
 
 
-def is_fold_overdue(db: Database, limit: int = 20_000) -> bool:
-    """Whether more than ``limit`` deltas of a kind wait: no sweeper lives, and reads get slow."""
-    return bool(
-        db.execute(
-            text("""
-                SELECT EXISTS (SELECT FROM job_counter_deltas OFFSET :limit)
-                    OR EXISTS (SELECT FROM job_series_deltas OFFSET :limit)
-            """),
-            {"limit": limit},
-        ).scalar_one()
-    )
+def fold_if_overdue(engine: Engine, limit: int = 20_000) -> int:
+    """Folds in a transaction of its own if more than ``limit`` deltas of a kind wait; returns how many.
+
+    For the web: while no sweeper lives, deltas pile up and every read of the counters gets slower.
+    """
+    with engine.begin() as connection:
+        if not connection.execute(IS_OVERDUE, {"limit": limit}).scalar_one():
+            return 0
+        return fold(connection, limit)
 
 
 def check(db: Database, *, fix: bool = False) -> Drift:

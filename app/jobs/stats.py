@@ -10,7 +10,7 @@ from app.jobs.counters import (
     Drift,
     check,
     fold,
-    is_fold_overdue,
+    fold_if_overdue,
     prune_series,
     status_counts,
 )
@@ -30,8 +30,8 @@ __all__ = [
     "cached",
     "check",
     "fold",
+    "fold_if_overdue",
     "forget",
-    "is_fold_overdue",
     "last_hour",
     "overview",
     "prune_series",

@@ -226,10 +226,11 @@ def test_repair_is_right_while_others_write(app, session):
     assert stats.check(session).is_clean
 
 
-def test_fold_is_overdue_past_its_limit(session):
+def test_the_web_folds_only_what_is_overdue(session):
     [pending_job() for _ in range(3)]
-    assert stats.is_fold_overdue(session, limit=2)
-    assert not stats.is_fold_overdue(session, limit=3)
+    assert stats.fold_if_overdue(db.engine, limit=3) == 0
+    assert stats.fold_if_overdue(db.engine, limit=2) == 4  # two of each kind
+    assert stats.status_counts(session)["pending"] == 3
 
 
 def put(session, ago: timedelta, *, outcome="completed", run=40, wait=20, n=1, type="echo"):
