@@ -42,6 +42,8 @@ def test_filters_and_search(session):
         ({"search": "nobody"}, []),
         ({"search": "  "}, [mail.id, echo.id]),
         ({"type": "echo", "search": "Refused"}, []),
+        ({"search": "\0"}, []),
+        ({"type": "\0"}, []),
     ):
         assert jobs_of(dead_letters(session, limit=10, **fields)) == expected, fields
 

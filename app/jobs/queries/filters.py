@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -61,6 +62,11 @@ class JobFilter:
     def stored_status(self) -> str | None:
         """The status as it stands in the row."""
         return PENDING if self.status in ("scheduled", "retrying") else self.status
+
+    @property
+    def can_match(self) -> bool:
+        """False for what no row can hold, and PostgreSQL would refuse to compare."""
+        return is_storable(vars(self)) and self.id_range()[0] <= self.id_range()[1]
 
     def normalized(self) -> JobFilter:
         """The same filter, with a search that looks like an id turned into one by id."""
@@ -158,6 +164,20 @@ def has_text(words: str, *columns: Any) -> ColumnElement[bool]:
     """``words`` in one of the columns (NULL or text), whatever the case."""
     # Joined: one comparison is half the price of five.
     return func.concat_ws("\n", *columns).icontains(words, autoescape=True)
+
+
+def is_storable(value: Any) -> bool:
+    """Whether text and json of PostgreSQL can hold it: no NUL, no lone surrogate, no NaN."""
+    match value:
+        case str():
+            return "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
+        case float():
+            return math.isfinite(value)
+        case dict():
+            return all(is_storable(key) and is_storable(inner) for key, inner in value.items())
+        case list() | tuple():
+            return all(map(is_storable, value))
+    return True
 
 
 def looks_like_id(words: str) -> bool:

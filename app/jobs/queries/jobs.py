@@ -85,10 +85,9 @@ def list_jobs(
     Raises OffsetTooLarge, InvalidCursor.
     """
     filter = (filter or JobFilter()).normalized()
-    low, high = filter.id_range()
     position = decode(cursor, width=1, direction=direction) if cursor else None
     check_offset(offset)
-    if low > high:
+    if not filter.can_match:
         return Page()
     return paginate(
         find=lambda at, limit: _find(db, filter, at, offset, limit),

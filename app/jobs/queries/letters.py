@@ -12,7 +12,14 @@ from app.errors import DeadLetterNotFound
 from app.jobs.count import COUNT_BOUND, Count
 from app.jobs.models import DeadLetter
 from app.jobs.queries.cursors import Direction, Page, Position, check_offset, decode, paginate
-from app.jobs.queries.filters import FIRST_ID, LAST_ID, has_text, id_prefix_range, looks_like_id
+from app.jobs.queries.filters import (
+    FIRST_ID,
+    LAST_ID,
+    has_text,
+    id_prefix_range,
+    is_storable,
+    looks_like_id,
+)
 from app.jobs.queries.walk import FEW, Found, Key, Walk, gather, walk
 from app.jobs.sessions import Database, Reader
 
@@ -38,6 +45,8 @@ def dead_letters(
     """
     position = decode(cursor, width=2, direction=direction) if cursor else None
     check_offset(offset)
+    if not is_storable([type, queue, search]):
+        return Page()
     words = (search or "").strip()
     ids = id_prefix_range(words) if looks_like_id(words) else None
     plan = Walk(  # ix_dead_letters_failed_at
