@@ -11,7 +11,7 @@ PREFLIGHT_SECONDS = "600"
 
 def is_api() -> bool:
     """Whether the request is for this API, matched or not."""
-    return request.path.startswith("/api/") or request.path in ("/api", "/health")
+    return f"{request.path}/".startswith(("/api/", "/health/"))
 
 
 def add_headers(response: Response) -> Response:

@@ -28,10 +28,10 @@ def list_queues() -> list[dict[str, Any]]:
 @operation("GET", "/api/queues/<name>", answers={200: QUEUE}, errors=(404,), tag=TAG)
 def get_queue(name: str) -> dict[str, Any]:
     """Get one queue."""
-    for queue in queries.queue_overview(db.session):
-        if queue.name == name:
-            return _described(queue)
-    raise QueueNotFound(name=name)
+    found = _find(name)
+    if found is None:
+        raise QueueNotFound(name=name)
+    return found
 
 
 @operation("POST", "/api/queues/<name>/pause", answers={200: QUEUE}, errors=(404,), tag=TAG)
@@ -48,16 +48,22 @@ def pause_queue(name: str) -> dict[str, Any]:
 @operation("POST", "/api/queues/<name>/resume", answers={200: QUEUE}, errors=(404,), tag=TAG)
 def resume_queue(name: str) -> dict[str, Any]:
     """Let the jobs of this queue start again."""
-    get_queue(name)
+    was = get_queue(name)
     lifecycle.resume_queue(db.session, name, by=ACTOR)
     db.session.commit()
-    return get_queue(name)
+    # Paused before its first job, it is no queue any more.
+    return _find(name) or {**was, "is_paused": False}
 
 
 def _spelled(name: str) -> str:
     if not NAME.match(name):
         raise QueueNotFound(name=name)
     return name
+
+
+def _find(name: str) -> dict[str, Any] | None:
+    overview = queries.queue_overview(db.session)
+    return next((_described(queue) for queue in overview if queue.name == name), None)
 
 
 def _described(queue: QueueSummary) -> dict[str, Any]:

@@ -126,7 +126,7 @@ class EditShape(Shape):
     """What may change of a job that is not processing; at least one field."""
 
     payload = Payload(metadata=about("Replaces the payload."))
-    priority = Whole(-100, 100)
+    priority = Whole(-100, 100, metadata=about("Order within the queue, higher first.", 10))
     queue = Name()
     next_run_at = Instant(allow_none=True, metadata=about("null: as soon as possible."))
     max_attempts = Whole(1, MAX_ATTEMPTS)

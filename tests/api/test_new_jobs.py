@@ -1,0 +1,163 @@
+"""The short way of reading a new job agrees with its marshmallow shape, whatever comes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.api import new_jobs, reading, strict_json
+from app.api.errors import MalformedJson
+from app.api.shapes import BULK, BULK_ENVELOPE, NEW_JOB
+from app.errors import JobQueueError, ValidationFailed
+
+pytestmark = pytest.mark.usefixtures("app")  # which registers the job types
+
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.just([]),
+    st.just({}),
+    st.just("2030-01-01T00:00:00Z"),
+)
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=3))
+PAYLOADS = st.recursive(
+    st.dictionaries(st.text(max_size=3), SCALARS, max_size=3),
+    lambda inner: st.dictionaries(
+        st.text(max_size=3), st.one_of(inner, st.lists(inner, max_size=2))
+    ),
+    max_leaves=8,
+)
+PLAUSIBLE = {
+    "type": st.sampled_from(["echo", "send-email", "nope", "", "x" * 101]),
+    "payload": PAYLOADS | st.just({"to": "a@b.cz", "subject": "Hi"}),
+    "queue": st.from_regex(r"[A-Za-z0-9._: -]{0,5}\n?", fullmatch=True)
+    | st.sampled_from(["q" * 100, "q" * 101]),
+    "priority": st.integers(-102, 102),
+    "maxAttempts": st.integers(-1, 102),
+    "delay": st.integers(-1, 400_000_000) | st.floats(-1, 4e8),
+    "nextRunAt": st.sampled_from(
+        [
+            "2030-01-01T00:00:00Z",
+            "2030-01-01T00:00:00",
+            "2030-01-01t00:00:00.5+02:00",
+            "2101-01-01T00:00:00Z",
+            "",
+        ]
+    ),
+    "timeoutSeconds": st.floats(-1, 700_000),
+    "expiresAt": st.sampled_from(["2031-01-01T00:00:00Z", "2001-01-01T00:00:00Z"]),
+    "uniqueKey": st.text(max_size=3) | st.sampled_from(["k" * 200, "k" * 201, "a\0"]),
+    "tags": st.lists(st.text(max_size=2) | st.just("t" * 65), max_size=4)
+    | st.just([str(n) for n in range(20)])
+    | st.just([str(n) for n in range(21)]),
+}
+OPTIONAL = {
+    name: st.one_of(values, JUNK) if name == "payload" else st.one_of(values, values, values, JUNK)
+    for name, values in PLAUSIBLE.items()
+    if name != "type"
+}
+BODIES = st.one_of(
+    st.fixed_dictionaries(
+        {"type": st.one_of(st.just("echo"), PLAUSIBLE["type"])}, optional=OPTIONAL
+    ),
+    st.fixed_dictionaries({}, optional={"type": JUNK, "extra": JUNK, **OPTIONAL}),
+    JUNK,
+)
+
+
+def outcome(read: Any, body: Any) -> Any:
+    """The job as JSON, or the errors. (NaN is not equal to itself; the door never lets it in.)"""
+    try:
+        return read(body)
+    except JobQueueError as error:
+        return (type(error), error.errors)
+
+
+@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(BODIES)
+def test_both_ways_agree(body):
+    assert outcome(new_jobs.read_one, body) == outcome(new_jobs._by_shape, body)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(BODIES, max_size=4) | JUNK)
+def test_a_bulk_agrees_with_its_shape(jobs):
+    """What the envelope and the single reading let in is what BulkShape lets in, but for types and payloads."""
+    body = {"jobs": jobs}
+    ours = outcome(new_jobs.read_many, body)
+    told = outcome(lambda body: reading.load(BULK, body), body)
+    if isinstance(told, tuple):
+        assert isinstance(ours, tuple)
+        assert set(ours[1]) >= set(told[1])
+    elif isinstance(ours, tuple):
+        assert all(path.split(".")[2] in ("type", "payload") for path in ours[1])
+
+
+def test_the_envelope_bounds_like_the_shape():
+    assert BULK_ENVELOPE.fields["jobs"].validators == BULK.fields["jobs"].validators or [
+        vars(check) for check in BULK_ENVELOPE.fields["jobs"].validators
+    ] == [vars(check) for check in BULK.fields["jobs"].validators]
+
+
+ORDINARY = [
+    {"type": "echo"},
+    {"type": "echo", "payload": {"a": [1, {"b": 2}]}},
+    {"type": "send-email", "payload": {"to": "a@b.cz", "subject": "Hi"}},
+    {
+        "type": "echo",
+        "queue": "q",
+        "priority": 1,
+        "maxAttempts": 3,
+        "uniqueKey": "k",
+        "tags": ["a"],
+    },
+    {"type": "echo", "delay": 5},
+    {"type": "echo", "nextRunAt": "2030-01-01T00:00:00Z"},
+]
+
+
+@pytest.mark.parametrize("body", ORDINARY, ids=str)
+def test_ordinary_bodies_take_the_short_way(body):
+    assert new_jobs._plain(body) is not None
+
+
+def test_every_field_that_the_short_way_knows_is_one_of_the_shape():
+    assert set(new_jobs._PLAIN) <= {field.data_key for field in NEW_JOB.fields.values()}
+
+
+# JSON
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.recursive(
+        SCALARS | st.floats(allow_nan=False, allow_infinity=False),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_json_that_can_be_stored_is_read_as_the_library_reads_it(value):
+    text = json.dumps(value)
+    try:
+        assert strict_json.parse(text.encode()) == json.loads(text)
+    except ValidationFailed:
+        assert "\\u0000" in text or "\\ud" in text
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.binary(max_size=40) | st.text('[]{}":,\\u0d8 1eE+-.NaInfity', max_size=40).map(str.encode)
+)
+def test_whatever_comes_is_read_or_refused(raw):
+    try:
+        value = strict_json.parse(raw)
+    except (MalformedJson, ValidationFailed):
+        return
+    json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    assert "\\u0000" not in json.dumps(value).replace("\\\\", "")
