@@ -21,7 +21,7 @@ from app.jobs.sessions import Database, rows_in_order
 #: A walk looks at so many rows (0.3 µs each; 2 µs if it reads payloads) and then says it stopped …
 CANDIDATES = 100_000
 #: … or after this time, since payloads may be large and the disk slow, …
-WALK_MILLISECONDS = 30
+WALK_MILLISECONDS = 25
 #: … but so many rows it looks at in any case, lest a busy moment cut a short list short.
 ALWAYS_WALKED = 500
 #: So many rows are fetched and sorted, rather than walked past.
