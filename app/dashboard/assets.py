@@ -16,7 +16,7 @@ STYLESHEETS = (
     "workers.css", "flash.css", "empty.css", "dialog.css", "print.css",
 )  # fmt: skip
 SCRIPTS = (
-    "keep.js", "live.js", "focus.js", "refresh.js", "times.js", "theme.js", "copy.js", "confirm.js",
+    "keep.js", "refresh.js", "live.js", "focus.js", "times.js", "theme.js", "copy.js", "confirm.js",
     "row.js", "flash.js",
 )  # fmt: skip
 A_YEAR = 365 * 24 * 3600

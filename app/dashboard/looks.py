@@ -9,7 +9,7 @@ from app.extensions import db
 from app.jobs import queries, stats
 
 #: How old what a tab shows may be, for what is cheap and for what is not.
-QUICK_SECONDS, SLOW_SECONDS = 1.0, 2.0
+QUICK_SECONDS, SLOW_SECONDS, NAMES_SECONDS = 1.0, 2.0, 10.0
 #: A page that takes longer than this is no use to anybody.
 STATEMENT_TIMEOUT_MS = 3000
 
@@ -27,6 +27,15 @@ def counts() -> dict[str, stats.Count]:
 def queues() -> list[queries.QueueSummary]:
     return stats.cached(
         "dashboard.queues", QUICK_SECONDS, lambda: queries.queue_overview(db.session)
+    )
+
+
+def type_names() -> list[str]:
+    """Every type that is registered or has jobs: rows may outlive the code of their type."""
+    return stats.cached(
+        "dashboard.types",
+        NAMES_SECONDS,
+        lambda: [one.name for one in queries.job_type_overview(db.session)],
     )
 
 

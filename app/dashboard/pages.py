@@ -13,7 +13,7 @@ from app.dashboard.fragments import show
 from app.dashboard.lists import PAGE_SIZE, JobQuery, LetterQuery
 from app.dashboard.shell import WORKER_COMMAND
 from app.extensions import db
-from app.jobs import queries, registry
+from app.jobs import queries
 
 
 @dashboard.before_request
@@ -85,9 +85,9 @@ def pulse() -> Response:
 
 
 def type_names(chosen: str | None) -> list[str]:
-    """The known types, and the one being filtered by even if no code knows it any more."""
-    return sorted({known.name for known in registry.all_types()} | ({chosen} if chosen else set()))
+    """What the list can be narrowed to, and what it is narrowed to."""
+    return sorted({*looks.type_names(), *([chosen] if chosen else [])})
 
 
 def queue_names(chosen: str | None) -> list[str]:
-    return sorted({queue.name for queue in looks.queues()} | ({chosen} if chosen else set()))
+    return sorted({*(queue.name for queue in looks.queues()), *([chosen] if chosen else [])})

@@ -2,7 +2,7 @@
 (() => {
   const FAST = 4, SLOWEST = 60;
   const WORDS = { 401: "Signed out. Reload to sign in.", 404: "Deleted meanwhile." };
-  const timers = {}, fails = {}, known = {};
+  const timers = {}, fails = {}, known = {}, wrong = {};
   let good = new Date(), moved = 0;
   const on = (name, run) => document.addEventListener(name, run);
   const region = (ctx) => ctx?.sourceElement?.matches?.("[data-live]") ? ctx.sourceElement.id : null;
@@ -41,12 +41,13 @@
 
   function result(id, why) {
     fails[id] = why ? (fails[id] || 0) + 1 : 0;
-    if (!why) good = new Date();
-    const time = good.toTimeString().slice(0, 5);
-    const text = why ? WORDS[why] || `Not updating since ${time}` : "";
+    if (!why && id === "live") good = new Date();
+    wrong[id] = why;
+    const worst = wrong.live || wrong.pulse;
+    const text = worst ? WORDS[worst] || `Not updating since ${good.toTimeString().slice(0, 5)}` : "";
     const stale = document.querySelector("#stale");
     if (stale.textContent !== text) stale.textContent = text;
-    document.documentElement.toggleAttribute("data-stale", !!why);
+    document.documentElement.toggleAttribute("data-stale", !!worst);
   }
 
   on("htmx:config:request", ({ detail: { ctx } }) => {

@@ -1,0 +1,131 @@
+"""The application in this process on a real port, and a browser tab that tolerates no console error."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from app.dev.instance import free_port
+from app.jobs import stats
+
+pytestmark = pytest.mark.browser
+
+#: Looks once, whatever holds the refresh, and resolves when the answer is in the page.
+LOOK = """() => new Promise((done) => {
+  const ended = ({ detail }) => {
+    if (detail.ctx.sourceElement.id !== "live") return;
+    document.removeEventListener("htmx:finally:request", ended);
+    setTimeout(done, 0, detail.ctx.response?.status ?? 0);
+  };
+  document.addEventListener("htmx:finally:request", ended);
+  document.dispatchEvent(new CustomEvent("refresh"));
+})"""
+
+
+class Site:
+    """The dashboard at ``url``; it can go away and come back on the same port."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._port = free_port()
+        self._server: BaseWSGIServer | None = None
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        self._server = make_server("127.0.0.1", self._port, self._app, threaded=True)
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self) -> None:
+        if self._server:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+
+class Tab:
+    """A page of ours in a real browser, what it asked for and what it complained about."""
+
+    def __init__(self, context: BrowserContext, site: Site) -> None:
+        self.page: Page = context.new_page()
+        self.site = site
+        self.complaints: list[str] = []
+        self.requests: list[tuple[str, str]] = []
+        self.page.on("console", self._note)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
+        self.page.on("request", lambda sent: self.requests.append((sent.method, sent.url)))
+
+    def _note(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def open(self, path: str = "/") -> Page:
+        stats.forget()
+        self.page.goto(self.site.url + path)
+        return self.page
+
+    def look(self) -> int:
+        """One refresh of the live region, now; its status."""
+        stats.forget()
+        status: int = self.page.evaluate(LOOK)
+        return status
+
+    def looks(self) -> int:
+        """How often a live region has been asked for."""
+        return self.page.evaluate(
+            "performance.getEntriesByType('resource').filter((e) => e.initiatorType === 'fetch').length"
+        )
+
+    def excuse(self, *words: str) -> None:
+        """Complaints with these words are what this test is about."""
+        self.complaints = [one for one in self.complaints if not any(word in one for word in words)]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered() -> Iterator[None]:
+    stats.forget()
+    yield
+    stats.forget()
+
+
+@pytest.fixture
+def site(app: Any, session: Any) -> Iterator[Site]:
+    """Running."""
+    one = Site(app)
+    one.start()
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    one = browser.new_context(
+        viewport={"width": 1280, "height": 800}, timezone_id="Europe/Helsinki"
+    )
+    one.set_default_timeout(5_000)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def tab(context: BrowserContext, site: Site) -> Iterator[Tab]:
+    """With scripts. Fails the test if the console complained."""
+    one = Tab(context, site)
+    yield one
+    assert one.complaints == []
+
+
+@pytest.fixture
+def plain_tab(browser: Browser, site: Site) -> Iterator[Tab]:
+    """With scripts switched off."""
+    context = browser.new_context(
+        java_script_enabled=False, viewport={"width": 1280, "height": 800}
+    )
+    context.set_default_timeout(5_000)
+    yield Tab(context, site)
+    context.close()

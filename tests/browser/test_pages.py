@@ -1,0 +1,169 @@
+"""Pages in a real browser: finding things, copying, colours, sizes, and the security policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, expect
+
+from tests import factories as make
+from tests.browser.conftest import Tab
+
+pytestmark = pytest.mark.browser
+
+#: What makes the page wider than the window.
+TOO_WIDE = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
+  [...document.querySelectorAll("main *")].filter((el) => el.getBoundingClientRect().right > innerWidth + 1)
+    .map((el) => `${el.tagName} ${el.className} ${el.id}`)"""
+
+PATHS = ("/", "/jobs", "/jobs?status=failed", "/dead-letters", "/queues", "/workers", "/nowhere")
+
+
+def test_typing_narrows_the_list_and_the_address(tab: Tab, session: Any) -> None:
+    wanted = make.pending_job(type="needle")
+    other = make.pending_job(type="hay")
+    page = tab.open("/jobs?status=pending")
+    entries = page.evaluate("history.length")
+    page.locator("#q").press_sequentially("needle", delay=30)
+    expect(page.locator(f"#job-{other.id}")).to_have_count(0)
+    expect(page.locator(f"#job-{wanted.id}")).to_be_visible()
+    assert page.url.endswith("/jobs?q=needle&status=pending")
+    assert page.evaluate("history.length") == entries  # a pause in typing is no place to go back to
+    tab.look()
+    expect(page.locator("tbody tr")).to_have_count(1)  # the refresh stays with the search
+    page.reload()
+    expect(page.locator("#q")).to_have_value("needle")
+    expect(page.locator("tbody tr")).to_have_count(1)
+
+
+def test_a_chosen_type_narrows_at_once_and_its_chip_removes_it(tab: Tab, session: Any) -> None:
+    make.pending_job(type="echo")
+    make.pending_job(type="sleep")
+    page = tab.open("/jobs")
+    page.locator("#filter-type").select_option("sleep")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.locator("#chip-type").click()
+    expect(page.locator("tbody tr")).to_have_count(2)
+    expect(page.locator("#filter-type")).to_have_value("")
+
+
+def test_back_shows_the_page_that_was_left(tab: Tab, session: Any) -> None:
+    job = make.pending_job(type="needle")
+    page = tab.open("/jobs")
+    page.locator("#q").fill("needle")
+    expect(page.locator("#chip-q")).to_be_visible()
+    page.locator(f"#job-{job.id} a").click()
+    expect(page.locator("h1")).to_have_text("needle")
+    page.go_back()
+    expect(page.locator("#q")).to_have_value("needle")
+    expect(page.locator("nav.nav-links")).to_be_visible()
+    expect(page.locator(f"#job-{job.id}")).to_be_visible()
+
+
+def test_the_whole_row_leads_to_the_job(tab: Tab, session: Any, context: BrowserContext) -> None:
+    job = make.pending_job()
+    page = tab.open("/jobs")
+    page.locator(f"#job-{job.id} td.c-queue").click()
+    page.wait_for_url(f"**/jobs/{job.id}")
+    page.go_back()
+    with context.expect_page() as opened:
+        page.locator(f"#job-{job.id} td.c-queue").click(modifiers=["Control"])
+    assert opened.value.url.endswith(f"/jobs/{job.id}")
+    assert page.url.endswith("/jobs")
+
+
+def test_an_id_is_copied_by_a_click(tab: Tab, session: Any, context: BrowserContext) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    job = make.pending_job(payload={"a": [1, "ü"]})
+    page = tab.open("/jobs")
+    page.locator(f"#job-{job.id} .id").click()
+    assert page.evaluate("navigator.clipboard.readText()") == str(job.id)
+    expect(page.locator("#copied")).to_have_text("Copied")
+    assert page.url.endswith("/jobs")
+    tab.open(f"/jobs/{job.id}")
+    page.locator("#copy-payload").click()
+    assert page.evaluate("async () => JSON.parse(await navigator.clipboard.readText()).a[1]") == "ü"
+
+
+def test_a_theme_is_kept_and_comes_with_the_page(tab: Tab, session: Any) -> None:
+    page = tab.open("/")
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(background)
+    page.locator(".choice label[title=Dark]").click()
+    dark = page.evaluate(background)
+    assert dark != light
+    page.reload()
+    assert page.evaluate(background) == dark
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.locator(".choice label[title=Auto]").click()
+    assert page.evaluate(background) == light
+
+
+def test_the_keyboard_reaches_the_content_first(tab: Tab, session: Any) -> None:
+    page = tab.open("/jobs")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+@pytest.mark.parametrize("width", [320, 390, 800, 1280])
+def test_no_page_scrolls_sideways(tab: Tab, session: Any, width: int) -> None:
+    long = "W" * 300
+    job = make.failed_job(
+        type=long, queue=long, tags=[long, long], error=long, payload={long: long}, unique_key=long
+    )
+    make.attempt(job, error=long, traceback=long)
+    make.log_line(job, long)
+    make.processing_job(type=long, progress={"percent": 50, "note": long})
+    make.worker(host=long, queues=[long], version=long)
+    make.paused_queue(long)
+    make.pending_job(queue=long)
+    tab.page.set_viewport_size({"width": width, "height": 700})
+    for path in (*PATHS, f"/jobs/{job.id}"):
+        page = tab.open(path)
+        assert page.evaluate(TOO_WIDE) == [], path
+    tab.excuse("404")
+
+
+def test_what_came_from_outside_never_runs(tab: Tab, session: Any) -> None:
+    attack = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    partial = "</section><hx-partial hx-target='body' hx-swap='innerHTML'>gone</hx-partial>"
+    job = make.failed_job(
+        type=attack, queue=partial, error=partial, payload={attack: partial}, tags=[attack]
+    )
+    make.log_line(job, partial)
+    for path in ("/", "/jobs", "/dead-letters", "/queues", f"/jobs/{job.id}"):
+        page = tab.open(path)
+        make.pending_job()
+        assert tab.look() == 200
+        expect(page.locator("nav.nav-links")).to_be_visible()
+        assert page.locator("main img, main script").count() == 0
+
+
+def test_the_policy_refuses_inline_code(tab: Tab, session: Any) -> None:
+    page = tab.open("/")
+    page.evaluate("""() => {
+      window.refused = [];
+      document.addEventListener("securitypolicyviolation", (e) => window.refused.push(e.effectiveDirective));
+      const script = document.createElement("script");
+      script.textContent = "window.ran = true";
+      document.body.append(script);
+      document.body.insertAdjacentHTML("beforeend", '<img src="data:," onerror="window.ran = true"><p style="color: red">');
+    }""")
+    page.wait_for_function("window.refused.length >= 3")
+    assert page.evaluate("window.ran") is None
+    tab.excuse("Content Security Policy", "content security policy")
+
+
+def test_every_page_is_quiet_over_some_refreshes(tab: Tab, session: Any) -> None:
+    job = make.failed_job()
+    make.attempt(job)
+    make.worker()
+    for path in (*PATHS[:-1], f"/jobs/{job.id}"):
+        tab.open(path)
+        for _ in range(3):
+            make.pending_job()
+            tab.look()
+    assert tab.complaints == []

@@ -1,0 +1,283 @@
+"""A page that is left open: it stays current and harms nothing that a person does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from app.jobs.models import Job
+from tests import factories as make
+from tests.browser.conftest import Site, Tab
+
+pytestmark = pytest.mark.browser
+
+FOCUSED = "document.activeElement.closest('tr')?.id + ' ' + document.activeElement.ariaLabel"
+
+
+def test_what_changed_shows_up_by_itself(tab: Tab, session: Any) -> None:
+    page = tab.open("/jobs")
+    expect(page.get_by_text("No jobs yet.")).to_be_visible()
+    job = make.pending_job(type="fresh")
+    expect(page.locator(f"#job-{job.id}")).to_be_visible(timeout=8_000)  # 4 s, give or take
+    expect(page.locator("[data-count=all]")).to_have_text("1")
+
+
+def test_focus_stays_on_the_same_job_while_rows_come_and_go(tab: Tab, session: Any) -> None:
+    jobs = [make.failed_job(type=f"type-{n}") for n in range(6)]
+    page = tab.open("/jobs")
+    page.locator(f"#job-{jobs[2].id} button[formaction$=retry]").focus()
+    before = page.evaluate(FOCUSED)
+    for _ in range(3):
+        make.pending_job()
+        session.delete(jobs.pop())
+        session.commit()
+        tab.look()
+        assert page.evaluate(FOCUSED) == before
+    assert page.locator("tbody tr").count() == 6
+
+
+def test_focus_goes_to_the_next_row_when_its_own_leaves(tab: Tab, session: Any) -> None:
+    jobs = [make.failed_job() for _ in range(3)]
+    page = tab.open("/dead-letters")
+    page.locator(f"#letter-{jobs[1].id} button[formaction$=retry]").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(f"#letter-{jobs[1].id}")).to_have_count(0)
+    assert page.evaluate("document.activeElement.closest('tr')?.id") == f"letter-{jobs[0].id}"
+
+
+def test_focus_is_not_lost_when_a_button_turns_into_another(tab: Tab, session: Any) -> None:
+    job = make.failed_job()
+    page = tab.open(f"/jobs/{job.id}")
+    page.get_by_role("button", name="Retry").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    assert page.evaluate("document.activeElement !== document.body")
+
+
+def test_a_half_typed_search_keeps_its_caret(tab: Tab, session: Any) -> None:
+    make.pending_job(type="needle")
+    page = tab.open("/jobs")
+    search = page.locator("#q")
+    search.press_sequentially("neXdle", delay=10)
+    page.wait_for_timeout(400)
+    search.evaluate("(el) => el.setSelectionRange(3, 3)")
+    make.pending_job()
+    tab.look()
+    page.keyboard.press("Backspace")
+    expect(search).to_have_value("nedle")
+    assert search.evaluate("(el) => el.selectionStart") == 2
+
+
+def test_open_details_stay_open_and_closed_ones_closed(tab: Tab, session: Any) -> None:
+    job = make.retrying_job(payload={"deep": {"a": 1}}, created_ago=60)
+    make.attempt(job)
+    page = tab.open(f"/jobs/{job.id}")
+    traceback = page.locator(".timeline details").first
+    traceback.locator("summary").click()
+    tree = page.locator("#payload-0-0")
+    tree.locator("summary").first.click()
+    make.attempt(job, attempt=2)
+    assert tab.look() == 200
+    expect(page.locator(".timeline details")).to_have_count(2)
+    assert page.locator(".timeline details[open]").count() == 1
+    assert tree.get_attribute("open") is None
+
+
+def test_reading_in_the_middle_is_not_pushed_away(tab: Tab, session: Any) -> None:
+    jobs = [make.completed_job() for _ in range(45)]
+    page = tab.open("/jobs")
+    row = page.locator(f"#job-{jobs[15].id}")
+    row.evaluate("(el) => el.scrollIntoView({ block: 'center' })")
+    page.wait_for_timeout(100)
+    top = row.bounding_box()["y"]  # type: ignore[index]
+    for _ in range(4):
+        make.completed_job()
+    tab.look()
+    page.wait_for_timeout(100)
+    assert abs(row.bounding_box()["y"] - top) < 2  # type: ignore[index]
+
+
+def test_a_scrolled_log_stays_where_it_is(tab: Tab, session: Any) -> None:
+    job = make.processing_job()
+    for n in range(120):
+        session.add(make.JobLogLine(job_id=job.id, attempt=1, level="info", message=f"line {n}"))
+    session.commit()
+    page = tab.open(f"/jobs/{job.id}")
+    page.locator("#log").evaluate("(el) => { el.scrollTop = 400; }")
+    make.log_line(job, "one more")
+    tab.look()
+    expect(page.get_by_text("one more")).to_be_attached()
+    assert page.locator("#log").evaluate("(el) => el.scrollTop") == 400
+
+
+def test_nothing_new_touches_nothing(tab: Tab, session: Any) -> None:
+    make.failed_job()
+    make.worker()
+    page = tab.open("/jobs")
+    assert tab.look() == 200
+    page.evaluate("""() => {
+      window.touched = [];
+      new MutationObserver((all) => window.touched.push(...all.map((m) => m.target.nodeName + ' ' + m.type)
+        .filter((one) => !one.includes('#text') && !one.startsWith('TIME'))))
+        .observe(document.body, { subtree: true, childList: true, attributes: true, characterData: true });
+    }""")
+    assert tab.look() == 304
+    page.wait_for_timeout(50)
+    touched = set(page.evaluate("window.touched"))
+    assert touched <= {"SECTION attributes", "DIV attributes"}  # htmx's own request class
+
+
+def test_told_times_tick_without_the_server(tab: Tab, session: Any) -> None:
+    make.pending_job()
+    tab.page.clock.install()
+    page = tab.open("/jobs")
+    told = page.locator("td.c-when time")
+    first = told.inner_text()
+    asked = len(tab.requests)
+    tab.page.clock.run_for(3_000)
+    assert told.inner_text() != first
+    assert len(tab.requests) == asked
+
+
+def test_an_instant_tells_local_time_and_utc(tab: Tab, session: Any) -> None:
+    job = make.pending_job(created_at=make.datetime(2026, 5, 4, 10, 0, 0, 123000, make.UTC))
+    page = tab.open(f"/jobs/{job.id}")
+    instant = page.locator('dd time[data-kind="at"][datetime^="2026-05-04"]')
+    expect(instant).to_have_text("2026-05-04 13:00:00 GMT+3")
+    page.locator(".is-zone label").nth(1).click()
+    expect(instant).to_have_text("2026-05-04 10:00:00 UTC")
+    page.reload()
+    expect(instant).to_have_text("2026-05-04 10:00:00 UTC")
+    instant.hover()
+    assert instant.get_attribute("title") == "2026-05-04 10:00:00 UTC\n2026-05-04 13:00:00 GMT+3"
+
+
+class TestHeld:
+    """No look happens; ``run_for`` stands for 20 seconds of waiting."""
+
+    @pytest.fixture
+    def waits(self, tab: Tab) -> Callable[[], int]:
+        def wait() -> int:
+            before = len(tab.requests)
+            # In steps, so that answers have time to arrive before htmx counts them as late.
+            for _ in range(10):
+                tab.page.clock.run_for(2_000)
+                tab.page.wait_for_timeout(40)
+            print(tab.requests[before:])
+            return len(tab.requests) - before
+
+        tab.page.clock.install()
+        return wait
+
+    def test_otherwise_it_looks(self, tab: Tab, session: Any, waits: Callable[[], int]) -> None:
+        make.pending_job()
+        tab.open("/jobs")
+        assert waits() > 0
+
+    def test_while_paused(self, tab: Tab, session: Any, waits: Callable[[], int]) -> None:
+        page = tab.open("/jobs")
+        page.get_by_role("button", name="Pause refresh").click()
+        assert waits() == 0
+        with page.expect_response("**/jobs"):
+            page.locator("#pause").click()
+
+    def test_while_hidden(self, tab: Tab, session: Any, waits: Callable[[], int]) -> None:
+        page = tab.open("/jobs")
+        hide = "Object.defineProperty(document, 'hidden', { value: %s, configurable: true })"
+        page.evaluate(hide % "true")
+        assert waits() == 0
+        with page.expect_response("**/jobs"):
+            page.evaluate(hide % "false")
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+    def test_while_a_question_is_open(
+        self, tab: Tab, session: Any, waits: Callable[[], int]
+    ) -> None:
+        make.failed_job()
+        page = tab.open("/dead-letters")
+        page.get_by_role("button", name="Discard").click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        assert waits() == 0
+        page.keyboard.press("Escape")
+        assert waits() > 0
+
+    def test_while_text_is_selected(self, tab: Tab, session: Any, waits: Callable[[], int]) -> None:
+        make.pending_job()
+        page = tab.open("/jobs")
+        page.evaluate("getSelection().selectAllChildren(document.querySelector('td.c-type'))")
+        assert waits() == 0
+        page.evaluate("getSelection().removeAllRanges()")
+        assert waits() > 0
+
+    def test_while_the_pointer_aims_at_a_button(self, tab: Tab, session: Any) -> None:
+        make.failed_job()
+        page = tab.open("/jobs")
+        page.locator("button[formaction$=retry]").hover()
+        asked = len(tab.requests)
+        page.wait_for_timeout(5_500)
+        assert len(tab.requests) == asked
+
+    def test_a_chosen_interval_is_kept(
+        self, tab: Tab, session: Any, waits: Callable[[], int]
+    ) -> None:
+        page = tab.open("/jobs")
+        page.locator("#interval").select_option("30")
+        page.wait_for_timeout(100)
+        assert waits() == 0
+        page.reload()
+        assert page.locator("#interval").input_value() == "30"
+        assert waits() == 0
+        assert waits() > 0
+
+
+def test_counts_stay_current_beside_a_slow_list(tab: Tab, session: Any) -> None:
+    page = tab.open("/jobs?status=failed")
+    make.failed_job()
+    expect(page.locator("[data-count=nav-failed]")).to_contain_text("1", timeout=8_000)
+    expect(page.locator("#tab-failed [data-count]")).to_have_text("1")
+
+
+def test_rows_stay_while_the_server_is_away_and_it_recovers(
+    tab: Tab, session: Any, site: Site
+) -> None:
+    job = make.pending_job()
+    page = tab.open("/jobs")
+    row = page.locator(f"#job-{job.id}")
+    site.stop()
+    tab.look()
+    expect(page.locator("#stale")).to_contain_text("Not updating since ")
+    expect(row).to_be_visible()
+    tab.look()
+    expect(row).to_be_visible()
+    site.start()
+    late = make.pending_job()
+    expect(page.locator(f"#job-{late.id}")).to_be_visible(timeout=25_000)  # 16 s after two failures
+    expect(page.locator("#stale")).to_have_text("")
+    tab.excuse("ERR_CONNECTION", "Failed to fetch", "ERR_EMPTY")
+
+
+def test_an_error_page_never_replaces_the_rows(tab: Tab, session: Any, app: Any) -> None:
+    job = make.pending_job()
+    page = tab.open("/jobs")
+    page.route("**/jobs", lambda route: route.fulfill(status=500, body="<h1>broken</h1>"))
+    assert tab.look() == 500
+    expect(page.locator(f"#job-{job.id}")).to_be_visible()
+    expect(page.locator("#stale")).to_contain_text("Not updating since")
+    page.unroute("**/jobs")
+    tab.look()
+    expect(page.locator("#stale")).to_have_text("")
+    tab.excuse("500")
+
+
+def test_a_job_that_is_deleted_elsewhere_says_so(tab: Tab, session: Any) -> None:
+    job = make.completed_job()
+    page = tab.open(f"/jobs/{job.id}")
+    session.query(Job).delete()
+    session.commit()
+    assert tab.look() == 404
+    expect(page.locator("#stale")).to_have_text("Deleted meanwhile.")
+    expect(page.locator("h1")).to_be_visible()
+    tab.excuse("404")
