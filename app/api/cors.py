@@ -18,14 +18,15 @@ def add_headers(response: Response) -> Response:
     """After every request, refused ones included: a page shall be able to read why."""
     if not is_api():
         return response
-    response.headers.setdefault("Cache-Control", "no-store")
+    headers = response.headers
+    # add() only appends: on the way of every request, reading what is there would cost more.
+    headers.add("Cache-Control", "no-store")
     # Always: a shared cache must not hand one origin's answer to another.
-    response.vary.add("Origin")
+    headers.add("Vary", "Origin")
     origin = request.headers.get("Origin")
     allowed: tuple[str, ...] = current_app.extensions["settings"].cors_origins
     if origin is None or not ("*" in allowed or origin in allowed):
         return response
-    headers = response.headers
     headers["Access-Control-Allow-Origin"] = "*" if "*" in allowed else origin
     headers["Access-Control-Expose-Headers"] = EXPOSED
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 5
 QUERY_CANCELED = "57014"
+LOST_RACES = ("40001", "40P01", "55P03")  # serialization failure, deadlock, lock not available
 
 
 class MalformedJson(JobQueueError):
@@ -58,6 +59,12 @@ class QueryTooSlow(JobQueueError):
     """The database took too long for this; narrow it by status, type, queue or time."""
 
     http_status, code = 503, "query_too_slow"
+
+
+class TryAgain(JobQueueError):
+    """Another request changed the same jobs at that moment; nothing was stored. Send it again."""
+
+    http_status, code = 503, "try_again"
 
 
 class Refused(JobQueueError):
@@ -128,7 +135,10 @@ def database_failed(error: Exception) -> Response:
         # The last wall held; the door should have. Our bug, not the client's to see.
         log.error("the database refused what the API let in: %s", error.orig)
         return tell(Refused())
-    if getattr(getattr(error, "orig", None), "pgcode", None) == QUERY_CANCELED:
+    code = getattr(getattr(error, "orig", None), "pgcode", None)
+    if code in LOST_RACES:
+        return tell(TryAgain())
+    if code == QUERY_CANCELED:
         return tell(QueryTooSlow())
     is_away = isinstance(error, OperationalError | InterfaceError)
     if isinstance(error, DBAPIError) and not is_away and not error.connection_invalidated:

@@ -26,6 +26,8 @@ def load(shape: Schema, data: Any, *, at: str | None = None) -> Any:
 
 def query(shape: Schema) -> Any:
     """The query string; every parameter at most once, none that ``shape`` does not know."""
+    if not request.query_string and not shape.fields:
+        return {}
     found: dict[str, str] = {}
     errors: dict[str, list[str]] = {}
     for name, value in _pairs():
