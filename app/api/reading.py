@@ -15,6 +15,8 @@ from app.api.errors import BodyTooLarge, NotJson
 from app.api.fields import flat
 from app.errors import ValidationFailed
 
+DISCARDED_BYTES = 64 * 1024 * 1024
+
 
 def load(shape: Schema, data: Any, *, at: str | None = None) -> Any:
     """``data`` as ``shape`` loads it. Raises ValidationFailed, its paths beginning with ``at``."""
@@ -67,10 +69,28 @@ def json_body(*, is_bulk: bool = False, is_optional: bool = False) -> Any:
 
 def _read(limit: int) -> bytes:
     if (request.content_length or 0) > limit:
+        _discard(request.content_length or 0)
         raise BodyTooLarge(limit=limit)
-    # For chunked bodies; Werkzeug refuses at the bound itself, so it is one further.
+    # A chunked body tells no length: read up to one byte more than it may have.
     request.max_content_length = limit + 1
     try:
-        return request.get_data(cache=False)
+        raw = request.get_data(cache=False)
     except RequestEntityTooLarge:
-        raise BodyTooLarge(limit=limit) from None
+        raw = None
+    if raw is None or len(raw) > limit:
+        _discard(DISCARDED_BYTES)
+        raise BodyTooLarge(limit=limit)
+    return raw
+
+
+def _discard(left: int) -> None:
+    """Read the rest of a body that is too large, within reason.
+
+    A client that is still sending when the connection closes never gets to read why.
+    """
+    left = min(left, DISCARDED_BYTES)
+    while left > 0:
+        chunk = request.environ["wsgi.input"].read(min(left, 64 * 1024))
+        if not chunk:
+            return
+        left -= len(chunk)
