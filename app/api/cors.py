@@ -1,8 +1,10 @@
-"""Cross-origin requests: which browser pages may read our answers (CORS_ORIGIN)."""
+"""Headers of every answer, and which browser pages may read it (CORS_ORIGIN)."""
 
 from __future__ import annotations
 
 from flask import Response, current_app, request
+
+from app.api import request_ids
 
 EXPOSED = "Link, Location, Retry-After, X-Request-Id"
 ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-Id"
@@ -21,6 +23,7 @@ def add_headers(response: Response) -> Response:
     headers = response.headers
     # add() only appends: on the way of every request, reading what is there would cost more.
     headers.add("Cache-Control", "no-store")
+    headers.add(request_ids.HEADER, request_ids.current())
     # Always: a shared cache must not hand one origin's answer to another.
     headers.add("Vary", "Origin")
     origin = request.headers.get("Origin")

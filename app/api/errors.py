@@ -9,7 +9,7 @@ from flask import Response, request
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from werkzeug.exceptions import HTTPException
 
-from app.api import cors
+from app.api import cors, request_ids
 from app.api.rendering import render
 from app.errors import DatabaseUnavailable, InvalidTransition, JobQueueError, ValidationFailed
 
@@ -74,7 +74,7 @@ class Refused(JobQueueError):
 
 
 class Crashed(JobQueueError):
-    """Something went wrong on our side; the server's log tells what."""
+    """Something went wrong on our side; the server's log tells what, by the X-Request-Id."""
 
 
 #: Codes of errors that routing finds, before any view is reached.
@@ -149,5 +149,6 @@ def database_failed(error: Exception) -> Response:
 
 def crashed(error: Exception) -> Response:
     """500 without a word of the cause, which goes to the log."""
-    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    told = (request.method, request.path, request_ids.current())
+    log.error("%s %s failed (request %s)", *told, exc_info=error)
     return tell(Crashed())

@@ -140,7 +140,7 @@ def test_a_mistake_of_ours_is_500_without_its_cause(api: Api, stored, database_u
         connection.close()
     assert response.status_code == 500
     assert response.json == {
-        "message": "Something went wrong on our side; the server's log tells what.",
+        "message": "Something went wrong on our side; the server's log tells what, by the X-Request-Id.",
         "code": "internal_error",
     }
     assert "UndefinedTable" in caplog.text
@@ -168,3 +168,20 @@ def test_an_error_is_valid_json_even_when_it_echoes_half_a_character(api: Api):
     assert response.status_code == 422
     response = api.post("/api/jobs", {"type": "✗"})
     assert "✗" in response.json["message"]
+
+
+def test_every_answer_has_a_request_id(api: Api):
+    first, second = api.get("/api/jobs"), api.get("/api/nope")
+    assert first.headers["X-Request-Id"] != second.headers["X-Request-Id"]
+    assert len(first.headers["X-Request-Id"]) == 32
+
+
+def test_the_callers_request_id_comes_back_if_it_is_sane(api: Api):
+    for sent, is_kept in (
+        ("abc-1.2:3", True),
+        ("a b", False),
+        ("x" * 129, False),
+        ("<script>", False),
+    ):
+        response = api.get("/api/jobs", headers={"X-Request-Id": sent})
+        assert (response.headers["X-Request-Id"] == sent) == is_kept
