@@ -26,9 +26,9 @@ TAG = "Dead letters"
     tag=TAG,
 )
 def list_dead_letters(query: dict[str, Any]) -> Any:
-    """List the open dead letters, newest first.
+    """List dead letters.
 
-    The Link header (rel="next") leads to the next page.
+    The open ones, newest first. The Link header (rel="next") leads to the next page.
     """
     return listed(queries.dead_letters(db.session, **query))
 
@@ -37,7 +37,10 @@ def list_dead_letters(query: dict[str, Any]) -> Any:
     "GET", "/api/dead-letters/<uuid:job_id>", answers={200: DEAD_LETTER}, errors=(404,), tag=TAG
 )
 def get_dead_letter(job_id: UUID) -> DeadLetter:
-    """Get the open dead letter of a job."""
+    """Get a dead letter.
+
+    404 unless the job has an open one.
+    """
     return queries.open_dead_letter(db.session, job_id)
 
 
@@ -45,9 +48,9 @@ def get_dead_letter(job_id: UUID) -> DeadLetter:
     "POST", "/api/dead-letters/<uuid:job_id>/retry", answers={200: JOB}, errors=(404, 409), tag=TAG
 )
 def retry_dead_letter(job_id: UUID) -> Job:
-    """Send its job back to pending, which closes the dead letter.
+    """Retry a dead letter.
 
-    404 if the job has no open dead letter; 409 while another job with its uniqueKey is live.
+    Its job goes back to pending, which closes the dead letter. 404 if the job has no open dead letter; 409 while another job with its uniqueKey is live.
     """
     queries.open_dead_letter(db.session, job_id)
     lifecycle.retry(db.session, [job_id], by=ACTOR).one()
@@ -63,7 +66,10 @@ def retry_dead_letter(job_id: UUID) -> Job:
     tag=TAG,
 )
 def discard_dead_letter(job_id: UUID) -> Job:
-    """Close the dead letter for good; its job stays failed."""
+    """Discard a dead letter.
+
+    It is closed for good; its job stays failed.
+    """
     queries.open_dead_letter(db.session, job_id)
     lifecycle.discard(db.session, [job_id], by=ACTOR).one()
     db.session.commit()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,32 +126,41 @@ def kind(schema: dict[str, Any]) -> str:
     """A type in words: ``string · 1 to 100 characters``."""
     if "$ref" in schema:
         return schema["$ref"].rpartition("/")[2]
-    types = schema.get("type", "any")
-    words = [
-        " or ".join(types)
-        if isinstance(types, list) and len(types) < 4
-        else types
-        if isinstance(types, str)
-        else "any JSON"
-    ]
-    if "items" in schema:
-        words = [f"array of {kind(schema['items'])}"]
+    words = [_type(schema)]
     if "enum" in schema:
         words.append(", ".join(map(str, schema["enum"])))
     elif "format" in schema:
         words.append(schema["format"])
-    for low, high, unit in (
-        ("minimum", "maximum", ""),
-        ("minLength", "maxLength", " characters"),
-        ("minItems", "maxItems", " items"),
-    ):
-        if high in schema:
-            words.append(f"{schema.get(low, 0):,} to {schema[high]:,}{unit}")
-    if "exclusiveMinimum" in schema:
-        words.append(f"more than {schema['exclusiveMinimum']}")
+    for low, high, unit in _BOUNDS:
+        if "exclusiveMinimum" in schema and high in schema:
+            words.append(f"more than {_n(schema['exclusiveMinimum'])}, at most {_n(schema[high])}")
+        elif high in schema:
+            words.append(f"{_n(schema.get(low, 0))} to {_n(schema[high])}{unit}")
     if "default" in schema:
         words.append(f"default {json.dumps(schema['default'])}")
     return " · ".join(words)
+
+
+_BOUNDS = (
+    ("minimum", "maximum", ""),
+    ("minLength", "maxLength", " characters"),
+    ("minItems", "maxItems", " items"),
+)
+
+
+def _n(number: float) -> str:
+    return f"{int(number):,}" if number == int(number) else f"{number}"
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "items" in schema:
+        return f"array of {kind(schema['items'])}"
+    if "anyOf" in schema:
+        return " or ".join(map(kind, schema["anyOf"]))
+    types = schema.get("type", "any")
+    if isinstance(types, str):
+        return types
+    return " or ".join(types) if len(types) < 4 else "any JSON"
 
 
 def _content(told: dict[str, Any]) -> dict[str, Any]:
@@ -169,16 +179,12 @@ def _resolved(spec: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _curl(spec: dict[str, Any], method: str, path: str, body: dict[str, Any]) -> str:
-    address = (
-        path.replace("{name}", "default")
-        .replace("{jobId}", SAMPLE_ID)
-        .replace("{workerId}", SAMPLE_ID)
-    )
-    words = [
-        "curl",
-        *([f"-X {method}"] if method != "GET" else []),
-        f"http://localhost:3000{address}",
-    ]
+    name = "echo" if "job-types" in path else "default"
+    address = re.sub("{name}", name, path)
+    address = re.sub("{(jobId|workerId)}", SAMPLE_ID, address)
+    words = ["curl", f"http://localhost:3000{address}"]
+    if method != "GET":
+        words.insert(1, f"-X {method}")
     if body:
         words += ["-H 'Content-Type: application/json'", f"-d '{json.dumps(example(spec, body))}'"]
     return " ".join(words)

@@ -66,7 +66,7 @@ _SILENT = Dependency("down", f"no answer within {ANSWER_WITHIN_SECONDS:g} s", No
 
 @operation("GET", "/health", query=None, answers={200: HEALTH, 503: HEALTH}, tag="Health")
 def health() -> tuple[Health, int, dict[str, str]]:
-    """Whether the service can work.
+    """Check the health.
 
     200 with `ok`, or `degraded` while Redis is away (jobs are stored and published later). 503 with
     `down` only without PostgreSQL. Answers within a second whatever is down.

@@ -20,16 +20,16 @@ TAG = "Job types"
 
 @operation("GET", "/api/job-types", answers={200: JOB_TYPE}, is_list=True, tag=TAG)
 def list_job_types() -> list[dict[str, Any]]:
-    """List the job types, by name.
+    """List job types.
 
-    Every type that is registered, has jobs, or is paused. Attempts of the last hour make the shares and times.
+    By name: every type that is registered, has jobs, or is paused. Attempts of the last hour make the shares and times.
     """
     return [_described(summary) for summary in queries.job_type_overview(db.session)]
 
 
 @operation("GET", "/api/job-types/<name>", answers={200: JOB_TYPE}, errors=(404,), tag=TAG)
 def get_job_type(name: str) -> dict[str, Any]:
-    """Get one job type."""
+    """Get a job type."""
     for summary in queries.job_type_overview(db.session):
         if summary.name == name:
             return _described(summary)
@@ -38,9 +38,9 @@ def get_job_type(name: str) -> dict[str, Any]:
 
 @operation("POST", "/api/job-types/<name>/pause", answers={200: JOB_TYPE}, errors=(404,), tag=TAG)
 def pause_job_type(name: str) -> dict[str, Any]:
-    """Start no more jobs of this type.
+    """Pause a job type.
 
-    Running jobs finish; new ones are taken in and wait.
+    Its jobs are not started any more. Running jobs finish; new ones are taken in and wait.
     """
     get_job_type(name)
     lifecycle.pause_type(db.session, name, by=ACTOR)
@@ -50,7 +50,10 @@ def pause_job_type(name: str) -> dict[str, Any]:
 
 @operation("POST", "/api/job-types/<name>/resume", answers={200: JOB_TYPE}, errors=(404,), tag=TAG)
 def resume_job_type(name: str) -> dict[str, Any]:
-    """Let the jobs of this type start again."""
+    """Resume a job type.
+
+    Its jobs start again.
+    """
     get_job_type(name)
     lifecycle.resume_type(db.session, name, by=ACTOR)
     db.session.commit()

@@ -68,9 +68,9 @@ def create_job(body: NewJob) -> tuple[Any, int, dict[str, str]]:
     tag=TAG,
 )
 def create_jobs(body: list[NewJob]) -> dict[str, Any]:
-    """Create up to 10,000 jobs, all or none.
+    """Create many jobs.
 
-    Errors name the job by its index: `jobs.17.priority`. A job whose `uniqueKey` is live gives the id of the live job;
+    Up to 10,000, all or none. Errors name the job by its index: `jobs.17.priority`. A job whose `uniqueKey` is live gives the id of the live job;
     that is how to send a bulk again safely (`Idempotency-Key` is refused here).
     """
     ids = creation.create_many(body, idempotency_key=request.headers.get("Idempotency-Key"))
@@ -87,9 +87,9 @@ def create_jobs(body: list[NewJob]) -> dict[str, Any]:
     tag=TAG,
 )
 def list_jobs(query: dict[str, Any]) -> Any:
-    """List jobs, newest first.
+    """List jobs.
 
-    The Link header (rel="next") leads to the next page. A search (`search`, `error`, `payload`, `tag`) looks at a
+    Newest first. The Link header (rel="next") leads to the next page. A search (`search`, `error`, `payload`, `tag`) looks at a
     bounded number of jobs at a time, so a page may be short or empty although the Link header leads on.
     """
     limit, offset, cursor = query.pop("limit"), query.pop("offset"), query.pop("cursor", None)
@@ -101,7 +101,7 @@ def list_jobs(query: dict[str, Any]) -> Any:
 
 @operation("GET", "/api/jobs/stats", answers={200: STATS}, tag=TAG)
 def get_stats() -> dict[str, int]:
-    """Count the jobs of each status.
+    """Count jobs by status.
 
     Exact, and as cheap with ten million jobs as with ten.
     """
@@ -110,7 +110,7 @@ def get_stats() -> dict[str, int]:
 
 @operation("GET", "/api/jobs/<uuid:job_id>", answers={200: JOB}, errors=(404,), tag=TAG)
 def get_job(job_id: UUID) -> Job:
-    """Get one job."""
+    """Get a job."""
     return queries.get_job(db.session, job_id)
 
 
@@ -123,9 +123,9 @@ def get_job(job_id: UUID) -> Job:
     tag=TAG,
 )
 def list_attempts(job_id: UUID) -> list[JobAttempt]:
-    """List the attempts that did not complete, oldest first.
+    """List attempts.
 
-    The last 200. An attempt that completed leaves no entry: its result is the job's.
+    Those that did not complete, oldest first, the last 200. An attempt that completed leaves no entry: its result is the job's.
     """
     queries.get_job(db.session, job_id)
     return queries.attempts_of(db.session, job_id)
@@ -141,9 +141,9 @@ def list_attempts(job_id: UUID) -> list[JobAttempt]:
     tag=TAG,
 )
 def list_log(job_id: UUID, query: dict[str, Any]) -> list[JobLogLine]:
-    """List what its handler logged, in the order written.
+    """Read the log.
 
-    To follow a running job, ask again with `after` set to the last line's id.
+    What the handler logged, in the order written. To follow a running job, ask again with `after` set to the last line's id.
     """
     queries.get_job(db.session, job_id)
     return queries.log_of(db.session, job_id, query.get("after"), query["limit"])
@@ -153,9 +153,9 @@ def list_log(job_id: UUID, query: dict[str, Any]) -> list[JobLogLine]:
     "POST", "/api/jobs/<uuid:job_id>/retry", answers={200: JOB}, errors=(400, 404, 409), tag=TAG
 )
 def retry_job(job_id: UUID) -> Job:
-    """Send a failed or cancelled job back to pending.
+    """Retry a job.
 
-    Attempts, crashes and error start anew. 400 if its status is another one; 409 while another job with its uniqueKey
+    A failed or cancelled job goes back to pending: attempts, crashes and error start anew. 400 if its status is another one; 409 while another job with its uniqueKey
     is live.
     """
     try:
@@ -180,7 +180,7 @@ def cancel_job(job_id: UUID) -> Job:
     "PATCH", "/api/jobs/<uuid:job_id>", body=EDIT, answers={200: JOB}, errors=(404, 409), tag=TAG
 )
 def edit_job(job_id: UUID, body: dict[str, Any]) -> Job:
-    """Change a job that is not processing.
+    """Change a job.
 
     All of it or nothing. With `status` it is also cancelled or retried. A completed or processing job is a 409
     (a processing one can still be asked to stop by `{"status": "cancelled"}` alone).
@@ -191,9 +191,9 @@ def edit_job(job_id: UUID, body: dict[str, Any]) -> Job:
 
 @operation("DELETE", "/api/jobs/<uuid:job_id>", answers={204: None}, errors=(404, 409), tag=TAG)
 def delete_job(job_id: UUID) -> tuple[None, int, None]:
-    """Delete a job with its history and dead letter.
+    """Delete a job.
 
-    409 while it is processing.
+    With its history and dead letter. 409 while it is processing.
     """
     lifecycle.delete(db.session, [job_id], by=ACTOR).one()
     db.session.commit()

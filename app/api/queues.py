@@ -18,16 +18,16 @@ TAG = "Queues"
 
 @operation("GET", "/api/queues", answers={200: QUEUE}, is_list=True, tag=TAG)
 def list_queues() -> list[dict[str, Any]]:
-    """List the queues, by name.
+    """List queues.
 
-    Every queue that holds jobs, belongs to a registered job type, or is paused.
+    By name: every queue that holds jobs, belongs to a registered job type, or is paused.
     """
     return [_described(queue) for queue in queries.queue_overview(db.session)]
 
 
 @operation("GET", "/api/queues/<name>", answers={200: QUEUE}, errors=(404,), tag=TAG)
 def get_queue(name: str) -> dict[str, Any]:
-    """Get one queue."""
+    """Get a queue."""
     found = _find(name)
     if found is None:
         raise QueueNotFound(name=name)
@@ -36,9 +36,9 @@ def get_queue(name: str) -> dict[str, Any]:
 
 @operation("POST", "/api/queues/<name>/pause", answers={200: QUEUE}, errors=(404,), tag=TAG)
 def pause_queue(name: str) -> dict[str, Any]:
-    """Start no more jobs of this queue.
+    """Pause a queue.
 
-    Running jobs finish; new ones are taken in and wait. A queue may be paused before its first job.
+    Its jobs are not started any more. Running jobs finish; new ones are taken in and wait. A queue may be paused before its first job.
     """
     lifecycle.pause_queue(db.session, _spelled(name), by=ACTOR)
     db.session.commit()
@@ -47,7 +47,10 @@ def pause_queue(name: str) -> dict[str, Any]:
 
 @operation("POST", "/api/queues/<name>/resume", answers={200: QUEUE}, errors=(404,), tag=TAG)
 def resume_queue(name: str) -> dict[str, Any]:
-    """Let the jobs of this queue start again."""
+    """Resume a queue.
+
+    Its jobs start again.
+    """
     was = get_queue(name)
     lifecycle.resume_queue(db.session, name, by=ACTOR)
     db.session.commit()

@@ -17,7 +17,10 @@ TAG = "Workers"
 
 @operation("GET", "/api/workers", answers={200: WORKER}, is_list=True, tag=TAG)
 def list_workers() -> list[WorkerSummary]:
-    """List the workers: the living first, then those gone lately."""
+    """List workers.
+
+    The living first, then those gone lately.
+    """
     return queries.workers(
         db.session, alive_seconds=current_app.extensions["settings"].lease_seconds
     )
@@ -25,7 +28,7 @@ def list_workers() -> list[WorkerSummary]:
 
 @operation("GET", "/api/workers/<uuid:worker_id>", answers={200: WORKER}, errors=(404,), tag=TAG)
 def get_worker(worker_id: UUID) -> WorkerSummary:
-    """Get one worker."""
+    """Get a worker."""
     return queries.worker(
         db.session, worker_id, alive_seconds=current_app.extensions["settings"].lease_seconds
     )
