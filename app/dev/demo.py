@@ -128,7 +128,7 @@ def _echo(url: str) -> Job:
 
 
 def _sleep(url: str) -> Job:
-    seconds = round(random.choice((0.05, 0.2, 0.5, 1, 3, 8)) * random.uniform(0.5, 1.5), 2)
+    seconds = round(random.choice((0.05, 0.1, 0.2, 0.5, 1, 2, 6)) * random.uniform(0.5, 1.5), 2)
     return {"type": "sleep", "payload": {"seconds": seconds}, "queue": "reports"}
 
 
