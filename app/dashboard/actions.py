@@ -8,7 +8,9 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from flask import Response, flash, make_response, redirect, request, url_for
+from flask import Response, current_app, flash, make_response, redirect, request, url_for
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RoutingException
 
 from app.dashboard import blueprint as dashboard
 from app.dashboard.format import short_id
@@ -99,16 +101,13 @@ def _leave(url: str) -> Response:
 
 
 def came_from() -> str | None:
-    """The page of ours that the form stood on. Only its path is used: never another host's."""
+    """The page of ours that the form stood on, by its path alone: never another host's."""
     try:
         address = urlsplit(request.headers.get("HX-Current-URL") or request.referrer or "")
-    except ValueError:
+        path = address.path.removeprefix(request.script_root)
+        endpoint, _ = current_app.url_map.bind("").match(path, method="GET")
+    except (ValueError, HTTPException, RoutingException):
         return None
-    # "//evil.example" would be read as another host.
-    if (
-        address.netloc != request.host
-        or not address.path.startswith("/")
-        or address.path.startswith("//")
-    ):
+    if not str(endpoint).startswith("dashboard."):
         return None
     return address.path + (f"?{address.query}" if address.query else "")

@@ -1,0 +1,62 @@
+"""PostgreSQL or Redis is away, or a search is too large: the dashboard says so in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from app import config, create_app
+from app.jobs import stats
+from app.jobs.queries import walk
+from tests import factories as make
+from tests.dashboard.conftest import BUTTON, TICK
+from tests.support.services import PrivateServices
+
+
+def test_without_postgresql_every_page_is_a_503_that_says_so(private: PrivateServices) -> None:
+    app = create_app(config.load(private.env()))
+    client = app.test_client()
+    assert client.get("/").status_code == 200
+    private.stop_postgres()
+    stats.forget()
+    for url in ("/", "/jobs", "/dead-letters", "/queues", "/workers", "/pulse"):
+        page = client.get(url)
+        assert page.status_code == 503, url
+        assert "The database does not answer" in page.text
+        assert ">Down</a>" in page.text.replace("\n", "")
+        tick = client.get(url, headers=TICK)
+        assert (tick.status_code, tick.text) == (503, "")
+    # Somebody who pressed a button is told.
+    told = client.get("/jobs", headers=BUTTON)
+    assert 'hx-swap-oob="innerHTML:#flash"' in told.text
+    private.start_postgres()
+    assert client.get("/").status_code == 200
+
+
+def test_without_redis_everything_is_shown_with_a_warning(private: PrivateServices) -> None:
+    client = create_app(config.load(private.env())).test_client()
+    private.stop_redis()
+    stats.forget()
+    page = client.get("/")
+    assert page.status_code == 200
+    assert "Redis does not answer." in page.text
+    assert "New jobs are stored safely" in page.text
+
+
+def test_a_search_that_stopped_never_claims_to_have_found_nothing(
+    client: FlaskClient, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walk, "SLICES", (2,))
+    old = make.completed_job(type="needle", payload={"x": "pin"})
+    for _ in range(6):
+        make.completed_job()
+    page = client.get("/jobs?q=pin").text
+    assert "Nothing found so far." in page
+    assert "Nothing matches." not in page
+    assert "The search stopped at its limit" in page
+    while "Nothing found so far." in page:
+        older = page.partition("search further back")[0].rpartition('href="')[2].partition('"')[0]
+        page = client.get(older.replace("&amp;", "&")).text
+    assert str(old.id) in page
