@@ -19,7 +19,9 @@ class Backoff:
 
     def __post_init__(self) -> None:
         if not (self.base > 0 and self.cap >= 0 and 0 <= self.jitter <= 1):
-            raise ValueError(f"a backoff needs base > 0, cap ≥ 0 and jitter from 0 to 1, not {self}")
+            raise ValueError(
+                f"a backoff needs base > 0, cap ≥ 0 and jitter from 0 to 1, not {self}"
+            )
 
 
 #: Backoff; seconds after attempt 1, 2, 3 … (the last one repeats); or a function of the attempt's number.

@@ -81,7 +81,9 @@ class Context:
         self.queue = queue
         self.tags = tags
         self.deadline: datetime | None = None
-        self._ends_at: float | None = None  # the deadline on the monotonic clock, which no one sets back
+        self._ends_at: float | None = (
+            None  # the deadline on the monotonic clock, which no one sets back
+        )
         if timeout_seconds is not None:
             self.deadline = datetime.now(UTC) + timedelta(seconds=timeout_seconds)
             self._ends_at = time.monotonic() + timeout_seconds
@@ -131,7 +133,10 @@ class Context:
         share = float(percent)
         if not isfinite(share):
             raise ValueError(f"progress must be a number from 0 to 100, not {percent!r}")
-        progress = {"percent": round(min(100.0, max(0.0, share)), 2), "note": storable(note, MAX_NOTE_CHARACTERS)}
+        progress = {
+            "percent": round(min(100.0, max(0.0, share)), 2),
+            "note": storable(note, MAX_NOTE_CHARACTERS),
+        }
         with self._lock:
             self._progress = progress
 
@@ -169,7 +174,9 @@ class Context:
             left_out, self._left_out = (self._left_out, 0) if is_last else (0, self._left_out)
         if left_out:
             rest = "1 more line was" if left_out == 1 else f"{left_out} more lines were"
-            lines.append((datetime.now(UTC), "warning", f"{rest} left out: MAX_LOG_LINES is reached"))
+            lines.append(
+                (datetime.now(UTC), "warning", f"{rest} left out: MAX_LOG_LINES is reached")
+            )
         return progress, lines
 
 

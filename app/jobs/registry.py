@@ -60,7 +60,9 @@ class JobType:
             loaded = load_payload(self, payload)
         except ValidationFailed as refusal:
             # Stored before the schema changed, or written by other means than enqueue.
-            raise Permanent(f"the payload does not fit {self.name}: {_one_line(refusal.errors or {})}") from None
+            raise Permanent(
+                f"the payload does not fit {self.name}: {_one_line(refusal.errors or {})}"
+            ) from None
         return self.handler(loaded, ctx) if self.takes_context else self.handler(loaded)
 
 
@@ -146,18 +148,20 @@ def validate_payload(job_type: JobType, payload: Any) -> dict[str, Any]:
     Raises ValidationFailed with paths such as ``payload.to.0`` as keys.
     """
     load_payload(job_type, payload)
-    return payload  # type: ignore[no-any-return]
+    return payload
 
 
 def load_payload(job_type: JobType, payload: Any) -> dict[str, Any]:
     """The payload as its schema loads it. Raises ValidationFailed."""
     if not isinstance(payload, dict):
-        raise ValidationFailed({"payload": ['must be an object, such as {"to": "ada@example.com"}']})
+        raise ValidationFailed(
+            {"payload": ['must be an object, such as {"to": "ada@example.com"}']}
+        )
     schema = job_type.schema
     if schema is None:
         return payload
     try:
-        return schema.load(payload)  # type: ignore[no-any-return]
+        return schema.load(payload)
     except SchemaError as error:
         raise ValidationFailed(_flat_errors(schema, error.messages)) from None
 
@@ -193,7 +197,8 @@ def _complaints(job_type: JobType) -> Iterator[str]:
         yield f"max_crashes is {job_type.max_crashes}; it is 0 (at most once) or more"
     if not _is_policy(job_type.backoff):
         yield "backoff is a Backoff, a list of seconds, or a function of the attempt's number"
-    if job_type.schema is not None and not isinstance(job_type.schema, Schema):
+    schema: object = job_type.schema  # typed Schema, but people's code may not be checked
+    if not isinstance(schema, Schema | None):
         yield "schema is a marshmallow Schema, class or instance"
 
 
@@ -210,7 +215,9 @@ def _is_policy(backoff: object) -> bool:
 def _takes_context(name: str, handler: Handler) -> bool:
     """Whether the handler wants (payload, ctx), not only (payload). Raises ConfigError when it takes neither."""
     if inspect.iscoroutinefunction(handler) or inspect.isgeneratorfunction(handler):
-        raise ConfigError(f"@job({name!r}): the handler runs in a thread; write it with def, without await or yield.")
+        raise ConfigError(
+            f"@job({name!r}): the handler runs in a thread; write it with def, without await or yield."
+        )
     signature = inspect.signature(handler)
     for arguments in (2, 1):
         try:
@@ -218,11 +225,15 @@ def _takes_context(name: str, handler: Handler) -> bool:
         except TypeError:
             continue
         return arguments == 2
-    raise ConfigError(f"@job({name!r}): {_source(handler)} must take (payload) or (payload, ctx), not {signature}.")
+    raise ConfigError(
+        f"@job({name!r}): {_source(handler)} must take (payload) or (payload, ctx), not {signature}."
+    )
 
 
 def _source(handler: Handler) -> str:
-    return f"{getattr(handler, '__module__', '?')}.{getattr(handler, '__qualname__', repr(handler))}"
+    return (
+        f"{getattr(handler, '__module__', '?')}.{getattr(handler, '__qualname__', repr(handler))}"
+    )
 
 
 def _first_sentence(handler: Handler) -> str | None:
@@ -235,12 +246,16 @@ def _first_sentence(handler: Handler) -> str | None:
 def _flat_errors(schema: Schema, messages: Any) -> dict[str, list[str]]:
     """marshmallow's nested messages as path → messages; an unknown field's says what there is instead."""
     flat: dict[str, list[str]] = {}
-    known = ", ".join(sorted(str(field.data_key or name) for name, field in schema.load_fields.items()))
+    known = ", ".join(
+        sorted(str(field.data_key or name) for name, field in schema.load_fields.items())
+    )
     unknown = schema.error_messages["unknown"]
     for path, found in _leaves("payload", messages):
         is_top = path.count(".") == 1
         flat.setdefault(path, []).extend(
-            f"is not a field of this type; the fields are: {known}" if is_top and message == unknown else message
+            f"is not a field of this type; the fields are: {known}"
+            if is_top and message == unknown
+            else message
             for message in found
         )
     return flat
@@ -250,7 +265,9 @@ def _leaves(path: str, messages: Any) -> Iterator[tuple[str, list[str]]]:
     if isinstance(messages, Mapping):
         for key, inner in messages.items():
             # "_schema" holds what concerns the object as a whole; "key" and "value" are those of a mapping's entry.
-            yield from _leaves(path if key in ("_schema", "key", "value") else f"{path}.{key}", inner)
+            yield from _leaves(
+                path if key in ("_schema", "key", "value") else f"{path}.{key}", inner
+            )
     elif isinstance(messages, list):
         yield path, [str(message) for message in messages]
     else:

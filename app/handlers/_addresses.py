@@ -1,0 +1,126 @@
+"""Which addresses an ``http-request`` may connect to.
+
+A job's URL comes from outside, and the worker stands inside: without this guard it would fetch the cloud's
+metadata service or the database's admin port for whoever may enqueue. Names are resolved once, every address
+is judged, and the connection goes to an address judged: a name that answers differently the second time
+(DNS rebinding) gains nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+import time
+from typing import Any
+
+from app.jobs.context import Context
+from app.jobs.outcomes import Permanent
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+LOOKUP_POLL_SECONDS = 0.25
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+_IPV4_COMPATIBLE = ipaddress.IPv6Network("::/96")
+#: Public by their number, private by their use: Azure's host service.
+_METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
+
+
+class LookupFailed(Exception):
+    """A host name has no address now; maybe later."""
+
+
+def allowed_addresses(
+    host: str, port: int, *, is_private_allowed: bool, ctx: Context, ends_at: float
+) -> list[str]:
+    """The addresses of ``host``, in the resolver's order, each fit to connect to.
+
+    Raises Permanent when any of them is not public, LookupFailed when there is none by ``ends_at``.
+    """
+    addresses = _addresses(host, port, ctx, ends_at)
+    if not is_private_allowed:
+        for address in addresses:
+            if why := why_forbidden(address):
+                shown = host if host == str(address) else f"{host} is {address},"
+                raise Permanent(
+                    f"{shown} {why}; http-request calls public addresses only "
+                    "(the operator can set HTTP_ALLOW_PRIVATE=1)"
+                )
+    return [str(address) for address in addresses]
+
+
+def why_forbidden(address: Address) -> str | None:
+    """What is not public about an address, such as "a loopback address"; None when it is public."""
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = _inner_ipv4(address)
+        if inner is not None:
+            return why_forbidden(inner)
+        if address in _LOCAL_NAT64:
+            return "a private address"
+    if address in _METADATA:
+        return "a metadata service"
+    for is_so, why in (
+        (address.is_unspecified, "an unspecified address"),
+        (address.is_loopback, "a loopback address"),
+        (address.is_link_local, "a link-local address"),
+        (address.is_multicast, "a multicast address"),
+        (not address.is_global or address.is_reserved, "a private or reserved address"),
+        (getattr(address, "is_site_local", False), "a private address"),
+    ):
+        if is_so:
+            return why
+    return None
+
+
+def _inner_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that a mapped, translated or tunnelled IPv6 address leads to."""
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address.teredo is not None:
+        return address.teredo[1]
+    last = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    # ::1 and :: look IPv4-compatible, too, but are themselves.
+    if address in _NAT64 or (address in _IPV4_COMPATIBLE and int(address) > 0xFFFF):
+        return last
+    return None
+
+
+def _addresses(host: str, port: int, ctx: Context, ends_at: float) -> list[Address]:
+    try:
+        return [ipaddress.ip_address(host)]
+    except ValueError:
+        pass  # a name, or a number in an odd spelling (0x7f000001), which the resolver understands
+    found: list[Address] = []
+    for entry in _look_up(host, port, ctx, ends_at):
+        address = ipaddress.ip_address(str(entry[4][0]).partition("%")[0])
+        if address not in found:
+            found.append(address)
+    return found
+
+
+def _look_up(host: str, port: int, ctx: Context, ends_at: float) -> list[tuple[Any, ...]]:
+    """getaddrinfo knows no time limit, so it runs in a thread that may be left behind (it ends by itself)."""
+    entries: list[tuple[Any, ...]] = []
+    errors: list[Exception] = []
+
+    def look_up() -> None:
+        try:
+            entries.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=look_up, daemon=True)
+    thread.start()
+    while thread.is_alive() and (left := ends_at - time.monotonic()) > 0:
+        ctx.raise_if_cancelled()
+        thread.join(min(left, LOOKUP_POLL_SECONDS))
+    if errors and isinstance(errors[0], UnicodeError):
+        raise Permanent(f"{host!r} is not a host name")
+    if errors:
+        raise LookupFailed(f"{host} can't be resolved: {errors[0]}")
+    if not entries:
+        raise LookupFailed(f"{host} can't be resolved in time")
+    return entries

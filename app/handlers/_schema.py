@@ -1,0 +1,42 @@
+"""What the payload schemas of the built-in types share: strict fields, and messages with a remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import ValidationError, fields
+
+
+def messages(remedy: str) -> dict[str, Any]:
+    """Error messages of a field that all end in ``remedy``."""
+    return {
+        "required": f"is required; {remedy}",
+        "null": f"can't be null; {remedy}",
+        "invalid": f"is not valid; {remedy}",
+        "too_large": f"is not valid; {remedy}",
+        "special": f"is not valid; {remedy}",
+    }
+
+
+class Number(fields.Float):
+    """A JSON number: no text that looks like one, no NaN."""
+
+    def _validated(self, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.make_error("invalid", input=value)
+        return super()._validated(value)
+
+
+class Flag(fields.Boolean):
+    """true or false: no text or number that looks like one."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
+def refuse_control_characters(value: str) -> None:
+    """Raises ValidationError for what could end a header line and start another one."""
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise ValidationError("must be one line of text; remove line breaks and control characters")
