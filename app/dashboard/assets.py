@@ -16,8 +16,8 @@ STYLESHEETS = (
     "workers.css", "flash.css", "empty.css", "dialog.css", "print.css",
 )  # fmt: skip
 SCRIPTS = (
-    "keep.js", "refresh.js", "live.js", "focus.js", "times.js", "theme.js", "copy.js", "confirm.js",
-    "row.js", "flash.js",
+    "keep.js", "refresh.js", "hold.js", "live.js", "focus.js", "times.js", "theme.js", "copy.js",
+    "confirm.js", "row.js", "flash.js",
 )  # fmt: skip
 A_YEAR = 365 * 24 * 3600
 

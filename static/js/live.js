@@ -3,24 +3,16 @@
   const FAST = 4, SLOWEST = 60;
   const WORDS = { 401: "Signed out. Reload to sign in.", 404: "Deleted meanwhile." };
   const timers = {}, fails = {}, known = {}, wrong = {};
-  let good = new Date(), moved = 0;
+  let good = new Date();
   const on = (name, run) => document.addEventListener(name, run);
   const region = (ctx) => ctx?.sourceElement?.matches?.("[data-live]") ? ctx.sourceElement.id : null;
-  const paused = () => document.querySelector("#pause")?.getAttribute("aria-pressed") === "true";
   const chosen = () => +document.querySelector("#interval")?.value || 0;
 
   // The counts come with every main region; alone they are asked for only beside a slower one, or none.
   const idle = (el) => el.id === "pulse" && document.querySelector("#live")
     && (chosen() || +document.querySelector("#live").dataset.live <= FAST);
-  const selecting = () => {
-    const range = getSelection();
-    return range.type === "Range" && document.querySelector("#live")?.contains(range.anchorNode);
-  };
-  // A row must not slide away under a pointer that is about to press its button.
-  const aiming = () => Date.now() - moved < 8000 && document.querySelector("[data-live] .actions:hover");
-  // Not while nobody sees it, or while a person is deciding about what they see.
-  const held = () => document.hidden || paused() || selecting() || aiming()
-    || document.querySelector("dialog[open], [data-live] [name=ids]:checked");
+  // hold.js objects while a person is deciding about what they see.
+  const mayLook = () => document.dispatchEvent(new CustomEvent("look", { cancelable: true }));
 
   function seconds(el) {
     const usual = chosen() || +el.dataset.live || FAST;
@@ -35,9 +27,8 @@
   function look(id, force) {
     const el = document.getElementById(id);
     plan(id);
-    if (el && (force || !held()) && !idle(el)) htmx.trigger(el, "tick");
+    if (el && !idle(el) && (force || mayLook())) htmx.trigger(el, "tick");
   }
-  const lookNow = (force) => document.querySelectorAll("[data-live]").forEach((el) => look(el.id, force));
 
   function result(id, why) {
     fails[id] = why ? (fails[id] || 0) + 1 : 0;
@@ -70,8 +61,6 @@
   on("htmx:error", ({ detail: { ctx } }) => { if (region(ctx) && !ctx.response) result(region(ctx), 599); });
   on("htmx:finally:request", ({ detail: { ctx } }) => { if (region(ctx)) plan(region(ctx)); });
   on("htmx:before:history:update", (event) => { if (event.detail.response?.status >= 400) event.preventDefault(); });
-  on("visibilitychange", () => { if (!document.hidden) lookNow(false); });
-  on("pointermove", () => { moved = Date.now(); });
-  on("refresh", () => lookNow(true));
+  on("refresh", () => document.querySelectorAll("[data-live]").forEach((el) => look(el.id, true)));
   document.querySelectorAll("[data-live]").forEach((el) => plan(el.id));
 })();

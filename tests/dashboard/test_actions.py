@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from html import unescape
 from typing import Any
 
 import pytest
@@ -265,12 +267,8 @@ def test_an_action_leads_to_a_page_of_ours(
 
 
 def _button(page: str, verb: str, name: str) -> str:
-    import html
-    import re
-
-    found = re.search(
+    """Where the button to pause or resume the queue of that name leads."""
+    found = re.findall(
         rf'formaction="([^"]+/{verb})"[^>]*aria-label="[A-Z][a-z]+ queue ([^"]*)"', page
     )
-    assert found, f"no button to {verb}"
-    assert html.unescape(found[2]) == name
-    return html.unescape(found[1])
+    return {unescape(queue): unescape(url) for url, queue in found}[name]

@@ -48,7 +48,7 @@ def test_without_redis_everything_is_shown_with_a_warning(private: PrivateServic
 def test_a_search_that_stopped_never_claims_to_have_found_nothing(
     client: FlaskClient, session: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(walk, "SLICES", (2,))
+    monkeypatch.setattr(walk, "CANDIDATES", 2)
     old = make.completed_job(type="needle", payload={"x": "pin"})
     for _ in range(6):
         make.completed_job()
