@@ -53,14 +53,14 @@ class Checkout:
     def dev(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """``python -m app.dev …`` to its end; stdout holds both outputs."""
         process = self.spawn(*arguments, output="output", **env)
-        process.wait(60)
+        process.wait(120)
         printed = (self.folder / "output").read_text()
         return subprocess.CompletedProcess(arguments, process.returncode, printed)
 
     def start(self, **env: str) -> subprocess.Popen[bytes]:
         """``python -m app.dev run``, answering."""
         process = self.spawn("run", **env)
-        wait_until(lambda: process.poll() is not None or self.is_up(), timeout=40, what="ready")
+        wait_until(lambda: process.poll() is not None or self.is_up(), timeout=60, what="ready")
         assert process.poll() is None, self.log
         return process
 
@@ -79,7 +79,7 @@ class Checkout:
         shutil.copy(ROOT / "Makefile", self.folder)
         (self.folder / ".venv").symlink_to(sys.prefix)
         make = self._spawn(["make", "-o", ".venv/installed", "run"], "log", {})
-        wait_until(lambda: make.poll() is not None or self.is_up(), timeout=40, what="ready")
+        wait_until(lambda: make.poll() is not None or self.is_up(), timeout=60, what="ready")
         assert make.poll() is None, self.log
         return make
 
@@ -126,7 +126,7 @@ class Checkout:
         for left in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 left.kill()
-        wait_until(lambda: not self.processes(), what="all ended")
+        wait_until(lambda: not self.processes(), interval=0.1, what="all ended")
         if self.identity is None:
             remove(self.var)
         shutil.rmtree(self.folder)

@@ -46,7 +46,7 @@ def test_nothing_is_left_after(checkout, number):
     run.send_signal(number)
 
     run.wait(40)
-    wait_until(lambda: not checkout.processes(), timeout=40, what="all ended")
+    wait_until(lambda: not checkout.processes(), timeout=40, interval=0.1, what="all ended")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -56,7 +56,7 @@ def test_nothing_is_left_after_a_signal_to_make_alone(checkout, number):
     make.send_signal(number)
 
     make.wait(40)
-    wait_until(lambda: not checkout.processes(), timeout=40, what="all ended")
+    wait_until(lambda: not checkout.processes(), timeout=40, interval=0.1, what="all ended")
 
 
 def test_if_one_program_dies_all_end(checkout):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -33,7 +34,9 @@ READ = (
         "print(redis.Redis.from_url(os.environ['REDIS_URL']).get('kept'), c.fetchone())"
     ),
 )
+HOLD = ("sh", "-c", "echo up; exec sleep 60")
 URLS = ("sh", "-c", "echo $DATABASE_URL $REDIS_URL")
+pytestmark = [pytest.mark.journey, pytest.mark.timeout(180)]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="about what root has to do")
 
 
@@ -107,12 +110,12 @@ def test_a_pid_file_that_names_a_stranger_is_no_obstacle(checkout):
 
 
 def test_servers_that_outlived_their_starter_are_ended_first(checkout):
-    held = checkout.spawn("services", "--", "sleep", "60", has_death_signals=False)
-    wait_until(lambda: len(_servers(checkout)) == 2, what="both up")
+    held = checkout.spawn("services", "--", *HOLD, has_death_signals=False)
+    wait_until(lambda: "up" in checkout.log, what="both up")
     servers = _servers(checkout)
     held.kill()
     held.wait()
-    assert _servers(checkout) == servers
+    assert _servers(checkout) == servers != []
 
     assert checkout.dev("services", "--", "true").returncode == 0
 
@@ -120,13 +123,14 @@ def test_servers_that_outlived_their_starter_are_ended_first(checkout):
 
 
 def test_killing_the_starter_leaves_nothing(checkout):
-    held = checkout.spawn("services", "--", "sleep", "60")
-    wait_until(lambda: len(_servers(checkout)) == 2, what="both up")
+    held = checkout.spawn("services", "--", *HOLD)
+    wait_until(lambda: "up" in checkout.log, what="both up")
+    assert len(_servers(checkout)) == 2
 
     held.kill()
     held.wait()
 
-    wait_until(lambda: not checkout.processes(), what="all ended")
+    wait_until(lambda: not checkout.processes(), timeout=40, interval=0.1, what="all ended")
     assert checkout.dev("services", "--", "true").returncode == 0
 
 
@@ -221,9 +225,14 @@ def _files_named(checkout, name: str, parent: str | None = None) -> list[Path]:
 
 
 def _servers(checkout) -> list[psutil.Process]:
-    """The two servers, once both take connections."""
-    names = [(p, " ".join(p.cmdline())) for p in checkout.processes()]
-    return [p for p, line in names if " -D " in line or "redis-server" in line]
+    """The servers' main processes."""
+    found = []
+    for process in checkout.processes():
+        with contextlib.suppress(psutil.Error):  # just ended
+            line = " ".join(process.cmdline())
+            if " -D " in line or "redis-server" in line:
+                found.append(process)
+    return found
 
 
 def _modes(folder: Path) -> dict[Path, int]:
