@@ -170,6 +170,11 @@ class JobQuery(ListQuery):
         return 15 if self.view in ("failed", "cancelled") else 4
 
     @property
+    def is_one_status(self) -> bool:
+        """Whether every row would say the same word; processing ones may be stopping."""
+        return self.view not in (None, "pending", "processing")
+
+    @property
     def empty_title(self) -> str:
         return EMPTY[self.view or "pending"][0]
 

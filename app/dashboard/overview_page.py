@@ -50,14 +50,10 @@ def facts() -> dict[str, Any]:
 
 def figures(overview: Overview) -> list[Figure]:
     """Six numbers that together answer "is it fine?"."""
-    # The minute that is still running would make the rate look low.
-    recent = overview.per_minute[-RATE_MINUTES - 1 : -1]
-    minutes = max(len(recent), 1)
-    completed = sum(minute.completed for minute in recent) / minutes
-    failed = sum(minute.failed for minute in recent) / minutes
+    completed, failed, span = _rates(overview)
     return [
-        Figure("Completed a minute", rate(completed), f"last {RATE_MINUTES} min"),
-        Figure("Failed a minute", rate(failed), f"last {RATE_MINUTES} min"),
+        Figure("Completed a minute", rate(completed), span),
+        Figure("Failed a minute", rate(failed), span),
         Figure("Wait, median", _ms(overview.wait_p50_ms), f"p95 {_ms(overview.wait_p95_ms)}"),
         Figure("Run, median", _ms(overview.run_p50_ms), f"p95 {_ms(overview.run_p95_ms)}"),
         Figure(
@@ -71,6 +67,19 @@ def figures(overview: Overview) -> list[Figure]:
             "at this rate" if overview.drain_seconds else "",
         ),
     ]
+
+
+def _rates(overview: Overview) -> tuple[float, float, str]:
+    """Completed and failed a minute, and over which time that is."""
+    *earlier, running = overview.per_minute
+    recent = earlier[-RATE_MINUTES:]
+    completed, failed = (
+        sum(getattr(minute, what) for minute in recent) for what in ("completed", "failed")
+    )
+    # The minute that is still running makes a rate look low; it counts only while it is all there is.
+    if not completed + failed and running.completed + running.failed:
+        return running.completed, running.failed, "this minute"
+    return completed / len(recent), failed / len(recent), f"last {RATE_MINUTES} min"
 
 
 def _ms(value: float | None) -> str:
