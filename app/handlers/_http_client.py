@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from urllib.parse import urljoin
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -104,7 +105,12 @@ def follow(target: Target, location: str) -> Target:
     """Where a redirect from ``target`` leads. Raises BadUrl."""
     # Header bytes come as Latin-1; the sites that don't escape them mean UTF-8.
     raw = location.encode("latin-1", "replace").decode("utf-8", "replace")
-    return parse(urljoin(target.url, raw.strip()))
+    try:
+        return parse(urljoin(target.url, raw.strip()))
+    except BadUrl:
+        raise
+    except ValueError:
+        raise BadUrl("is not a URL") from None
 
 
 def exchange(
@@ -127,10 +133,14 @@ def exchange(
     sock = connection.sock
     assert sock is not None
     try:
-        with watchdog(ctx, ends_at, lambda: sock, is_cancellable=True):
+        with watchdog(ctx, ends_at, lambda: sock, is_cancellable=True) as has_bitten:
             _send(connection, method, target, headers, body, ends_at)
-            return _read(connection, max_body_bytes)
-    except (OSError, HTTPError, ValueError) as error:
+            answer = _read(connection, max_body_bytes)
+        # http.client takes the end of the stream for the end of the headers.
+        if has_bitten.is_set():
+            raise RequestFailed(f"{target.authority} did not finish its answer")
+        return answer
+    except (OSError, HTTPError, HTTPException, ValueError) as error:
         raise RequestFailed(
             f"{target.authority} did not answer properly: {_cause(error)}"
         ) from None

@@ -25,19 +25,22 @@ def watchdog(
     get_socket: Callable[[], socket.socket | None],
     *,
     is_cancellable: bool,
-) -> Iterator[None]:
+) -> Iterator[threading.Event]:
     """Shuts the socket down at ``ends_at`` (monotonic), or soon after a cancel request.
 
-    The blocked call in the body then fails with an OSError or sees the end of the stream; what that
-    means is the caller's to find out.
+    The blocked call in the body then fails with an OSError or sees the end of the stream. The latter
+    may pass for a complete answer, so ask the event, set when the watchdog has bitten.
     """
+    has_bitten = threading.Event()
     is_done = threading.Event()
     watch = threading.Thread(
-        target=_watch, args=(ctx, ends_at, get_socket, is_cancellable, is_done), daemon=True
+        target=_watch,
+        args=(ctx, ends_at, get_socket, is_cancellable, is_done, has_bitten),
+        daemon=True,
     )
     watch.start()
     try:
-        yield
+        yield has_bitten
     finally:
         is_done.set()
 
@@ -48,12 +51,14 @@ def _watch(
     get_socket: Callable[[], socket.socket | None],
     is_cancellable: bool,
     is_done: threading.Event,
+    has_bitten: threading.Event,
 ) -> None:
     while (left := ends_at - time.monotonic()) > 0:
         if is_cancellable and ctx.is_cancel_requested:
             break
         if is_done.wait(min(left, CANCEL_POLL_SECONDS)):
             return
+    has_bitten.set()
     # Repeatedly: between two looks a handshake may have swapped the socket for its TLS twin.
     for _ in range(SHUTDOWNS):
         _shut_down(get_socket())

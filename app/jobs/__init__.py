@@ -1,12 +1,12 @@
 """The domain: what a job is and how it lives. No request, no Huey, no Jinja.
 
-    from app.jobs import job, enqueue
+from app.jobs import job, enqueue
 
-    @job("greet")
-    def greet(payload, ctx):
-        return f"Hello {payload['name']}"
+@job("greet")
+def greet(payload, ctx):
+    return f"Hello {payload['name']}"
 
-    enqueue("greet", {"name": "Ada"})      # joins the transaction of db.session
+enqueue("greet", {"name": "Ada"})      # joins the transaction of db.session
 """
 
 from __future__ import annotations

@@ -195,7 +195,12 @@ def claim(
     """
     return db.execute(
         _CLAIM,
-        {"ids": _array(ids), "token": token, "worker_id": worker_id, "lease_seconds": lease_seconds},
+        {
+            "ids": _array(ids),
+            "token": token,
+            "worker_id": worker_id,
+            "lease_seconds": lease_seconds,
+        },
     ).all()
 
 
@@ -687,5 +692,3 @@ def _array(ids: Iterable[str]) -> str:
 
 def _ref(row: Row[Any]) -> Ref:
     return Ref(row.id, row.queue, row.priority, row.run_at_ms, row.is_due)
-
-

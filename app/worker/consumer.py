@@ -36,7 +36,9 @@ class JobConsumer(Consumer):
 
     def __init__(self, huey: JobHuey, **options: Any) -> None:
         if options.get("worker_type", "thread") != "thread":
-            raise ConfigError("Run huey_consumer with -k thread; other worker types are not supported.")
+            raise ConfigError(
+                "Run huey_consumer with -k thread; other worker types are not supported."
+            )
         super().__init__(huey, **options)
         self.kernel = huey.kernel
         # Every signal ends gracefully; only how long it may take differs.

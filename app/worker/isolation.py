@@ -65,7 +65,9 @@ def _get_pool(settings: Settings) -> ProcessPool:
             # Children fork from a server process that has imported everything and started no
             # thread: quick to start, and free of our locks and connections. One attempt each.
             context = get_context("forkserver")
-            context.set_forkserver_preload([__name__, "app.worker.runner", "app.dashboard", "app.api"])
+            context.set_forkserver_preload(
+                [__name__, "app.worker.runner", "app.dashboard", "app.api"]
+            )
             _pool = ProcessPool(max_workers=5, max_tasks=1, context=context)
         return _pool
 

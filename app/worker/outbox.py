@@ -154,7 +154,8 @@ class Outbox:
                     )
                 if completes:
                     completed = lifecycle.complete(
-                        db, [(o.job.id.hex, o.job.token.hex, o.result, o.progress) for o in completes]
+                        db,
+                        [(o.job.id.hex, o.job.token.hex, o.result, o.progress) for o in completes],
                     )
                 if ends:
                     ended = lifecycle.end_attempts(db, [o.as_end() for o in ends])

@@ -140,9 +140,7 @@ def make_context(job: Claimed, job_type: JobType, settings: Settings) -> Context
     )
 
 
-def judge(
-    job: Claimed, job_type: JobType, settings: Settings, call: Callable[[], Any]
-) -> Outcome:
+def judge(job: Claimed, job_type: JobType, settings: Settings, call: Callable[[], Any]) -> Outcome:
     """``call()`` and what its end means for the job."""
     try:
         result = call()
@@ -255,5 +253,6 @@ def _traceback(error: BaseException) -> str | None:
     return storable(text, MAX_TRACEBACK_CHARACTERS + 100)
 
 
-_KERNEL_MODULES = frozenset({__name__, "app.worker.shield", "app.jobs.registry", "app.worker.isolation"})
-
+_KERNEL_MODULES = frozenset(
+    {__name__, "app.worker.shield", "app.jobs.registry", "app.worker.isolation"}
+)

@@ -75,7 +75,9 @@ def rescue(engine: Engine, ready: ReadySet) -> int:
     with elected(engine, "rescue") as db:
         rows = lifecycle.rescue(db) if db is not None else []
     for row in rows:
-        log.warning("Rescued job %s (%s): its worker fell silent; now %s", row.id, row.type, row.status)
+        log.warning(
+            "Rescued job %s (%s): its worker fell silent; now %s", row.id, row.type, row.status
+        )
     ready.publish([_ref(row) for row in rows if row.status == "pending"])
     return len(rows)
 
@@ -135,7 +137,9 @@ def audit(engine: Engine, ready: ReadySet) -> int:
 
 
 def _publish_everything(db: Connection, ready: ReadySet) -> int:
-    log.warning("Redis does not hold the pending jobs (new, flushed or failed over): publishing all")
+    log.warning(
+        "Redis does not hold the pending jobs (new, flushed or failed over): publishing all"
+    )
     count = 0
     rows = db.execution_options(stream_results=True).execute(_ALL_PENDING)
     for batch in rows.partitions(REPUBLISH_BATCH):
@@ -186,9 +190,7 @@ class Pruner:
         with elected(self._engine, "prune") as db:
             if db is None:
                 return 0
-            gone = lifecycle.prune(
-                db, after=self._after, before=before, seconds=self._days * 86400
-            )
+            gone = lifecycle.prune(db, after=self._after, before=before, seconds=self._days * 86400)
         if gone:
             self._after = gone[-1]
         return len(gone)

@@ -1,0 +1,243 @@
+"""http-request against real servers: what is sent, what comes of each answer."""
+
+import base64
+import hashlib
+import hmac
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from app.handlers._http_client import RequestFailed
+from app.handlers.http_request import UnexpectedStatus, retry_after_seconds
+from app.jobs.outcomes import Permanent, RetryAfter
+from app.jobs.testing import make_context, make_settings, run_handler
+from tests.support.http_server import Answer, ScriptedServer
+
+
+def call(server: ScriptedServer, path: str = "/", **payload: Any) -> dict[str, Any]:
+    result = run_handler("http-request", {"url": f"{server.url}{path}", **payload})
+    assert isinstance(result, dict)
+    return result
+
+
+# What is sent
+
+
+def test_a_url_alone_is_a_get(http_server: ScriptedServer) -> None:
+    ctx = make_context(attempt=2)
+    run_handler("http-request", {"url": f"{http_server.url}/a?b=c#d"}, context=ctx)
+    (request,) = http_server.requests
+    assert (request.method, request.path, request.body) == ("GET", "/a?b=c", b"")
+    assert request.header("Host") == http_server.url.removeprefix("http://")
+    assert request.header("X-Job-Id") == str(ctx.job_id)
+    assert request.header("X-Job-Attempt") == "2"
+    assert request.header("Accept-Encoding") == "identity"
+    assert "webhook-signature" not in request.headers
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "options"])
+def test_every_method_is_sent(http_server: ScriptedServer, method: str) -> None:
+    assert call(http_server, method=method)["status"] == 200
+    assert http_server.requests[0].method == method.upper()
+
+
+def test_an_object_is_sent_as_json(http_server: ScriptedServer) -> None:
+    call(http_server, method="POST", body={"name": "Žofie", "n": [1, None]})
+    (request,) = http_server.requests
+    assert request.body == '{"name":"Žofie","n":[1,null]}'.encode()
+    assert request.header("Content-Type") == "application/json"
+    assert request.header("Content-Length") == str(len(request.body))
+
+
+@pytest.mark.parametrize("body", [[], 0, False])
+def test_falsy_json_is_a_body_too(http_server: ScriptedServer, body: Any) -> None:
+    call(http_server, method="POST", body=body)
+    assert json.loads(http_server.requests[0].body) == body
+
+
+def test_text_is_sent_as_it_is(http_server: ScriptedServer) -> None:
+    call(http_server, method="POST", body="a=1&ž=2", headers={"content-type": "application/x-me"})
+    (request,) = http_server.requests
+    assert request.body == "a=1&ž=2".encode()
+    assert request.header("Content-Type") == "application/x-me"
+
+
+def test_a_post_without_a_body_says_so(http_server: ScriptedServer) -> None:
+    call(http_server, method="POST", body=None)
+    assert http_server.requests[0].header("Content-Length") == "0"
+
+
+def test_own_headers_replace_ours_in_any_case(http_server: ScriptedServer) -> None:
+    call(http_server, headers={"USER-AGENT": "mine"})
+    names = [name for name in http_server.requests[0].headers if name.lower() == "user-agent"]
+    assert names == ["USER-AGENT"]
+    assert http_server.requests[0].header("User-Agent") == "mine"
+
+
+@pytest.mark.parametrize(
+    ("secret", "key"),
+    [("s3cret ž", "s3cret ž".encode()), ("whsec_" + base64.b64encode(b"key").decode(), b"key")],
+)
+def test_a_secret_signs_as_standard_webhooks_describes(
+    http_server: ScriptedServer, secret: str, key: bytes
+) -> None:
+    ctx = make_context()
+    payload = {"url": http_server.url, "method": "POST", "body": {"a": 1}, "secret": secret}
+    run_handler("http-request", payload, context=ctx)
+    (request,) = http_server.requests
+    at = request.header("webhook-timestamp") or ""
+    assert abs(int(at) - datetime.now(UTC).timestamp()) < 60
+    assert request.header("webhook-id") == str(ctx.job_id)
+    signed = f"{ctx.job_id}.{at}.".encode() + request.body
+    expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    assert request.header("webhook-signature") == f"v1,{expected}"
+
+
+# What comes back
+
+
+def test_the_result_holds_status_headers_and_body(http_server: ScriptedServer) -> None:
+    headers = {"Content-Type": "text/plain", "ETag": '"1"', "Set-Cookie": "s=1"}
+    http_server.script(Answer(201, "žluť".encode(), headers))
+    result = call(http_server, "/x?y")
+    assert result.pop("elapsedMs") >= 0
+    kept = result.pop("headers")
+    assert kept["content-type"] == "text/plain"
+    assert kept["etag"] == '"1"'
+    assert "set-cookie" not in kept
+    assert result == {
+        "status": 201,
+        "url": f"{http_server.url}/x?y",
+        "redirects": 0,
+        "body": "žluť",
+        "bodyEncoding": "text",
+        "bodyTruncated": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"\xff\xfe\x00binary", {}),
+        (b"nul \0 inside", {"Content-Type": "text/plain"}),
+        (b"compressed, it says", {"Content-Encoding": "gzip"}),
+    ],
+)
+def test_what_is_not_text_is_kept_as_base64(
+    http_server: ScriptedServer, body: bytes, headers: dict[str, str]
+) -> None:
+    http_server.script(Answer(200, body, headers))
+    result = call(http_server)
+    assert result["bodyEncoding"] == "base64"
+    assert base64.b64decode(result["body"]) == body
+
+
+@pytest.mark.parametrize("charset", ["iso-8859-2", "no-such-charset", "unicode_escape", "zip"])
+def test_only_plain_charsets_are_believed(http_server: ScriptedServer, charset: str) -> None:
+    body = "ž\\x41".encode("iso-8859-2" if charset == "iso-8859-2" else "utf-8")
+    http_server.script(Answer(200, body, {"Content-Type": f'text/plain; charset="{charset}"'}))
+    assert call(http_server)["body"] == "ž\\x41"
+
+
+def test_a_long_body_is_cut_at_a_whole_character(http_server: ScriptedServer) -> None:
+    http_server.script(Answer(200, b"x" + "ž".encode() * 100_000))
+    result = call(http_server)
+    assert result["bodyTruncated"] is True
+    assert result["body"] == "x" + "ž" * (64 * 1024 // 2 - 1)
+
+
+def test_a_result_fits_into_max_result_bytes(http_server: ScriptedServer) -> None:
+    http_server.script(Answer(200, b"\x01" * 100_000))
+    settings = make_settings(max_result_bytes=8192)
+    result = run_handler("http-request", {"url": http_server.url}, settings=settings)
+    assert len(json.dumps(result)) <= 8192
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+def test_2xx_completes(http_server: ScriptedServer, status: int) -> None:
+    http_server.script(Answer(status, b""))
+    assert call(http_server)["status"] == status
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410, 413, 422, 451, 499])
+def test_4xx_is_permanent(http_server: ScriptedServer, status: int) -> None:
+    http_server.script(Answer(status, b"because of this\nand that"))
+    with pytest.raises(Permanent, match=rf"answered {status}.*: because of this and that"):
+        call(http_server)
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 504, 599])
+def test_5xx_and_patience_are_retried(http_server: ScriptedServer, status: int) -> None:
+    http_server.script(status)
+    with pytest.raises(UnexpectedStatus, match=rf"GET {http_server.url}/hook answered {status}"):
+        call(http_server, "/hook?key=hidden")
+
+
+@pytest.mark.parametrize("status", [300, 304, 302])
+def test_a_redirect_to_nowhere_is_permanent(http_server: ScriptedServer, status: int) -> None:
+    http_server.script(Answer(status, b""))
+    with pytest.raises(Permanent, match=f"answered {status}"):
+        call(http_server)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_in_seconds_is_honoured(http_server: ScriptedServer, status: int) -> None:
+    http_server.script(Answer(status, headers={"Retry-After": "17"}))
+    with pytest.raises(RetryAfter) as caught:
+        call(http_server)
+    assert caught.value.seconds == 17
+    assert f"answered {status}" in str(caught.value)
+
+
+def test_retry_after_as_a_date_is_honoured(http_server: ScriptedServer) -> None:
+    at = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    http_server.script(Answer(503, headers={"Retry-After": at}))
+    with pytest.raises(RetryAfter) as caught:
+        call(http_server)
+    assert 80 < caught.value.seconds <= 90
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "wait"),
+    [
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("-5", None),
+        ("1.5", None),
+        ("\u0663", None),
+        ("0", 1),
+        ("3600", 3600),
+        ("9" * 5000, 86400),
+        ("Thu, 01 Jan 2026 00:01:00 GMT", 60),
+        ("Thu, 01 Jan 2026 02:01:00 +0200", 60),
+        ("Wed, 31 Dec 2025 00:00:00 GMT", 1),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", 86400),
+        ("Thu, 99 Foo 2026 99:99:99 GMT", None),
+    ],
+)
+def test_retry_after_is_1_second_to_a_day(value: str | None, wait: float | None) -> None:
+    assert retry_after_seconds(value, NOW) == wait
+
+
+def test_a_refused_connection_is_retried(http_server: ScriptedServer) -> None:
+    http_server.close()
+    with pytest.raises(RequestFailed, match=r"can't connect to 127\.0\.0\.1 port \d+: .*refused"):
+        call(http_server)
+
+
+def test_a_dropped_connection_is_retried(http_server: ScriptedServer) -> None:
+    http_server.script(Answer(hang_up=True))
+    with pytest.raises(RequestFailed, match="did not answer properly"):
+        call(http_server)
+
+
+def test_an_unknown_host_is_retried() -> None:
+    with pytest.raises(Exception, match=r"no-such-host\.invalid can't be resolved"):
+        run_handler("http-request", {"url": "http://no-such-host.invalid/"})
