@@ -10,6 +10,8 @@ from app.jobs import queries, stats
 
 #: How old what a tab shows may be, for what is cheap and for what is not.
 QUICK_SECONDS, SLOW_SECONDS, NAMES_SECONDS = 1.0, 2.0, 10.0
+#: While no worker lives, the web folds the counters' deltas now and then.
+FOLD_SECONDS = 10.0
 #: A page that takes longer than this is no use to anybody.
 STATEMENT_TIMEOUT_MS = 3000
 
@@ -21,6 +23,7 @@ def bound_the_read() -> None:
 
 
 def counts() -> dict[str, stats.Count]:
+    stats.cached("fold", FOLD_SECONDS, lambda: stats.fold_if_overdue(db.engine))
     return stats.cached("dashboard.counts", QUICK_SECONDS, lambda: stats.view_counts(db.session))
 
 

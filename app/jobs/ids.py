@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 _lock = threading.Lock()
 _last = 0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def new_id() -> UUID:
@@ -30,4 +31,5 @@ def created_at(job_id: UUID) -> datetime:
 
 def first_id_at(instant: datetime) -> UUID:
     """The smallest UUIDv7 of that millisecond: a bound for id ranges by time."""
-    return UUID(int=int(instant.timestamp() * 1000) << 80 | 7 << 76 | 2 << 62)
+    # Whole numbers only: a float of seconds may fall a millisecond short.
+    return UUID(int=(instant - _EPOCH) // timedelta(milliseconds=1) << 80 | 7 << 76 | 2 << 62)

@@ -121,6 +121,9 @@ class Job(Model):
         Index("ix_jobs_pending", "id", postgresql_where=text("status = 'pending'")),
         Index("ix_jobs_failed", "id", postgresql_where=text("status = 'failed'")),
         Index("ix_jobs_cancelled", "id", postgresql_where=text("status = 'cancelled'")),
+        Index("ix_jobs_completed", "id", postgresql_where=text("status = 'completed'")),
+        Index("ix_jobs_retrying", "id",
+              postgresql_where=text("status = 'pending' AND attempts > 0")),
         # Lists filtered by type or queue.
         Index("ix_jobs_type", "type", "id"),
         Index("ix_jobs_queue", "queue", "id"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from flask import current_app
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session, scoped_session
 
 #: What verbs take: a session (published after its commit) or a connection in autocommit.
-Db = Session | scoped_session[Session] | Connection
+Db = Session | scoped_session[Any] | Connection
 
 
 @dataclass(frozen=True, slots=True)

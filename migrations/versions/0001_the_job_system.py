@@ -58,6 +58,8 @@ CREATE INDEX ix_jobs_processing ON jobs (id) WHERE status = 'processing';
 CREATE INDEX ix_jobs_pending ON jobs (id) WHERE status = 'pending';
 CREATE INDEX ix_jobs_failed ON jobs (id) WHERE status = 'failed';
 CREATE INDEX ix_jobs_cancelled ON jobs (id) WHERE status = 'cancelled';
+CREATE INDEX ix_jobs_completed ON jobs (id) WHERE status = 'completed';
+CREATE INDEX ix_jobs_retrying ON jobs (id) WHERE status = 'pending' AND attempts > 0;
 CREATE INDEX ix_jobs_type ON jobs (type, id);
 CREATE INDEX ix_jobs_queue ON jobs (queue, id);
 CREATE INDEX ix_jobs_expires ON jobs (expires_at)
