@@ -90,8 +90,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         job_modules=_names(env, "JOB_MODULES"),
         queues=_names(env, "QUEUES"),
         retention_days=_number(env, "RETENTION_DAYS", float, 7.0, 0, 36500),
-        smtp_url=_text(env, "SMTP_URL"),
-        mail_from=_text(env, "MAIL_FROM") or "jobs@localhost",
+        smtp_url=_smtp_url(env),
+        mail_from=_mail_from(env),
         mail_dir=_mail_dir(env, is_development),
         http_allow_private=_flag(env, "HTTP_ALLOW_PRIVATE", is_development),
         log_level=_choice(env, "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
@@ -168,6 +168,7 @@ def _database_url(env: Mapping[str, str]) -> str:
             f"DATABASE_URL starts with {scheme!r}; only PostgreSQL is supported, "
             "set it to postgresql://user:password@host:5432/name."
         )
+    _check_address("DATABASE_URL", url, "postgresql://user:password@host:5432/name")
     return f"postgresql+psycopg2://{rest}"
 
 
@@ -185,7 +186,38 @@ def _redis_url(env: Mapping[str, str]) -> str:
             f"REDIS_URL starts with {urlsplit(url).scheme!r}; "
             "set it to redis://host:6379/0 or rediss://host:6379/0."
         )
+    _check_address("REDIS_URL", url, "redis://host:6379/0")
     return url
+
+
+def _check_address(name: str, url: str, example: str) -> None:
+    # The value is not repeated: it may hold a password.
+    try:
+        is_port_good = urlsplit(url).port != 0
+    except ValueError:
+        is_port_good = False
+    if not is_port_good:
+        raise ConfigError(f"{name} has no usable host and port; set it to {example}.")
+
+
+def _smtp_url(env: Mapping[str, str]) -> str | None:
+    url = _text(env, "SMTP_URL")
+    if url is None:
+        return None
+    example = "smtp://user:password@mail.example.com:587?starttls"
+    _check_address("SMTP_URL", url, example)
+    if urlsplit(url).scheme not in ("smtp", "smtps") or not urlsplit(url).hostname:
+        raise ConfigError(f"SMTP_URL must be smtp:// or smtps:// with a host; set it to {example}.")
+    return url
+
+
+def _mail_from(env: Mapping[str, str]) -> str:
+    address = _text(env, "MAIL_FROM") or "jobs@localhost"
+    if "@" not in address:
+        raise ConfigError(
+            f"MAIL_FROM is {address!r}; set it to an address such as Jobs <jobs@example.com>."
+        )
+    return address
 
 
 def _origins(env: Mapping[str, str]) -> tuple[str, ...]:
