@@ -55,11 +55,9 @@ class ReadySet:
     def __init__(self, client: Redis) -> None:
         self.client: Any = client
         self._pop = self.client.register_script(_POP)
-        self._known_queues: set[str] = set()
 
     def publish(self, refs: Sequence[Ref], *, only_if_missing: bool = False) -> None:
         """Put each id in exactly one place: the ready set when due, else the delayed set."""
-        self._announce({ref.queue for ref in refs})
         for start in range(0, len(refs), CHUNK):
             self._publish_chunk(refs[start : start + CHUNK], only_if_missing)
 
@@ -79,14 +77,12 @@ class ReadySet:
                 else:
                     pipe.zadd(DELAYED_KEY, {ref.id.hex: ref.run_at_ms for ref in batch})
                     pipe.zrem(ready_key(queue), *ids)
-            pipe.execute()
-
-    def _announce(self, queues: set[str]) -> None:
-        new = queues - self._known_queues
-        if new and self.client.sadd(QUEUES_KEY, *new):
+            # Each time anew: who remembers what it announced forgets that Redis may have been flushed.
+            pipe.sadd(QUEUES_KEY, *{ref.queue for ref in refs})
+            is_new_queue = pipe.execute()[-1]
+        if is_new_queue:
             # Poppers block on the queues they know: wake one, it looks at the new one.
-            self.client.zadd(WAKE_KEY, dict.fromkeys(new, 0))
-        self._known_queues |= new
+            self.client.zadd(WAKE_KEY, {"new queue": 0})
 
     def queues(self) -> list[str]:
         """Every queue that anything was ever published to, by name."""

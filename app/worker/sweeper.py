@@ -137,16 +137,18 @@ def audit(engine: Engine, ready: ReadySet) -> int:
 
 
 def _publish_everything(db: Connection, ready: ReadySet) -> int:
-    log.warning(
-        "Redis does not hold the pending jobs (new, flushed or failed over): publishing all"
-    )
     count = 0
     rows = db.execution_options(stream_results=True).execute(_ALL_PENDING)
     for batch in rows.partitions(REPUBLISH_BATCH):
         ready.publish([_ref(row) for row in batch], only_if_missing=True)
         count += len(batch)
     ready.set_epoch()
-    log.warning("Published %s pending jobs again", count)
+    if count:
+        log.warning(
+            "Redis did not hold the pending jobs (new, flushed or failed over): "
+            "published all %s again",
+            count,
+        )
     return count
 
 
