@@ -207,18 +207,23 @@ def claim(
 # ---------------------------------------------------------------- processing → where it ends
 
 
+# The outcomes are one object keyed by id, looked up row by row. Joining a list of them to the rows
+# was measured: its plan is a nested loop (500 × 500) whenever statistics say that few rows are
+# processing, and took two thirds of the statement's time.
 _COMPLETE = text("""
-WITH o AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(CAST(:outcomes AS json)) AS o(
-        id uuid, token uuid, result jsonb, progress jsonb)),
+WITH given AS MATERIALIZED (SELECT CAST(:outcomes AS jsonb) AS outcomes),
 held AS MATERIALIZED (
-    SELECT j.id FROM jobs j JOIN o ON o.id = j.id AND o.token = j.lease_token
+    SELECT j.id FROM jobs j
     WHERE j.id = ANY(CAST(:ids AS uuid[])) AND j.status || '' = 'processing'
+      AND j.lease_token =
+          CAST((SELECT outcomes FROM given) -> encode(uuid_send(j.id), 'hex') ->> 'token' AS uuid)
     ORDER BY j.id FOR UPDATE OF j)
-UPDATE jobs j SET status = 'completed', result = o.result,
-    progress = COALESCE(o.progress, j.progress), last_error = NULL, lease_token = NULL,
-    leased_until = NULL, cancel_requested_at = NULL, finished_at = now(), updated_at = now()
-FROM o WHERE j.id = o.id AND j.id = ANY(ARRAY(SELECT id FROM held))
+UPDATE jobs j SET status = 'completed',
+    result = NULLIF((SELECT outcomes FROM given) -> encode(uuid_send(j.id), 'hex') -> 'result', 'null'),
+    progress = COALESCE((SELECT outcomes FROM given) -> encode(uuid_send(j.id), 'hex') -> 'progress', j.progress),
+    last_error = NULL, lease_token = NULL, leased_until = NULL, cancel_requested_at = NULL,
+    finished_at = now(), updated_at = now()
+WHERE j.id = ANY(ARRAY(SELECT id FROM held))
 RETURNING j.id
 """)
 
@@ -232,11 +237,11 @@ def complete(
     held; the others are fenced: rescued meanwhile, or already written.
     """
     rows = [
-        f'{{"id":"{job_id}","token":"{token}","result":{result}'
+        f'"{job_id}":{{"token":"{token}","result":{result}'
         + (f',"progress":{json.dumps(progress)}}}' if progress else "}")
         for job_id, token, result, progress in outcomes
     ]
-    values = {"outcomes": f"[{','.join(rows)}]", "ids": _array(o[0] for o in outcomes)}
+    values = {"outcomes": f"{{{','.join(rows)}}}", "ids": _array(o[0] for o in outcomes)}
     return set(db.scalars(_COMPLETE, values))
 
 
@@ -251,10 +256,7 @@ RETRY_LATER, BURY, CANCEL, RELEASE, SNOOZE, CRASH = END_VERBS = (
 )
 
 _END = text(f"""
-WITH o AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(CAST(:outcomes AS json)) AS o(
-        id uuid, token uuid, verb text, outcome text, error text, error_class text,
-        traceback text, delay float8, max_crashes int, only_expired boolean, progress jsonb)),
+WITH given AS MATERIALIZED (SELECT CAST(:outcomes AS jsonb) AS outcomes),
 held AS MATERIALIZED (
     SELECT j.id, j.lease_token, j.worker_id, j.started_at, j.attempts AS attempt, o.outcome,
            o.error, o.error_class, o.traceback, o.delay, o.progress,
@@ -264,8 +266,11 @@ held AS MATERIALIZED (
                 WHEN o.verb = 'cancel' OR j.cancel_requested_at IS NOT NULL THEN 'cancelled'
                 WHEN o.verb = 'crash' AND j.crashes + 1 >= o.max_crashes THEN 'failed'
                 ELSE 'pending' END AS next_status
-    FROM jobs j JOIN o ON o.id = j.id AND o.token = j.lease_token
+    FROM jobs j, jsonb_to_record((SELECT outcomes FROM given) -> encode(uuid_send(j.id), 'hex')) AS o(
+        token uuid, verb text, outcome text, error text, error_class text, traceback text,
+        delay float8, max_crashes int, only_expired boolean, progress jsonb)
     WHERE j.id = ANY(CAST(:ids AS uuid[])) AND j.status || '' = 'processing'
+      AND j.lease_token = o.token
       AND (NOT COALESCE(o.only_expired, false) OR j.leased_until < now())
     ORDER BY j.id FOR UPDATE OF j),
 ended AS (
@@ -308,8 +313,8 @@ def end_attempts(db: Db, outcomes: Sequence[Mapping[str, Any]]) -> Sequence[Row[
     every way back to pending into cancelled. release, snooze and crash give the attempt back.
     Answers the rows that ended (with ``status``); the caller publishes the pending ones.
     """
-    ids = _array(o["id"] for o in outcomes)
-    return db.execute(_END, {"outcomes": json.dumps(outcomes), "ids": ids}).all()
+    by_id = {outcome["id"]: outcome for outcome in outcomes}
+    return db.execute(_END, {"outcomes": json.dumps(by_id), "ids": _array(by_id)}).all()
 
 
 _EXPIRED_LEASES = text("""
