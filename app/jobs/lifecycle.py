@@ -174,6 +174,7 @@ WITH picked AS MATERIALIZED (
       AND NOT EXISTS (SELECT 1 FROM queues q WHERE q.name = j.queue AND q.paused_at IS NOT NULL)
       AND NOT EXISTS (SELECT 1 FROM type_switches t
                       WHERE t.type = j.type AND t.paused_at IS NOT NULL)
+      AND (:is_any_queue OR j.queue = ANY(CAST(:queues AS text[])))
       AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
     ORDER BY j.id FOR UPDATE OF j SKIP LOCKED)
 UPDATE jobs SET status = 'processing', attempts = attempts + 1, lease_token = :token,
@@ -187,11 +188,18 @@ RETURNING id, queue, type, payload, attempts, max_attempts, timeout_seconds, cra
 
 
 def claim(
-    db: Db, ids: Iterable[str], *, token: UUID, worker_id: UUID, lease_seconds: float
+    db: Db,
+    ids: Iterable[str],
+    *,
+    token: UUID,
+    worker_id: UUID,
+    lease_seconds: float,
+    queues: Sequence[str] = (),
 ) -> Sequence[Row[Any]]:
     """pending → processing for those of ``ids`` (32 hex digits) that are due and not held back.
 
-    One fresh token serves the batch. The rows come in no particular order.
+    One fresh token serves the batch. The rows come in no particular order. With ``queues``, a job
+    that was moved out of them is left to the workers of its new queue.
     """
     return db.execute(
         _CLAIM,
@@ -200,6 +208,8 @@ def claim(
             "token": token,
             "worker_id": worker_id,
             "lease_seconds": lease_seconds,
+            "is_any_queue": not queues,
+            "queues": list(queues),
         },
     ).all()
 

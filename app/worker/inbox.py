@@ -173,6 +173,7 @@ class Inbox:
                 token=token,
                 worker_id=self._worker_id,
                 lease_seconds=self._lease_seconds,
+                queues=self._strict_queues,
             )
             if len(rows) < len(ids):
                 self._return_early(db, set(ids) - {row.id.hex for row in rows})
