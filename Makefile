@@ -37,7 +37,7 @@ format: $(STAMP) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## measure our program beside its peers, on fresh services with fsync
+bench: $(STAMP) ## measure our program beside plain Huey, on fresh services with fsync; ARGS="drain"
 	@exec $(BIN)/python -m app.dev services --fresh -- $(BIN)/python -m benchmarks $(ARGS)
 
 shell: $(STAMP) ## a Python shell in the application, on the development services

@@ -1,0 +1,1 @@
+"""The program measured beside its peer: ``make bench``, or ``make bench ARGS="drain --rounds 5"``."""

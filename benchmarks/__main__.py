@@ -1,0 +1,83 @@
+"""``python -m benchmarks [drain latency bulk single memory] [--rounds 3]``: a line per measurement."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+
+from benchmarks import drain, programs, service
+
+
+def spread(values: Sequence[float], digits: int = 0) -> str:
+    """min / median / max"""
+    three = min(values), statistics.median(values), max(values)
+    return " / ".join(f"{value:,.{digits}f}" for value in three)
+
+
+def run_drain(rounds: int) -> None:
+    ours, theirs = [], []
+    for _ in range(rounds):
+        # In turns, so that a slow minute of the machine is nobody's alone.
+        theirs.append(drain.plain_huey())
+        ours.append(drain.ours())
+    ratio = statistics.median(ours) / statistics.median(theirs)
+    say("drain of 30,000, jobs/s", spread(ours))
+    say("  plain Huey, 5 threads", spread(theirs))
+    say("  ratio of medians (target 5)", f"{ratio:.1f}")
+
+
+def run_latency(rounds: int) -> None:
+    found = [service.latency() for _ in range(rounds)]
+    for name, target in (("p50", 5), ("p95", None), ("p99", 10)):
+        goal = f" (target {target})" if target else ""
+        say(f"POST → completed at 50/s, ms, {name}{goal}", spread([f[name] for f in found], 1))
+
+
+def run_bulk(rounds: int) -> None:
+    for size in (1000, 5000):
+        found = [service.bulk(size) for _ in range(rounds)]
+        say(f"bulk insert, {size:,} a request, jobs/s (target 15,000)", spread(found))
+
+
+def run_single(rounds: int) -> None:
+    found = [service.single() for _ in range(rounds)]
+    for name in found[0]:
+        goal = " (target 1,500)" if name == "per second" else ""
+        say(f"single POSTs, 50 connections, {name}{goal}", spread([f[name] for f in found], 1))
+
+
+def run_memory(rounds: int) -> None:
+    for jobs, mib in service.memory():
+        say(f"worker after {jobs:,} jobs, MiB (target < 120)", f"{mib:.0f}")
+
+
+MEASUREMENTS: dict[str, Callable[[int], None]] = {
+    "drain": run_drain,
+    "latency": run_latency,
+    "bulk": run_bulk,
+    "single": run_single,
+    "memory": run_memory,
+}
+
+
+def say(what: str, value: str) -> None:
+    print(f"{what:<62} {value}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASUREMENTS))
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(MEASUREMENTS):
+        sys.exit(f"Unknown: {', '.join(sorted(unknown))}; there are {', '.join(MEASUREMENTS)}.")
+    programs.migrate()
+    say("min / median / max of rounds", str(arguments.rounds))
+    for name in arguments.names or MEASUREMENTS:
+        MEASUREMENTS[name](arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""The Procfile's programs and our tables, for measurements."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+from redis import Redis
+
+from app.dev.supervisor import procfile
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "LOG_LEVEL": "WARNING", **more}
+
+
+@contextmanager
+def program(command: str, **env: str) -> Iterator[psutil.Process]:
+    """A shell command as its own process group, ended at the end of the block."""
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", f"exec {command}"],
+        env=environment(**env),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield psutil.Process(process.pid)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextmanager
+def worker(**env: str) -> Iterator[psutil.Process]:
+    """The Procfile's worker, started; it says so in ``workers``."""
+    with program(procfile(ROOT / "Procfile")["worker"], **env) as process:
+        wait(lambda: scalar("SELECT count(*) FROM workers WHERE pid = %s", process.pid))
+        yield process
+
+
+@contextmanager
+def web(**env: str) -> Iterator[tuple[psutil.Process, int]]:
+    """The Procfile's web program, answering, and its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = procfile(ROOT / "Procfile")["web"]
+    with program(command, PORT=str(port), HOST="127.0.0.1", **env) as process:
+        wait(lambda: _answers(port))
+        yield process, port
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def wait(predicate: Callable[[], Any], seconds: float = 120) -> Any:
+    give_up_at = time.monotonic() + seconds
+    while not (found := predicate()):
+        if time.monotonic() > give_up_at:
+            raise TimeoutError(f"not within {seconds} s")
+        time.sleep(0.02)
+    return found
+
+
+_connection: Any = None
+
+
+def scalar(sql: str, *values: Any) -> Any:
+    """The first column of the first row; each statement is its own transaction."""
+    global _connection
+    if _connection is None:
+        _connection = psycopg2.connect(os.environ["DATABASE_URL"])
+        _connection.autocommit = True
+    with _connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return cursor.fetchone()[0] if cursor.description else None
+
+
+def redis() -> Redis:
+    return Redis.from_url(os.environ["REDIS_URL"])
+
+
+def migrate() -> None:
+    command = [str(BIN / "flask"), "--app", "wsgi", "db", "upgrade"]
+    subprocess.run(command, env=environment(), cwd=ROOT, check=True, capture_output=True)
+
+
+def empty() -> None:
+    """No jobs, no messages, settled tables: every round starts alike."""
+    scalar("TRUNCATE jobs, workers, queues, job_counters, job_counter_deltas, job_series,"
+           " job_series_deltas CASCADE")  # fmt: skip
+    scalar("VACUUM ANALYZE jobs")
+    scalar("CHECKPOINT")
+    redis().flushdb()
+
+
+def cpu_seconds(process: psutil.Process) -> Mapping[str, float]:
+    """CPU used so far by a program with its children, by PostgreSQL, by Redis and by this client."""
+
+    def used(processes: list[psutil.Process]) -> float:
+        total = 0.0
+        for one in processes:
+            try:
+                times = one.cpu_times()
+                total += times.user + times.system
+            except psutil.NoSuchProcess:
+                pass
+        return total
+
+    named: dict[str, list[psutil.Process]] = {"PostgreSQL": [], "Redis": []}
+    for one in psutil.process_iter(["name"]):
+        name = one.info["name"] or ""
+        if name.startswith("postgres"):
+            named["PostgreSQL"].append(one)
+        elif "redis-server" in name or "valkey" in name:
+            named["Redis"].append(one)
+    return {
+        "program": used([process, *process.children(recursive=True)]),
+        "client": used([psutil.Process()]),
+        **{name: used(found) for name, found in named.items()},
+    }
