@@ -38,6 +38,14 @@ local first = redis.call('ZRANGE', KEYS[#KEYS], 0, 0, 'WITHSCORES')
 return {ids, first[2] or false}
 """
 
+# KEYS: the delayed set. ARGV: a time, then ids.
+_FORGET = """
+for i = 2, #ARGV do
+  local at = redis.call('ZSCORE', KEYS[1], ARGV[i])
+  if at and tonumber(at) <= tonumber(ARGV[1]) then redis.call('ZREM', KEYS[1], ARGV[i]) end
+end
+"""
+
 
 def ready_key(queue: str) -> str:
     return "{jobs}:ready:" + queue
@@ -55,6 +63,7 @@ class ReadySet:
     def __init__(self, client: Redis) -> None:
         self.client: Any = client
         self._pop = self.client.register_script(_POP)
+        self._forget = self.client.register_script(_FORGET)
 
     def publish(self, refs: Sequence[Ref], *, only_if_missing: bool = False) -> None:
         """Put each id in exactly one place: the ready set when due, else the delayed set."""
@@ -106,11 +115,11 @@ class ReadySet:
         ids = self.client.zrangebyscore(DELAYED_KEY, "-inf", now_ms, start=0, num=limit)
         return [UUID(i.decode()) for i in ids]
 
-    def forget_delayed(self, ids: Iterable[UUID]) -> None:
-        """Drop ids that are no longer pending from the delayed set."""
+    def forget_delayed(self, ids: Iterable[UUID], *, due_at_ms: float) -> None:
+        """Drop ids that are no longer pending from the delayed set, unless delayed anew meanwhile."""
         gone = [i.hex for i in ids]
         if gone:
-            self.client.zrem(DELAYED_KEY, *gone)
+            self._forget(keys=[DELAYED_KEY], args=[due_at_ms, *gone])
 
     def next_due_ms(self) -> float | None:
         first = self.client.zrange(DELAYED_KEY, 0, 0, withscores=True)

@@ -57,13 +57,14 @@ SELECT {_REF} FROM jobs WHERE id = ANY(CAST(:ids AS uuid[])) AND status || '' = 
 
 def promote(engine: Engine, ready: ReadySet, clock: Clock) -> int:
     """Due ids move from the delayed to the ready set; nothing is popped before it is placed."""
-    ids = ready.due(clock.now_ms())
+    now_ms = clock.now_ms()
+    ids = ready.due(now_ms)
     if not ids:
         return 0
     with engine.connect() as db:
         rows = db.execute(_STANDING, {"ids": "{" + ",".join(i.hex for i in ids) + "}"}).all()
     ready.publish([_ref(row) for row in rows])
-    ready.forget_delayed(set(ids) - {row.id for row in rows})
+    ready.forget_delayed(set(ids) - {row.id for row in rows}, due_at_ms=now_ms)
     return len(rows)
 
 

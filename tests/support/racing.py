@@ -34,3 +34,8 @@ def race(*functions: Callable[[], T], timeout: float = 20) -> list[T]:
     if errors:
         raise errors[0]
     return [results[index] for index in range(len(functions))]
+
+
+def in_thread(function: Callable[[], T]) -> T:
+    """``function()`` in a thread of its own, as a consumer runs its jobs."""
+    return race(function)[0]

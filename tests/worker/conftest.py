@@ -24,6 +24,7 @@ from app.worker.outbox import Outbox
 from app.worker.queue import ReadySet
 from tests.support import handlers
 from tests.support.proxy import Proxy
+from tests.support.racing import in_thread
 
 
 @pytest.fixture(autouse=True)
@@ -201,7 +202,7 @@ def run(kernel: Kernel, row: Any, enqueue: Any) -> Callable[..., Row[Any]]:
         claimed = kernel.next()
         assert claimed is not None
         assert claimed.id == job_id
-        kernel.run(claimed)
+        in_thread(lambda: kernel.run(claimed))
         return row(job_id)
 
     return run

@@ -1,0 +1,299 @@
+"""What Redis lost is published again, and at a bounded cost."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from redis import Redis
+from sqlalchemy import event
+
+from app.extensions import db
+from app.jobs import lifecycle
+from app.worker import sweeper
+from app.worker.queue import DELAYED_KEY, EPOCH_KEY, ReadySet, ready_key
+from app.worker.trigger import RedisTrigger, connect
+from tests.factories import paused_queue, paused_type, pending_job, scheduled_job
+from tests.support.proxy import Proxy
+
+
+@pytest.fixture
+def audit(engine: Any, ready: ReadySet) -> Callable[[], int]:
+    """Audits once; the first one, which sets the epoch, has been."""
+    sweeper.audit(engine, ready)
+    return lambda: sweeper.audit(engine, ready)
+
+
+@pytest.fixture
+def old_jobs(rows: Any) -> Callable[..., list[UUID]]:
+    """So many jobs, due for ten seconds, in PostgreSQL only."""
+
+    def old_jobs(count: int, queue: str = "default") -> list[UUID]:
+        found = rows(
+            "INSERT INTO jobs (id, queue, type, payload, run_at) "
+            "SELECT gen_random_uuid(), :queue, 'act', '{}', now() - make_interval(secs => 10 + n * 0.001) "
+            "FROM generate_series(1, :count) AS n RETURNING id, run_at",
+            count=count,
+            queue=queue,
+        )
+        return [r.id for r in sorted(found, key=lambda r: (r.run_at, r.id))]
+
+    return old_jobs
+
+
+def test_a_lost_id_is_published_again(audit: Any, ready: ReadySet) -> None:
+    kept, lost = pending_job(due_in=-10), pending_job(due_in=-10)
+    ready.publish([sweeper._ref(_row(kept))])
+
+    assert audit() == 1
+
+    assert sorted(ready.pop(["default"], 10)[0]) == sorted([kept.id.hex, lost.id.hex])
+
+
+def test_what_is_due_for_a_moment_only_is_left_alone(audit: Any, ready: ReadySet) -> None:
+    """It is being published or claimed right now."""
+    pending_job(due_in=-0.5)
+
+    assert audit() == 0
+    assert ready.depths() == {"delayed": 0}
+
+
+def test_nothing_missing_changes_nothing(audit: Any, ready: ReadySet, redis: Redis) -> None:
+    job = pending_job(due_in=-10)
+    redis.zadd(ready_key("default"), {job.id.hex: 1})
+
+    assert audit() == 0
+    assert redis.zscore(ready_key("default"), job.id.hex) == 1
+
+
+def test_each_queue_has_its_window(audit: Any, ready: ReadySet) -> None:
+    a, b = pending_job(due_in=-10, queue="a"), pending_job(due_in=-10, queue="b")
+
+    assert audit() == 2
+    assert ready.pop(["a"], 10)[0] == [a.id.hex]
+    assert ready.pop(["b"], 10)[0] == [b.id.hex]
+
+
+def test_paused_queues_and_types_are_left_alone(audit: Any, ready: ReadySet) -> None:
+    pending_job(due_in=-10, queue="off")
+    pending_job(due_in=-10, type="echo")
+    paused_queue("off")
+    paused_type("echo")
+
+    assert audit() == 0
+
+
+def test_a_paused_type_does_not_fill_the_window(
+    audit: Any, old_jobs: Any, rows: Any, ready: ReadySet
+) -> None:
+    old_jobs(sweeper.AUDIT_WINDOW + 10)
+    rows("UPDATE jobs SET type = 'echo'")
+    paused_type("echo")
+    lost = pending_job(due_in=-5, type="act")
+
+    assert audit() == 1
+    assert ready.pop(["default"], 10)[0] == [lost.id.hex]
+
+
+def test_a_window_with_gaps_gets_only_what_is_missing(
+    audit: Any, old_jobs: Any, ready: ReadySet, redis: Redis
+) -> None:
+    ids = old_jobs(sweeper.AUDIT_WINDOW + 100)
+    redis.zadd(ready_key("default"), {ids[0].hex: 0})
+
+    assert audit() == sweeper.AUDIT_WINDOW - 1
+    assert redis.zcard(ready_key("default")) == sweeper.AUDIT_WINDOW
+
+
+def test_a_wholly_missing_window_means_everything_is_missing(
+    audit: Any, old_jobs: Any, ready: ReadySet
+) -> None:
+    old_jobs(sweeper.AUDIT_WINDOW + 100)
+    scheduled_job()
+
+    assert audit() == sweeper.AUDIT_WINDOW + 101
+
+    assert ready.depths() == {"default": sweeper.AUDIT_WINDOW + 100, "delayed": 1}
+
+
+def test_a_long_backlog_costs_no_more_than_a_short_one(
+    audit: Any, old_jobs: Any, engine: Any, ready: ReadySet
+) -> None:
+    old_jobs(3000)
+    audit()
+    fetched: list[int] = []
+
+    def count(connection: Any, cursor: Any, *_: Any) -> None:
+        fetched.append(max(cursor.rowcount, 0))
+
+    event.listen(db.engine, "after_cursor_execute", count)
+    try:
+        assert audit() == 0
+    finally:
+        event.remove(db.engine, "after_cursor_execute", count)
+    assert sum(fetched) < sweeper.AUDIT_WINDOW + 20
+
+
+@pytest.mark.parametrize("loss", ["flushed", "another server", "confessed by the web"])
+def test_a_redis_that_is_not_the_one_published_to_gets_everything(
+    audit: Any, enqueue: Any, enqueue_many: Any, ready: ReadySet, redis: Redis, loss: str
+) -> None:
+    due = enqueue_many(3)
+    later = enqueue(delay_seconds=60)
+    assert audit() == 0
+    redis.delete(ready_key("default"), DELAYED_KEY)
+    if loss == "flushed":
+        redis.flushdb()
+    elif loss == "another server":
+        redis.set(EPOCH_KEY, "0" * 40)
+    else:
+        ready.forget_epoch()
+
+    assert audit() == 4
+
+    assert ready.pop(["default"], 10)[0] == [i.hex for i in due]
+    assert redis.zscore(DELAYED_KEY, later.hex) is not None
+    assert ready.is_epoch_current()
+    assert audit() == 0
+
+
+def test_the_epoch_is_set_last(
+    engine: Any, enqueue_many: Any, ready: ReadySet, redis: Redis, redis_proxy: Proxy, settings: Any
+) -> None:
+    """A sweeper that dies on the way leaves the work to the next one."""
+    enqueue_many(5)
+    redis.flushdb()
+    cut = ReadySet(connect(replace(settings, redis_url=redis_proxy.url)))
+    assert not cut.is_epoch_current()
+
+    class DiesAfterPublishing(ReadySet):
+        def publish(self, refs: Any, **options: Any) -> None:
+            super().publish(refs, **options)
+            redis_proxy.cut()
+
+    dying = DiesAfterPublishing(cut.client)
+    with pytest.raises(Exception, match=r"[Cc]onnect"):
+        sweeper.audit(engine, dying)
+
+    assert not ready.is_epoch_current()
+    assert sweeper.audit(engine, ready) == 5
+
+
+def test_everything_is_published_in_batches(
+    engine: Any, old_jobs: Any, ready: ReadySet, redis: Redis
+) -> None:
+    ids = old_jobs(sweeper.REPUBLISH_BATCH * 2 + 1)
+
+    assert sweeper.audit(engine, ready) == len(ids)
+    assert redis.zcard(ready_key("default")) == len(ids)
+
+
+def test_only_one_audits(engine: Any, ready: ReadySet) -> None:
+    pending_job(due_in=-10)
+
+    with sweeper.elected(engine, "audit"):
+        assert sweeper.audit(engine, ready) == 0
+
+    assert sweeper.audit(engine, ready) == 1
+
+
+class TestMissedPublications:
+    """The web could not reach Redis: the rows are safe, and the epoch tells the sweeper."""
+
+    @pytest.fixture
+    def trigger(self, app: Any, session: Any, settings: Any, redis_proxy: Proxy) -> Any:
+        return RedisTrigger(app, replace(settings, redis_url=redis_proxy.url))
+
+    def test_a_process_that_missed_one_deletes_the_epoch_when_redis_is_back(
+        self, trigger: Any, audit: Any, enqueue: Any, ready: ReadySet, redis_proxy: Proxy,
+        row: Any, monkeypatch: Any,
+    ) -> None:  # fmt: skip
+        ref = sweeper._ref(_row(pending_job()))
+        redis_proxy.cut()
+
+        assert trigger.publish([ref]) is False
+        redis_proxy.mend()
+        # Resting after the failure: Redis is not even asked.
+        assert trigger.publish([ref]) is False
+        assert ready.is_epoch_current()
+        monkeypatch.setattr(trigger, "_resting_until", 0.0)
+
+        assert trigger.publish([ref]) is True
+        assert not ready.is_epoch_current()
+        assert audit() == 1
+
+    def test_a_ping_confesses_too(
+        self, trigger: Any, audit: Any, ready: ReadySet, redis_proxy: Proxy
+    ) -> None:
+        redis_proxy.cut()
+        trigger.publish([sweeper._ref(_row(pending_job()))])
+        redis_proxy.mend()
+
+        trigger.ping()
+
+        assert not ready.is_epoch_current()
+
+    def test_who_missed_nothing_leaves_the_epoch(
+        self, trigger: Any, audit: Any, ready: ReadySet
+    ) -> None:
+        trigger.publish([sweeper._ref(_row(pending_job()))])
+
+        assert ready.is_epoch_current()
+
+    def test_it_is_logged_once_not_per_job(
+        self, trigger: Any, redis_proxy: Proxy, caplog: Any, monkeypatch: Any
+    ) -> None:
+        ref = sweeper._ref(_row(pending_job()))
+        redis_proxy.cut()
+
+        with caplog.at_level(logging.WARNING, "app"):
+            for _ in range(5):
+                # The rest after a failure is over.
+                monkeypatch.setattr(trigger, "_resting_until", time.monotonic())
+                trigger.publish([ref])
+
+        assert len(caplog.records) == 1
+
+
+def test_an_id_popped_but_never_claimed_comes_back(
+    audit: Any, rows: Any, enqueue: Any, ready: ReadySet
+) -> None:
+    job_id = enqueue()
+    ready.pop(["default"], 1)
+    rows("UPDATE jobs SET run_at = run_at - interval '3 s' WHERE id = :id", id=job_id)
+
+    assert audit() == 1
+    assert ready.pop(["default"], 1)[0] == [job_id.hex]
+
+
+def test_resume_publishes_what_was_dropped_meanwhile(
+    session: Any, enqueue: Any, make_inbox: Any, ready: ReadySet
+) -> None:
+    lifecycle.pause_queue(session, "default", by="test")
+    session.commit()
+    job_id = enqueue()
+    inbox = make_inbox()
+    assert inbox.next() is None
+    assert ready.depths()["default"] == 0
+
+    lifecycle.resume_queue(session, "default", by="test")
+    session.commit()
+
+    assert inbox.next().id == job_id
+
+
+def _row(job: Any) -> Any:
+    """A job as the sweeper's statements return it."""
+    return SimpleNamespace(
+        id=job.id,
+        queue=job.queue,
+        priority=job.priority,
+        is_due=True,
+        run_at_ms=int(job.run_at.timestamp() * 1000),
+    )
