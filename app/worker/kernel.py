@@ -117,7 +117,10 @@ class Kernel:
         isolation.stop()
 
     def _release_unstarted(self, jobs: list[Claimed]) -> None:
-        self.outbox.put([Outcome(job, lifecycle.RELEASE) for job in jobs])
+        # In the background: the ticker has time-outs to throw, and a stop must not wait for the
+        # database before the grace period has even begun.
+        outcomes = [Outcome(job, lifecycle.RELEASE) for job in jobs]
+        self.outbox.put(outcomes, is_in_background=True)
 
     def _tick(self) -> None:
         while not self._is_stopped.is_set():

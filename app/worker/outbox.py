@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from threading import Condition
+from threading import Condition, Thread
 from typing import Any
 from uuid import UUID
 
@@ -83,18 +83,24 @@ class Outbox:
         self.completed = 0
         self.fenced = 0
 
-    def put(self, outcomes: Sequence[Outcome]) -> None:
-        """Write ``outcomes``, now or with the batch of the thread that is writing."""
+    def put(self, outcomes: Sequence[Outcome], *, is_in_background: bool = False) -> None:
+        """Write ``outcomes``, now or with the batch of the thread that is writing.
+
+        ``is_in_background`` is for callers that must not wait for an absent database.
+        """
         if not outcomes:
             return
         with self._condition:
             self._waiting.extend(outcomes)
             if self._is_writing:
-                if len(self._waiting) > MAX_WAITING:
+                if len(self._waiting) > MAX_WAITING and not is_in_background:
                     self._condition.wait_for(lambda: len(self._waiting) <= MAX_WAITING, 30)
                 return
             self._is_writing = True
-        self._write_everything()
+        if is_in_background:
+            Thread(target=self._write_everything, name="Writer", daemon=True).start()
+        else:
+            self._write_everything()
 
     def _write_everything(self) -> None:
         while True:

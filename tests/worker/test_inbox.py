@@ -1,0 +1,347 @@
+"""One thread pops and claims for all; nothing gets stuck behind slow handlers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from app.jobs import lifecycle
+from app.jobs.publishing import Ref
+from app.worker import inbox as inboxes
+from app.worker.queue import DELAYED_KEY, ReadySet, ready_key
+from tests.factories import completed_job, paused_queue, paused_type, pending_job
+from tests.support.proxy import Proxy
+from tests.support.racing import race
+from tests.support.waiting import wait_until
+
+
+def busy(inbox: Any, finishes: int = 60) -> None:
+    """So many jobs ended just now: the prefetch is large."""
+    for _ in range(finishes):
+        inbox.finished()
+
+
+def fill(inbox: Any, finishes: int = 60) -> Any:
+    """Let the calling thread pop more than it needs; the others wait in the inbox."""
+    busy(inbox, finishes)
+    first = inbox.next()
+    assert inbox.held()
+    return first
+
+
+def test_one_claim_serves_all(enqueue_many: Any, make_inbox: Any, row: Any) -> None:
+    ids = enqueue_many(10)
+    inbox = make_inbox()
+    busy(inbox)
+
+    got = [inbox.next() for _ in range(10)]
+
+    assert [job.id for job in got] == ids
+    assert len({job.token for job in got}) == 1
+    assert all(row(i).status == "processing" and row(i).attempts == 1 for i in ids)
+
+
+def test_ids_are_claimed_in_the_order_popped(enqueue: Any, make_inbox: Any) -> None:
+    low, high, mid = (enqueue(priority=p) for p in (-5, 5, 0))
+    inbox = make_inbox()
+    busy(inbox)
+
+    assert [inbox.next().id for _ in range(3)] == [high, mid, low]
+
+
+def test_a_quiet_process_takes_only_what_its_idle_threads_can_run(
+    enqueue_many: Any, make_inbox: Any
+) -> None:
+    enqueue_many(10)
+    inbox = make_inbox()
+
+    assert inbox.next()
+
+    assert inbox.held() == []
+
+
+def test_the_prefetch_is_what_was_finished_beyond_the_threads(make_inbox: Any) -> None:
+    inbox = make_inbox()
+    inbox.threads = 5
+
+    for finishes, prefetch in ((0, 0), (5, 0), (1, 1), (100, 101), (500, 200)):
+        busy(inbox, finishes)
+        assert inbox._prefetch() == prefetch
+
+
+def test_finishes_of_long_ago_bring_no_prefetch(make_inbox: Any, monkeypatch: Any) -> None:
+    inbox = make_inbox()
+    busy(inbox, 100)
+
+    wait_until(lambda: inbox._prefetch() == 0)
+
+
+def test_many_threads_share_without_doubles(enqueue_many: Any, make_inbox: Any) -> None:
+    ids = enqueue_many(100)
+    inbox = make_inbox()
+    busy(inbox)
+
+    def take() -> list[Any]:
+        mine = []
+        while job := inbox.next():
+            mine.append(job.id)
+        return mine
+
+    taken = [i for mine in race(*[take] * 5) for i in mine]
+
+    assert sorted(taken) == ids
+
+
+def test_an_early_id_goes_back_to_the_delayed_set(make_inbox: Any, redis: Redis, row: Any) -> None:
+    early = pending_job(due_in=60)
+    ReadySet(redis).publish([Ref(early.id, "default", 0, 0, True)])
+
+    assert make_inbox().next() is None
+
+    assert redis.zscore(ready_key("default"), early.id.hex) is None
+    assert redis.zscore(DELAYED_KEY, early.id.hex) == pytest.approx(
+        early.run_at.timestamp() * 1000, abs=1
+    )
+    assert row(early.id).attempts == 0
+
+
+def test_ids_that_are_not_ours_to_run_are_dropped(
+    make_inbox: Any, redis: Redis, row: Any, enqueue: Any
+) -> None:
+    done = completed_job()
+    for job_id in (done.id.hex, "0" * 32):
+        redis.zadd(ready_key("default"), {job_id: 0})
+    wanted = enqueue()
+
+    inbox = make_inbox()
+    busy(inbox)
+    assert inbox.next().id == wanted
+
+    assert row(done.id).status == "completed"
+    assert redis.zcard(DELAYED_KEY) == redis.zcard(ready_key("default")) == 0
+
+
+@pytest.mark.parametrize("pause", [lambda: paused_queue("default"), lambda: paused_type("act")])
+def test_what_is_paused_is_not_claimed(make_inbox: Any, enqueue: Any, row: Any, pause: Any) -> None:
+    job_id = enqueue()
+    pause()
+
+    assert make_inbox().next() is None
+    assert row(job_id).status == "pending"
+
+
+def test_a_resumed_type_runs_again(make_inbox: Any, enqueue: Any, session: Any) -> None:
+    lifecycle.pause_type(session, "act", by="test")
+    session.commit()
+    job_id = enqueue()
+    inbox = make_inbox()
+    assert inbox.next() is None
+
+    lifecycle.resume_type(session, "act", by="test")
+    session.commit()
+
+    assert inbox.next().id == job_id
+
+
+def test_what_expired_is_not_claimed(make_inbox: Any, enqueue: Any, rows: Any, row: Any) -> None:
+    job_id = enqueue()
+    rows("UPDATE jobs SET expires_at = now() - interval '1 s' WHERE id = :id", id=job_id)
+
+    assert make_inbox().next() is None
+    assert row(job_id).status == "pending"
+
+
+class TestGiveBack:
+    def test_an_inbox_stuck_behind_slow_handlers_is_given_back_whole(
+        self, kernel: Any, enqueue_many: Any, row: Any, redis: Redis
+    ) -> None:
+        ids = enqueue_many(5)
+        scores = redis.zrange(ready_key("default"), 0, -1, withscores=True)
+        running = fill(kernel.inbox)
+        wait_until(lambda: kernel.inbox._filled_at < time.monotonic() - inboxes.STUCK_SECONDS)
+
+        kernel.inbox.give_back_if_stuck()
+
+        assert kernel.outbox.drain(5)
+        assert running.id == ids[0]
+        for job_id in ids[1:]:
+            given_back = row(job_id)
+            assert (given_back.status, given_back.attempts) == ("pending", 0)
+            assert given_back.lease_token is None
+        # The same place in the queue as before.
+        assert redis.zrange(ready_key("default"), 0, -1, withscores=True) == scores[1:]
+
+    def test_it_writes_no_history(self, kernel: Any, enqueue_many: Any, rows: Any) -> None:
+        enqueue_many(5)
+        fill(kernel.inbox)
+        wait_until(lambda: kernel.inbox._filled_at < time.monotonic() - inboxes.STUCK_SECONDS)
+
+        kernel.inbox.give_back_if_stuck()
+
+        assert kernel.outbox.drain(5)
+        assert rows("SELECT * FROM job_attempts") == []
+
+    def test_a_fresh_inbox_is_left_alone(self, make_inbox: Any, enqueue_many: Any) -> None:
+        enqueue_many(5)
+        inbox = make_inbox()
+        fill(inbox)
+        inbox._filled_at = time.monotonic() + 60
+
+        inbox.give_back_if_stuck()
+
+        assert len(inbox.held()) == 4
+        assert inbox.released == []
+
+    def test_time_outs_are_thrown_while_a_give_back_waits_for_the_database(
+        self, make_kernel: Any, enqueue: Any, app: Any, cut_engine: Any, database_proxy: Proxy
+    ) -> None:
+        kernel = make_kernel()
+        spinning = enqueue("act", {"do": "spin", "seconds": 15}, timeout_seconds=0.5)
+        enqueue()
+        kernel.outbox._engine = cut_engine
+        busy(kernel.inbox)
+        job = kernel.inbox.next()
+        assert job.id == spinning
+        assert len(kernel.inbox.held()) == 1
+        database_proxy.cut()
+        threading.Thread(target=kernel._tick, daemon=True).start()
+        wait_until(lambda: kernel.outbox.held(), what="the give-back waits")
+        try:
+            started = time.monotonic()
+            outcome = race(lambda: kernel.runner.run(job))[0]
+            assert outcome.outcome == "timed_out"
+            assert time.monotonic() - started < 14, "it spun to its end"
+        finally:
+            database_proxy.mend()
+        assert kernel.outbox.drain(10)
+
+
+class TestStop:
+    def test_what_waits_is_released(self, make_inbox: Any, enqueue_many: Any) -> None:
+        ids = enqueue_many(4)
+        inbox = make_inbox()
+        fill(inbox)
+
+        inbox.stop()
+
+        assert [job.id for job in inbox.released] == ids[1:]
+        assert inbox.next() is None
+        assert inbox.is_stopping
+
+    def test_nothing_is_popped_afterwards(
+        self, make_inbox: Any, enqueue: Any, ready: ReadySet
+    ) -> None:
+        inbox = make_inbox()
+        inbox.stop()
+        enqueue()
+
+        assert inbox.next() is None
+        assert ready.depths()["default"] == 1
+
+    def test_what_is_claimed_while_it_stops_is_released(
+        self, make_inbox: Any, enqueue: Any, ready: ReadySet, redis: Redis
+    ) -> None:
+        inbox = make_inbox()
+        popper = threading.Thread(target=inbox.next, daemon=True)
+        popper.start()
+        wait_until(lambda: _blocked_poppers(redis))
+        inbox.stop()
+        job_id = enqueue()
+
+        popper.join(10)
+
+        assert not popper.is_alive()
+        # Either it was claimed and released, or never popped; not held by a stopped process.
+        is_ready = redis.zscore(ready_key("default"), job_id.hex) is not None
+        assert [job.id for job in inbox.released] == ([] if is_ready else [job_id])
+
+    def test_waiting_threads_wake_at_once(self, make_inbox: Any, redis: Redis) -> None:
+        inbox = make_inbox()
+        threads = [threading.Thread(target=inbox.next, daemon=True) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: inbox._waiting == 3)
+
+        inbox.stop()
+
+        wait_until(lambda: sum(t.is_alive() for t in threads) <= 1)
+
+    def test_a_stop_does_not_wait_for_an_absent_database(
+        self, kernel: Any, enqueue_many: Any, cut_engine: Any, database_proxy: Proxy, row: Any
+    ) -> None:
+        ids = enqueue_many(4)
+        fill(kernel.inbox)
+        kernel.outbox._engine = cut_engine
+        database_proxy.cut()
+
+        race(kernel.begin_stop, timeout=5)
+
+        database_proxy.mend()
+        wait_until(lambda: [row(i).status for i in ids[1:]] == ["pending"] * 3)
+
+
+class TestOutages:
+    def test_while_the_database_is_away_nothing_is_popped(
+        self, make_inbox: Any, enqueue: Any, ready: ReadySet, cut_engine: Any, database_proxy: Proxy
+    ) -> None:
+        inbox = make_inbox(engine=cut_engine)
+        database_proxy.cut()
+        enqueue()
+        assert inbox.next() is None  # the first failure costs its ids a detour through the audit
+        ids = {enqueue().hex for _ in range(3)}
+
+        for _ in range(2):
+            assert inbox.next() is None
+
+        assert set(ready.pop(["default"], 10)[0]) == ids
+
+    def test_it_goes_on_when_the_database_is_back(
+        self, make_inbox: Any, enqueue: Any, cut_engine: Any, database_proxy: Proxy
+    ) -> None:
+        inbox = make_inbox(engine=cut_engine)
+        inbox._failures = 1
+        database_proxy.cut()
+        job_id = enqueue()
+        assert inbox.next() is None
+        database_proxy.mend()
+
+        assert wait_until(inbox.next).id == job_id
+
+    def test_redis_away_is_waited_for_and_logged_once(
+        self, make_inbox: Any, enqueue: Any, redis_proxy: Proxy, settings: Any, caplog: Any
+    ) -> None:
+        client = Redis.from_url(redis_proxy.url, socket_timeout=5)
+        inbox = make_inbox(ready=ReadySet(client))
+        redis_proxy.cut()
+        assert inbox.next() is None
+        assert inbox.next() is None
+        assert sum("Can't fetch jobs" in r.message for r in caplog.records) == 1
+        redis_proxy.mend()
+        job_id = enqueue()
+
+        assert wait_until(inbox.next).id == job_id
+
+    def test_a_stop_ends_the_pause(
+        self, make_inbox: Any, cut_engine: Any, database_proxy: Proxy, enqueue: Any
+    ) -> None:
+        enqueue()
+        database_proxy.cut()
+        inbox = make_inbox(engine=cut_engine)
+        inbox._failures = 7  # the next pause is seconds long
+        thread = threading.Thread(target=inbox.next, daemon=True)
+        thread.start()
+        wait_until(lambda: inbox._failures == 8)
+
+        inbox.stop()
+
+        thread.join(1.5)
+        assert not thread.is_alive()
+
+
+def _blocked_poppers(redis: Redis) -> int:
+    found: Any = redis.info("clients")
+    return int(found["blocked_clients"])
