@@ -11,6 +11,7 @@ from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs import lifecycle, queries
 from app.jobs.lifecycle import Enqueued, NewJob
+from app.jobs.sessions import autocommit
 
 
 def create_one(new_job: NewJob, *, idempotency_key: str | None) -> tuple[UUID, Any, bool]:
@@ -21,7 +22,7 @@ def create_one(new_job: NewJob, *, idempotency_key: str | None) -> tuple[UUID, A
         db.session.commit()
         return job_id, queries.get_job(db.session, job_id), is_new
     # Autocommit: one round trip instead of three (BEGIN, INSERT, COMMIT).
-    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with autocommit(db.engine) as connection:
         (made,) = lifecycle.enqueue(connection, [new_job], with_rows=True)
     if made.row is None:
         return made.id, queries.get_job(db.session, made.id), False

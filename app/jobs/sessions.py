@@ -1,14 +1,33 @@
 """What reading functions take as ``db``, and the one way to keep the planner to an index's order."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Row, text
+from sqlalchemy import Connection, Engine, Executable, Row, text
 from sqlalchemy.orm import Session, scoped_session
 
 #: Gives ORM objects.
 Reader = Session | scoped_session[Any]
 #: Gives rows.
 Database = Reader | Connection
+
+
+@contextmanager
+def autocommit(engine: Engine) -> Iterator[Connection]:
+    """A connection on which every statement is its own transaction, in one round trip.
+
+    By the driver's switch: SQLAlchemy's isolation_level option costs two round trips more, one when
+    the connection comes and one when it goes (117 µs of a POST's 1,560).
+    """
+    with engine.connect() as connection:
+        raw: Any = connection.connection.dbapi_connection
+        raw.autocommit = True
+        try:
+            yield connection
+        finally:
+            with suppress(Exception):  # a lost connection has nothing to switch back
+                raw.autocommit = False
 
 
 def rows_in_order(

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import __version__
 from app.config import Settings
 from app.jobs import journal, lifecycle
+from app.jobs.sessions import autocommit
 from app.worker.clock import Clock
 from app.worker.inbox import Claimed
 from app.worker.runner import Runner
@@ -80,7 +81,7 @@ class Heartbeat(threading.Thread):
     def beat(self) -> None:
         """One round: report, extend, sign. A failing database is tried again next round."""
         try:
-            with self._engine.connect() as db:
+            with autocommit(self._engine) as db:
                 self.report(db)
                 now = time.monotonic()
                 if now - self._extended_at >= self._extend_seconds:
@@ -157,7 +158,7 @@ class Heartbeat(threading.Thread):
         """End the thread and say in ``workers`` that this process has stopped."""
         self._stop_event.set()
         try:
-            with self._engine.connect() as db:
+            with autocommit(self._engine) as db:
                 db.execute(_STOPPED, {"id": self._worker_id})
         except SQLAlchemyError:
             log.warning("Could not sign off; the worker will be seen as silent")

@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.jobs import lifecycle
 from app.jobs.publishing import Ref
+from app.jobs.sessions import autocommit
 from app.worker.clock import Clock
 from app.worker.queue import ReadySet
 
@@ -134,7 +135,7 @@ class Inbox:
     def _pop_and_claim(self, idle: int) -> list[Claimed]:
         if self._failures:
             # Nothing is popped that could not be claimed: the database is asked first.
-            with self._engine.connect() as db:
+            with autocommit(self._engine) as db:
                 db.execute(text("SELECT 1"))
         queues = self._queues_in_order()
         wanted = idle + self._prefetch()
@@ -166,7 +167,7 @@ class Inbox:
 
     def _claim(self, ids: list[str]) -> list[Claimed]:
         token = uuid4()
-        with self._engine.connect() as db:
+        with autocommit(self._engine) as db:
             rows = lifecycle.claim(
                 db,
                 ids,

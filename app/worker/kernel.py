@@ -41,8 +41,7 @@ class Kernel:
         self.ready = ReadySet(connect(self.settings, timeout_seconds=REDIS_TIMEOUT_SECONDS))
         self.clock = Clock()
         with app.app_context():
-            # One round trip per statement; whoever needs more asks for a transaction.
-            self.engine = db.engine.execution_options(isolation_level="AUTOCOMMIT")
+            self.engine = db.engine
         self.runner = Runner(app, self.settings)
         self.outbox = Outbox(
             engine=self.engine,

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from app.jobs import journal, lifecycle
 from app.jobs.context import LogLine, storable
 from app.jobs.publishing import Ref
+from app.jobs.sessions import autocommit
 from app.worker.inbox import Claimed
 
 log = logging.getLogger(__name__)
@@ -150,21 +151,20 @@ class Outbox:
         is_one_statement = bool(completes) + bool(ends) + bool(lined) == 1
         completed: set[UUID] = set()
         ended: Sequence[Any] = ()
-        with self._engine.connect() as db:
-            if not is_one_statement:
-                db = db.execution_options(isolation_level="READ COMMITTED")
-            with db.begin():
-                if lined:
-                    journal.write_lines(
-                        db, [(o.job.id, o.job.attempt, line) for o in lined for line in o.lines]
-                    )
-                if completes:
-                    completed = lifecycle.complete(
-                        db,
-                        [(o.job.id.hex, o.job.token.hex, o.result, o.progress) for o in completes],
-                    )
-                if ends:
-                    ended = lifecycle.end_attempts(db, [o.as_end() for o in ends])
+        # One statement needs no BEGIN and COMMIT around it.
+        transaction = autocommit(self._engine) if is_one_statement else self._engine.begin()
+        with transaction as db:
+            if lined:
+                journal.write_lines(
+                    db, [(o.job.id, o.job.attempt, line) for o in lined for line in o.lines]
+                )
+            if completes:
+                completed = lifecycle.complete(
+                    db,
+                    [(o.job.id.hex, o.job.token.hex, o.result, o.progress) for o in completes],
+                )
+            if ends:
+                ended = lifecycle.end_attempts(db, [o.as_end() for o in ends])
         self._after(batch, completed, ended, is_replay)
 
     def _after(

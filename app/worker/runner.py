@@ -170,7 +170,7 @@ def failure(
     for hook in failure_hooks:
         try:
             hook(job, error)
-        except Exception:
+        except BaseException:
             log.exception("A failure hook failed")
     is_last = job.attempt >= job.max_attempts or isinstance(error, Permanent)
     delay = None if is_last else _delay(job, job_type, settings, error)
@@ -194,7 +194,7 @@ def describe(error: BaseException) -> str:
     """One line for people: the exception's class and text; ours speak for themselves."""
     try:
         text = str(error)
-    except Exception:
+    except BaseException:  # people's code, SystemExit included
         text = "(its text can't be read)"
     name = type(error).__name__
     if isinstance(error, (Permanent, RetryAfter, JobTimeout, UnknownJobType, UnusableResult)):
@@ -211,7 +211,7 @@ def _delay(
     policy = (job_type.backoff if job_type else None) or default
     try:
         return backoff.delay(job.attempt, policy)
-    except Exception:
+    except BaseException:
         log.exception("The backoff of %s failed; using the default", job.type)
         return backoff.delay(job.attempt, default)
 

@@ -23,6 +23,7 @@ from app.config import Settings
 from app.jobs import lifecycle, stats
 from app.jobs.ids import first_id_at
 from app.jobs.publishing import Ref
+from app.jobs.sessions import autocommit
 from app.worker import mirror
 from app.worker.clock import Clock
 from app.worker.queue import ReadySet
@@ -42,7 +43,7 @@ _REF = """id, queue, priority, run_at <= now() AS is_due,
 @contextmanager
 def elected(engine: Engine, name: str) -> Iterator[Connection | None]:
     """A short transaction of the one process that may do ``name`` now; None in the others."""
-    with engine.connect().execution_options(isolation_level="READ COMMITTED") as db, db.begin():
+    with engine.begin() as db:
         lock = text("SELECT pg_try_advisory_xact_lock(hashtext(:name))")
         yield db if db.execute(lock, {"name": f"jobqueue.{name}"}).scalar() else None
 
@@ -61,7 +62,7 @@ def promote(engine: Engine, ready: ReadySet, clock: Clock) -> int:
     ids = ready.due(now_ms)
     if not ids:
         return 0
-    with engine.connect() as db:
+    with autocommit(engine) as db:
         rows = db.execute(_STANDING, {"ids": "{" + ",".join(i.hex for i in ids) + "}"}).all()
     ready.publish([_ref(row) for row in rows])
     ready.forget_delayed(set(ids) - {row.id for row in rows}, due_at_ms=now_ms)

@@ -16,15 +16,18 @@ from app import engine_options
 from app.extensions import db
 from app.jobs import lifecycle
 from app.jobs.lifecycle import NewJob
+from app.jobs.sessions import autocommit
 from app.jobs.testing import temporary_types
 from app.worker.clock import Clock
 from app.worker.inbox import Claimed, Inbox
 from app.worker.kernel import Kernel
 from app.worker.outbox import Outbox
 from app.worker.queue import ReadySet
-from tests.support import handlers
 from tests.support.proxy import Proxy
 from tests.support.racing import in_thread
+
+with temporary_types():  # its types shall not stay registered for the tests of other folders
+    from tests.support import handlers
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +46,8 @@ def ready(redis: Redis) -> ReadySet:
 
 @pytest.fixture
 def engine(session: Any) -> Engine:
-    """Autocommit, as the kernel's own."""
-    return db.engine.execution_options(isolation_level="AUTOCOMMIT")
+    """The kernel's own."""
+    return db.engine
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def settings(app: Any) -> Any:
 def clock(engine: Engine) -> Clock:
     """Set to the database's."""
     clock = Clock()
-    with engine.connect() as connection:
+    with autocommit(engine) as connection:
         clock.set(connection.execute(text("SELECT extract(epoch FROM now())::float8")).scalar_one())
     return clock
 
@@ -91,7 +94,7 @@ def row(engine: Engine) -> Callable[[UUID], Row[Any]]:
     """The row of a job as it now is."""
 
     def row(job_id: UUID) -> Row[Any]:
-        with engine.connect() as connection:
+        with autocommit(engine) as connection:
             return connection.execute(
                 text("SELECT * FROM jobs WHERE id = :id"), {"id": job_id}
             ).one()
@@ -104,7 +107,7 @@ def rows(engine: Engine) -> Callable[..., list[Row[Any]]]:
     """The rows of any statement: ``rows("SELECT …", id=…)``."""
 
     def rows(statement: str, **values: Any) -> list[Row[Any]]:
-        with engine.connect() as connection:
+        with autocommit(engine) as connection:
             result = connection.execute(text(statement), values)
             return list(result.all()) if result.returns_rows else []
 
@@ -149,7 +152,7 @@ def claim(engine: Engine) -> Callable[..., list[Claimed]]:
 
     def claim(*ids: UUID, lease_seconds: float = 30) -> list[Claimed]:
         token = uuid4()
-        with engine.connect() as connection:
+        with autocommit(engine) as connection:
             found = lifecycle.claim(
                 connection,
                 [i.hex for i in ids],
@@ -221,7 +224,7 @@ def cut_engine(database_proxy: Proxy, settings: Any) -> Iterator[Engine]:
     """An engine like the kernel's whose database can be cut off."""
     url = database_proxy.url.replace("postgresql://", "postgresql+psycopg2://")
     options: Any = engine_options(settings)
-    engine = create_engine(url, **options).execution_options(isolation_level="AUTOCOMMIT")
+    engine = create_engine(url, **options)
     yield engine
     engine.dispose()
 

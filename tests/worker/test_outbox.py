@@ -1,0 +1,336 @@
+"""Outcomes on their way to PostgreSQL: combined, durable, and fenced."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import psycopg2
+import pytest
+from redis import Redis
+from sqlalchemy import event
+
+from app.extensions import db
+from app.jobs import lifecycle
+from app.worker.inbox import Claimed
+from app.worker.outbox import Outbox, Outcome
+from app.worker.queue import DELAYED_KEY, ready_key
+from app.worker.trigger import RedisTrigger
+from tests.support.proxy import Proxy
+from tests.support.racing import race
+from tests.support.waiting import wait_until
+
+#: JSON texts of Python that PostgreSQL's jsonb refuses.
+UNSTORABLE = {
+    "a NUL": '{"text":"a\\u0000b"}',
+    "a lone surrogate": '"\\ud800"',
+    "a huge number": "1e400000",
+    "not JSON at all": '{"a":',
+    "a NUL in a key": '{"\\u0000":1}',
+}
+
+
+def completed(job: Claimed, result: str = "null") -> Outcome:
+    return Outcome(job, "complete", result=result)
+
+
+def failed(job: Claimed, **fields: Any) -> Outcome:
+    return Outcome(
+        job,
+        lifecycle.RETRY_LATER,
+        **{"outcome": "failed", "error": "ValueError: boom", "delay": 60.0, **fields},
+    )
+
+
+@pytest.fixture
+def statements(engine: Any) -> Any:
+    """The completions sent from here on."""
+    seen: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if "SET status = 'completed'" in statement:
+            seen.append(statement)
+
+    event.listen(db.engine, "after_cursor_execute", note)
+    yield seen
+    event.remove(db.engine, "after_cursor_execute", note)
+
+
+def test_outcomes_of_all_kinds_are_written_together(
+    outbox: Outbox, claim: Any, enqueue_many: Any, row: Any, rows: Any, redis: Redis
+) -> None:
+    done, bad, worst, later, stopped, unstarted = claim(*enqueue_many(6))
+    redis.flushdb()
+
+    outbox.put([
+        completed(done, '{"sum":3}'),
+        failed(bad),
+        Outcome(worst, lifecycle.BURY, outcome="failed", error="the end", traceback="Trace"),
+        Outcome(later, lifecycle.SNOOZE, outcome="snoozed", delay=60.0),
+        Outcome(stopped, lifecycle.CANCEL, outcome="cancelled", error="nothing to do"),
+        Outcome(unstarted, lifecycle.RELEASE),
+    ])  # fmt: skip
+
+    assert [row(j.id).status for j in (done, bad, worst, later, stopped, unstarted)] == [
+        "completed", "pending", "failed", "pending", "cancelled", "pending",
+    ]  # fmt: skip
+    assert row(done.id).result == {"sum": 3}
+    assert [row(j.id).attempts for j in (bad, later, unstarted)] == [1, 0, 0]
+    assert [r.reason for r in rows("SELECT reason FROM dead_letters")] == ["the end"]
+    found = rows("SELECT outcome FROM job_attempts ORDER BY outcome")
+    assert [r.outcome for r in found] == ["cancelled", "failed", "failed", "snoozed"]
+    assert redis.zrange(ready_key("default"), 0, -1) == [unstarted.id.hex.encode()]
+    assert set(redis.zrange(DELAYED_KEY, 0, -1)) == {j.id.hex.encode() for j in (bad, later)}
+    assert outbox.completed == 1
+    assert outbox.fenced == 0
+
+
+def test_a_dead_letter_hurries_the_mirror(
+    engine: Any, app: Any, claim: Any, enqueue_many: Any
+) -> None:
+    hurried: list[bool] = []
+    outbox = Outbox(
+        engine=engine,
+        publish=app.extensions["trigger"].publish,
+        buried=lambda: hurried.append(True),
+    )
+    first, second = claim(*enqueue_many(2))
+
+    outbox.put([completed(first)])
+    assert hurried == []
+    outbox.put([Outcome(second, lifecycle.BURY, outcome="failed", error="x")])
+    assert hurried == [True]
+
+
+def test_many_threads_put_at_once_and_nothing_is_lost(
+    outbox: Outbox, claim: Any, enqueue_many: Any, rows: Any
+) -> None:
+    jobs = claim(*enqueue_many(200))
+
+    def put(some: list[Claimed]) -> None:
+        for n, job in enumerate(some):
+            outbox.put([failed(job) if n % 10 == 0 else completed(job)])
+
+    race(*[lambda some=jobs[n::5]: put(some) for n in range(5)])
+
+    assert outbox.drain(5)
+    counts = {r.status: r.n for r in rows("SELECT status, count(*) AS n FROM jobs GROUP BY 1")}
+    assert counts == {"completed": 180, "pending": 20}
+    assert outbox.completed == 180
+    assert outbox.fenced == 0
+
+
+def test_what_gathers_while_one_writes_goes_out_in_one_batch(
+    outbox: Outbox, claim: Any, enqueue_many: Any, rows: Any, statements: list[str]
+) -> None:
+    blocked, *others = claim(*enqueue_many(50))
+    with db.engine.begin() as other:
+        other.exec_driver_sql("SELECT 1 FROM jobs WHERE id = %s FOR UPDATE", (str(blocked.id),))
+        writer = threading.Thread(target=outbox.put, args=([completed(blocked)],))
+        writer.start()
+        wait_until(lambda: outbox._writing)
+        for job in others:
+            outbox.put([completed(job)])  # returns at once: somebody is writing
+        assert len(outbox.held()) == 50
+    writer.join(10)
+
+    assert len(statements) == 2
+    assert rows("SELECT count(*) AS n FROM jobs WHERE status = 'completed'")[0].n == 50
+
+
+@pytest.mark.parametrize("result", UNSTORABLE.values(), ids=UNSTORABLE.keys())
+def test_a_result_that_cannot_be_stored_fails_its_attempt_and_no_neighbour(
+    outbox: Outbox, claim: Any, enqueue_many: Any, row: Any, rows: Any, result: str
+) -> None:
+    jobs = claim(*enqueue_many(9))
+    bad = jobs[4]
+
+    outbox.put([completed(j, result if j is bad else '"fine"') for j in jobs])
+
+    for job in jobs:
+        if job is not bad:
+            assert (row(job.id).status, row(job.id).result) == ("completed", "fine")
+    assert row(bad.id).status == "pending"
+    assert row(bad.id).attempts == 1
+    assert "PostgreSQL can't store" in row(bad.id).last_error
+    assert [r.outcome for r in rows("SELECT * FROM job_attempts")] == ["failed"]
+    assert outbox.completed == 8
+
+
+def test_a_bad_result_of_the_last_attempt_buries_the_job(
+    outbox: Outbox, claim: Any, enqueue: Any, row: Any, rows: Any
+) -> None:
+    [job] = claim(enqueue(max_attempts=1))
+
+    outbox.put([completed(job, UNSTORABLE["a NUL"])])
+
+    assert row(job.id).status == "failed"
+    assert len(rows("SELECT * FROM dead_letters")) == 1
+
+
+def test_several_bad_results_are_all_found(
+    outbox: Outbox, claim: Any, enqueue_many: Any, rows: Any
+) -> None:
+    jobs = claim(*enqueue_many(20))
+
+    outbox.put([completed(j, UNSTORABLE["a NUL"] if n % 5 == 0 else "1") for n, j in enumerate(jobs)])  # fmt: skip
+
+    counts = {r.status: r.n for r in rows("SELECT status, count(*) AS n FROM jobs GROUP BY 1")}
+    assert counts == {"completed": 16, "pending": 4}
+
+
+def test_an_outcome_that_cannot_be_stored_at_all_does_not_stop_the_writer(
+    outbox: Outbox, claim: Any, enqueue_many: Any, row: Any, caplog: Any
+) -> None:
+    """No code of ours makes one; its lease runs out, and rescue finds it."""
+    bad, good = claim(*enqueue_many(2))
+
+    outbox.put([
+        failed(bad, outcome="no such outcome", error_class="UnstorableOutcome"),
+        completed(good),
+    ])  # fmt: skip
+
+    assert row(bad.id).status == "processing"
+    assert row(good.id).status == "completed"
+    assert "can't be stored at all" in caplog.text
+
+
+class TestFence:
+    def test_an_outcome_of_a_rescued_attempt_is_refused_counted_and_logged(
+        self, outbox: Outbox, claim: Any, enqueue_many: Any, row: Any, rows: Any, caplog: Any
+    ) -> None:
+        zombie, fine = claim(*enqueue_many(2))
+        rows("UPDATE jobs SET leased_until = now() - interval '1 s' WHERE id = :i", i=zombie.id)
+        with db.engine.begin() as connection:
+            assert len(lifecycle.rescue(connection)) == 1
+        before = row(zombie.id)
+
+        with caplog.at_level(logging.WARNING, "app"):
+            outbox.put([completed(zombie), completed(fine)])
+
+        assert row(zombie.id) == before
+        assert row(fine.id).status == "completed"
+        assert outbox.fenced == 1
+        assert str(zombie.id) in caplog.text
+        assert str(fine.id) not in caplog.text
+
+    def test_an_outcome_of_another_lease_is_refused(
+        self, outbox: Outbox, claim: Any, enqueue: Any, row: Any
+    ) -> None:
+        [job] = claim(enqueue())
+        job.token = uuid4()
+
+        outbox.put([failed(job)])
+
+        assert row(job.id).status == "processing"
+        assert outbox.fenced == 1
+
+    def test_an_expired_lease_alone_refuses_nothing(
+        self, outbox: Outbox, claim: Any, enqueue: Any, rows: Any, row: Any
+    ) -> None:
+        [job] = claim(enqueue())
+        rows("UPDATE jobs SET leased_until = now() - interval '1 h'")
+
+        outbox.put([completed(job)])
+
+        assert row(job.id).status == "completed"
+
+    def test_completing_wins_over_a_cancel_request_and_failing_does_not(
+        self, outbox: Outbox, claim: Any, enqueue_many: Any, session: Any, row: Any
+    ) -> None:
+        one, two = claim(*enqueue_many(2))
+        lifecycle.cancel(session, [one.id, two.id], by="test")
+        session.commit()
+
+        outbox.put([completed(one), failed(two)])
+
+        assert row(one.id).status == "completed"
+        assert row(two.id).status == "cancelled"
+
+
+class TestOutage:
+    @pytest.fixture
+    def outbox(self, cut_engine: Any, app: Any) -> Outbox:
+        return Outbox(
+            engine=cut_engine, publish=app.extensions["trigger"].publish, buried=lambda: None
+        )
+
+    def test_outcomes_are_kept_and_written_when_the_database_is_back(
+        self, outbox: Outbox, claim: Any, enqueue_many: Any, row: Any, database_proxy: Proxy
+    ) -> None:
+        jobs = claim(*enqueue_many(3))
+        outbox.put([completed(jobs[0])])
+        database_proxy.cut()
+        writer = threading.Thread(target=outbox.put, args=([completed(jobs[1])],), daemon=True)
+        writer.start()
+        wait_until(outbox.held)
+        outbox.put([failed(jobs[2])])
+        # Their leases must live on.
+        assert {j.id for j in outbox.held()} == {jobs[1].id, jobs[2].id}
+
+        database_proxy.mend()
+
+        assert outbox.drain(10)
+        assert [row(j.id).status for j in jobs] == ["completed", "completed", "pending"]
+        assert outbox.held() == []
+        assert outbox.fenced == 0
+
+    def test_an_outcome_that_committed_before_the_connection_broke_is_no_zombie(
+        self, outbox: Outbox, claim: Any, enqueue: Any, row: Any, cut_engine: Any,
+        database_proxy: Proxy, caplog: Any,
+    ) -> None:  # fmt: skip
+        """The answer is lost, not the commit: it is written again, and that is no news."""
+        [job] = claim(enqueue())
+        cuts: list[bool] = []
+
+        def cut_once(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+            if not cuts and "UPDATE jobs" in statement:
+                cuts.append(True)
+                database_proxy.cut()
+                database_proxy.mend()
+                raise _lost(connection)
+
+        event.listen(cut_engine, "after_cursor_execute", cut_once)
+
+        outbox.put([completed(job)])
+
+        assert cuts
+        assert row(job.id).status == "completed"
+        assert outbox.fenced == 0
+        assert "refused" not in caplog.text
+
+    def test_it_gives_up_when_the_process_must_end(
+        self, outbox: Outbox, claim: Any, enqueue: Any, row: Any, database_proxy: Proxy
+    ) -> None:
+        [job] = claim(enqueue())
+        database_proxy.cut()
+        writer = threading.Thread(target=outbox.put, args=([completed(job)],), daemon=True)
+        writer.start()
+        wait_until(outbox.held)
+
+        assert not outbox.drain(0.2)
+        writer.join(10)
+
+        assert not writer.is_alive()
+        assert row(job.id).status == "processing"
+
+    def test_redis_away_keeps_no_outcome_from_its_row(
+        self, engine: Any, app: Any, settings: Any, claim: Any, enqueue: Any, row: Any,
+        redis_proxy: Proxy,
+    ) -> None:  # fmt: skip
+        trigger = RedisTrigger(app, replace(settings, redis_url=redis_proxy.url))
+        outbox = Outbox(engine=engine, publish=trigger.publish, buried=lambda: None)
+        [job] = claim(enqueue())
+        redis_proxy.cut()
+
+        outbox.put([failed(job)])
+
+        assert row(job.id).status == "pending"
+
+
+def _lost(connection: Any) -> Exception:
+    connection.invalidate()
+    return psycopg2.OperationalError("server closed the connection unexpectedly")

@@ -1,0 +1,351 @@
+"""One attempt, from handler call to row: every way a handler can end."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from app.extensions import db
+from app.jobs import lifecycle, registry
+from app.jobs.outcomes import JobTimeout
+from app.worker import runner as runners
+from app.worker.runner import describe
+from tests.support import handlers
+from tests.support.handlers import Unprintable
+from tests.support.racing import in_thread, race
+
+
+@pytest.fixture
+def attempt_row(rows: Any) -> Any:
+    """The one row of job_attempts, or None."""
+
+    def attempt_row() -> Any:
+        found = rows("SELECT * FROM job_attempts")
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    return attempt_row
+
+
+@pytest.mark.parametrize(
+    "value", [{"a": [1, 2.5, None, True]}, "text", 0, "", [], False, "äöü 🚀", 10**300]
+)
+def test_what_a_handler_returns_is_kept(run: Any, types: Any, value: Any, attempt_row: Any) -> None:
+    done = run(payload={"value": value})
+
+    assert (done.status, done.result, done.attempts) == ("completed", value, 1)
+    assert done.finished_at
+    assert done.last_error is None
+    assert attempt_row() is None
+
+
+def test_none_leaves_no_result(run: Any) -> None:
+    done = run(payload={"value": None})
+
+    assert (done.status, done.result) == ("completed", None)
+
+
+@pytest.mark.parametrize(
+    ("act", "error"),
+    [
+        ("return a set", "The handler returned something JSON can't hold"),
+        ("return nan", "The handler returned something JSON can't hold"),
+        ("return infinity", "The handler returned something JSON can't hold"),
+        ("return a nul", "PostgreSQL can't store"),
+        ("return a surrogate", "PostgreSQL can't store"),
+        ("raise", "ValueError: boom"),
+        ("exit", "SystemExit: 3"),
+        ("interrupt", "KeyboardInterrupt"),
+        ("memory", "MemoryError"),
+        ("unprintable", "Unprintable: (its text can't be read)"),
+        ("unprintable, exits", "Unprintable: (its text can't be read)"),
+        ("raise with a nul", "ValueError: a\ufffdb \ufffd"),
+    ],
+)
+def test_a_failed_attempt_is_retried(run: Any, attempt_row: Any, act: str, error: str) -> None:
+    job = run(payload={"do": act})
+
+    assert (job.status, job.attempts, job.result) == ("pending", 1, None)
+    assert error in job.last_error
+    assert attempt_row().outcome == "failed"
+    assert attempt_row().error == job.last_error
+    assert 1.9 < (job.run_at - job.updated_at).total_seconds() <= 2.0
+
+
+def test_a_deeply_nested_result_fails_its_attempt(run: Any) -> None:
+    job = run(payload={"do": "return nested", "depth": 100_000})
+
+    assert (job.status, job.attempts) == ("pending", 1)
+
+
+def test_a_result_over_the_limit_fails_its_attempt(
+    make_kernel: Any, enqueue: Any, row: Any
+) -> None:
+    kernel = make_kernel(max_result_bytes=1000)
+    over = enqueue(payload={"do": "return big", "size": 999})
+    exact = enqueue(payload={"do": "return big", "size": 998})  # and two quotes
+    for _ in range(2):
+        job = kernel.next()
+        in_thread(lambda job=job: kernel.run(job))
+
+    assert row(over).status == "pending"
+    assert "1,001 bytes" in row(over).last_error
+    assert "MAX_RESULT_BYTES allows 1,000" in row(over).last_error
+    assert row(exact).status == "completed"
+
+
+def test_the_last_attempt_buries(run: Any, rows: Any, attempt_row: Any) -> None:
+    job = run(payload={"do": "raise", "message": "no way"}, max_attempts=1)
+
+    assert (job.status, job.attempts, job.last_error) == ("failed", 1, "ValueError: no way")
+    [letter] = rows("SELECT * FROM dead_letters")
+    assert (letter.job_id, letter.reason, letter.attempts) == (job.id, "ValueError: no way", 1)
+    assert attempt_row().retry_at is None
+
+
+def test_a_traceback_shows_the_handlers_frames_only(run: Any, attempt_row: Any) -> None:
+    run(payload={"do": "raise"})
+
+    traceback = attempt_row().traceback
+    assert "tests/support/handlers.py" in traceback
+    assert traceback.endswith("ValueError: boom\n")
+    assert "app/worker" not in traceback
+    assert attempt_row().error_class == "ValueError"
+
+
+def test_permanent_buries_at_once(run: Any, attempt_row: Any) -> None:
+    job = run(payload={"do": "permanent"})
+
+    assert (job.status, job.attempts, job.last_error) == ("failed", 1, "no such customer")
+    assert attempt_row().traceback is None
+
+
+def test_snooze_gives_the_attempt_back(run: Any, attempt_row: Any) -> None:
+    job = run(payload={"do": "snooze", "seconds": 60})
+
+    assert (job.status, job.attempts) == ("pending", 0)
+    assert (job.run_at - job.updated_at).total_seconds() == 60
+    assert (attempt_row().outcome, attempt_row().error) == ("snoozed", "too early")
+
+
+def test_a_snooze_without_sense_fails_the_attempt(run: Any) -> None:
+    job = run(payload={"do": "snooze", "seconds": -1})
+
+    assert (job.status, job.attempts) == ("pending", 1)
+    assert "ValueError: a wait must be" in job.last_error
+
+
+def test_retry_after_names_its_own_wait(run: Any) -> None:
+    job = run(payload={"do": "retry after", "seconds": 123})
+
+    assert (job.status, job.attempts, job.last_error) == ("pending", 1, "busy there")
+    assert (job.run_at - job.updated_at).total_seconds() == 123
+
+
+def test_retry_after_of_the_last_attempt_buries(run: Any) -> None:
+    assert run(payload={"do": "retry after", "seconds": 1}, max_attempts=1).status == "failed"
+
+
+def test_cancel_ends_the_job(run: Any, attempt_row: Any, rows: Any) -> None:
+    job = run(payload={"do": "cancel"})
+
+    assert (job.status, job.attempts) == ("cancelled", 1)
+    assert (attempt_row().outcome, attempt_row().error) == ("cancelled", "nothing to do")
+    assert rows("SELECT * FROM dead_letters") == []
+
+
+def test_a_type_that_no_code_knows_is_retried(
+    kernel: Any, enqueue: Any, types: Any, row: Any
+) -> None:
+    types("short-lived")(lambda payload: None)
+    job_id = enqueue("short-lived")
+    registry._types.pop("short-lived")
+    claimed = kernel.next()
+
+    in_thread(lambda: kernel.run(claimed))
+
+    assert (row(job_id).status, row(job_id).attempts) == ("pending", 1)
+    assert "short-lived" in row(job_id).last_error
+    assert "greet" in row(job_id).last_error  # what is known
+
+
+def test_a_payload_that_no_longer_fits_its_schema_is_buried(run: Any, attempt_row: Any) -> None:
+    job = run("greet", {"nom": "Ada"})
+
+    assert (job.status, job.attempts) == ("failed", 1)
+    assert "does not fit greet" in job.last_error
+    assert "payload.name" in job.last_error
+    assert attempt_row().traceback is None
+
+
+def test_progress_and_lines_of_a_quick_handler_are_kept(run: Any, rows: Any) -> None:
+    job = run(payload={"do": "report"})
+
+    assert job.status == "completed"
+    assert job.progress == {"percent": 40, "note": "half way, nearly"}
+    lines = rows("SELECT level, message, attempt FROM job_log_lines ORDER BY id")
+    assert [tuple(line) for line in lines] == [
+        ("info", "first line", 1),
+        ("warning", "second line", 1),
+    ]
+
+
+def test_a_failing_backoff_of_a_type_falls_back_to_the_default(run: Any, types: Any) -> None:
+    @types("odd", backoff=lambda attempt: float("nan"))
+    def odd(payload: Any) -> None:
+        raise ValueError("boom")
+
+    job = run("odd")
+
+    assert job.status == "pending"
+    assert 1.9 < (job.run_at - job.updated_at).total_seconds() <= 2.0
+
+
+def test_a_handlers_open_transaction_is_rolled_back(run: Any, types: Any, rows: Any) -> None:
+    @types("writes")
+    def writes(payload: Any) -> None:
+        lifecycle.enqueue(db.session, [lifecycle.NewJob("act")])
+        raise ValueError("after writing")
+
+    assert run("writes").attempts == 1
+    assert rows("SELECT count(*) AS n FROM jobs")[0].n == 1
+
+
+def test_a_handler_may_enqueue(run: Any, types: Any, rows: Any, ready: Any) -> None:
+    @types("parent")
+    def parent(payload: Any) -> str:
+        [child] = lifecycle.enqueue(db.session, [lifecycle.NewJob("act")])
+        db.session.commit()
+        return str(child.id)
+
+    done = run("parent")
+
+    assert ready.pop(["default"], 10)[0] == [UUID(done.result).hex]
+
+
+def test_whatever_a_backoff_or_a_hook_raises_the_thread_lives(
+    run: Any, types: Any, monkeypatch: Any
+) -> None:
+    def leave(*_: Any) -> float:
+        raise SystemExit
+
+    monkeypatch.setattr(runners, "failure_hooks", [leave])
+
+    @types("leaves", backoff=leave)
+    def leaves(payload: Any) -> None:
+        raise ValueError("boom")
+
+    assert run("leaves").last_error == "ValueError: boom"
+
+
+def test_failure_hooks_see_every_failed_attempt_and_harm_none(
+    run: Any, monkeypatch: Any, caplog: Any
+) -> None:
+    seen: list[str] = []
+
+    def broken(job: Any, error: BaseException) -> None:
+        raise RuntimeError("the hook is broken")
+
+    monkeypatch.setattr(
+        runners, "failure_hooks", [broken, lambda job, error: seen.append(f"{job.type}: {error}")]
+    )
+
+    job = run(payload={"do": "raise"})
+
+    assert seen == ["act: boom"]
+    assert job.last_error == "ValueError: boom"
+    assert "A failure hook failed" in caplog.text
+
+
+class TestTimeouts:
+    def run_with_ticker(self, kernel: Any, job: Any) -> None:
+        is_over = False
+
+        def tick() -> None:
+            while not is_over:
+                kernel.runner.throw_timeouts()
+                time.sleep(0.005)
+
+        def attempt() -> None:
+            nonlocal is_over
+            try:
+                kernel.run(job)
+            finally:
+                is_over = True
+
+        race(attempt, tick)
+
+    @pytest.mark.parametrize(
+        "payload", [{"do": "spin", "seconds": 15}, {"do": "wait for cancel"}], ids=["loop", "sleep"]
+    )
+    def test_an_attempt_past_its_limit_is_interrupted(
+        self, kernel: Any, enqueue: Any, row: Any, attempt_row: Any, payload: Any
+    ) -> None:
+        job_id = enqueue("act", payload, timeout_seconds=0.2)
+
+        self.run_with_ticker(kernel, kernel.next())
+
+        assert (row(job_id).status, row(job_id).attempts) == ("pending", 1)
+        assert attempt_row().outcome == "timed_out"
+        assert row(job_id).last_error == str(JobTimeout())
+        assert row(job_id).result is None
+
+    def test_an_attempt_within_its_limit_is_left_alone(
+        self, kernel: Any, enqueue: Any, row: Any
+    ) -> None:
+        job_id = enqueue("act", {"do": "spin", "seconds": 0.2}, timeout_seconds=30)
+
+        self.run_with_ticker(kernel, kernel.next())
+
+        assert row(job_id).result == "never interrupted"
+
+    def test_the_thread_goes_on_with_its_next_job(
+        self, kernel: Any, enqueue: Any, row: Any
+    ) -> None:
+        slow = enqueue("act", {"do": "spin", "seconds": 15}, timeout_seconds=0.2)
+        after = enqueue("act", {"do": "spin", "seconds": 0.3}, timeout_seconds=30)
+        jobs = [kernel.next(), kernel.next()]
+
+        def both() -> None:
+            for job in jobs:
+                kernel.run(job)
+
+        is_over = False
+
+        def work() -> None:
+            nonlocal is_over
+            try:
+                both()
+            finally:
+                is_over = True
+
+        def tick() -> None:
+            while not is_over:
+                kernel.runner.throw_timeouts()
+                time.sleep(0.005)
+
+        race(work, tick)
+
+        assert row(slow).last_error == str(JobTimeout())
+        assert row(after).result == "never interrupted"
+
+
+class TestDescribe:
+    @pytest.mark.parametrize(
+        ("error", "text"),
+        [
+            (ValueError("boom"), "ValueError: boom"),
+            (ValueError(), "ValueError"),
+            (Unprintable(ValueError), "Unprintable: (its text can't be read)"),
+            (Unprintable(SystemExit), "Unprintable: (its text can't be read)"),
+            (handlers.Permanent("no such customer"), "no such customer"),
+        ],
+    )
+    def test_one_line_for_people(self, error: BaseException, text: str) -> None:
+        assert describe(error) == text
+
+    def test_a_long_text_is_cut(self) -> None:
+        assert len(describe(ValueError("x" * 10_000))) == runners.MAX_ERROR_CHARACTERS
