@@ -26,7 +26,10 @@ _DOMAIN = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.(?!-)[A-Za-z0-9-]{1,63})*", r
 def parse_address(value: str) -> Address:
     """One address, with or without a name. Raises ValidationError."""
     refuse_control_characters(value)
-    header = SMTP.header_factory("To", value)
+    try:
+        header = SMTP.header_factory("To", value)
+    except Exception:  # the standard parser trips over some malformed ones: IndexError for "x@"
+        raise ValidationError(f"is not one e-mail address; {_ADDRESS}") from None
     found = cast("tuple[Address, ...]", header.addresses)
     if header.defects or len(found) != 1 or not found[0].domain or ":" in value.partition("<")[0]:
         raise ValidationError(f"is not one e-mail address; {_ADDRESS}")

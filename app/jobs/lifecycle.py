@@ -593,8 +593,10 @@ def expire(db: Db, *, limit: int = 500) -> int:
 
 _PRUNE = text("""
 WITH picked AS MATERIALIZED (
-    SELECT id FROM jobs WHERE id > :after AND id < :before
-      AND status IN ('completed', 'cancelled')
+    SELECT id FROM jobs j WHERE id > :after AND id < :before
+      AND (status IN ('completed', 'cancelled')
+           OR status = 'failed' AND NOT EXISTS (
+               SELECT 1 FROM dead_letters l WHERE l.job_id = j.id AND l.closed_at IS NULL))
       AND finished_at < now() - make_interval(secs => :seconds)
     ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
 DELETE FROM jobs WHERE id = ANY(ARRAY(SELECT id FROM picked)) RETURNING id
@@ -602,8 +604,9 @@ DELETE FROM jobs WHERE id = ANY(ARRAY(SELECT id FROM picked)) RETURNING id
 
 
 def prune(db: Db, *, after: UUID, before: UUID, seconds: float, limit: int = 1000) -> list[UUID]:
-    """completed, cancelled longer than ``seconds`` ago → ∅, for ids between the two bounds.
+    """completed, cancelled, failed and discarded, longer than ``seconds`` ago → ∅.
 
+    Only ids between the two bounds. A failed job with an open dead letter waits for a person.
     Ids are in order of time: the bounds keep the scan from passing retained rows again and again.
     """
     rows = db.scalars(

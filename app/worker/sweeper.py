@@ -176,7 +176,7 @@ MIRRORED_KEY = "{job-dlq}:mirrored"
 
 
 class Pruner:
-    """Deletes old completed and cancelled jobs from the oldest id on."""
+    """Deletes old completed, cancelled and discarded jobs from the oldest id on."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine

@@ -344,7 +344,7 @@ def test_expire_cancels_only_stale_pending_jobs(session, status):
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_prune_deletes_only_old_completed_and_cancelled_jobs(session, status):
+def test_prune_deletes_only_what_is_over(session, status):
     old = {"finished_ago": 900} if status in ("completed", "failed", "cancelled") else {}
     before = row_of(session, MAKERS[status](created_ago=1000, **old).id)
     bounds = {"after": ids.UUID(int=0), "before": ids.new_id(), "seconds": 800}

@@ -82,6 +82,7 @@ ACTS: dict[str, Callable[[Payload, Context], Any]] = {
     "return big": lambda payload, ctx: "x" * payload["size"],
     "raise with a nul": lambda payload, ctx: _raise(ValueError("a\0b \ud800")),
     "spin": _spin,
+    "hold the gil": lambda payload, ctx: sum(range(10**12)),  # no bytecode, no signal check
     "die": _die,
     "report": _report,
     "attempt": lambda payload, ctx: {"attempt": ctx.attempt, "pid": os.getpid()},

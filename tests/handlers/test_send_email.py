@@ -1,0 +1,282 @@
+"""send-email over real SMTP: what arrives, who is refused, and what each answer means for the job."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP as SMTPServer
+from aiosmtpd.smtp import AuthResult
+
+from app.dev.instance import free_port
+from app.errors import ValidationFailed
+from app.handlers._smtp import MailFailed, parse_server
+from app.jobs.ids import new_id
+from app.jobs.outcomes import Cancel, JobTimeout, Permanent
+from app.jobs.testing import make_context, make_settings, run_handler
+from tests.handlers.conftest import server_context
+from tests.support.smtp_server import PERMANENT, TEMPORARY, MailServer
+
+MAIL = {"to": "ada@example.com", "subject": "Your invoice", "body": "Thank you."}
+
+
+def send(url: str, payload: dict[str, Any] | None = None, **options: Any) -> Any:
+    settings = make_settings(smtp_url=url, mail_from="Jobs <jobs@example.org>")
+    return run_handler("send-email", {**MAIL, **(payload or {})}, settings=settings, **options)
+
+
+class TestArrival:
+    def test_a_message_arrives(self, smtp_server: MailServer) -> None:
+        job_id = new_id()
+        ctx = make_context("send-email", settings=make_settings(smtp_url=smtp_server.url), job_id=job_id)  # fmt: skip
+        result = run_handler("send-email", MAIL, context=ctx)
+        [got] = smtp_server.received
+        assert got.recipients == ["ada@example.com"]
+        assert got.message["Subject"] == "Your invoice"
+        assert got.message["Message-ID"] == f"<{job_id}@localhost>"
+        assert got.message["Auto-Submitted"] == "auto-generated"
+        assert got.message.get_content().strip() == "Thank you."
+        assert result == {
+            "messageId": got.message["Message-ID"],
+            "via": "smtp",
+            "accepted": ["ada@example.com"],
+            "refused": [],
+        }
+
+    def test_everyone_gets_it_and_blind_copies_stay_blind(self, smtp_server: MailServer) -> None:
+        send(
+            smtp_server.url,
+            {
+                "to": ["Ada Lovelace <ada@example.com>", "bob@example.com"],
+                "cc": "carl@example.com",
+                "bcc": ["dora@example.com", "ada@example.com"],
+                "from": "Shop <shop@example.net>",
+                "replyTo": "help@example.net",
+            },
+        )
+        [got] = smtp_server.received
+        assert got.sender == "shop@example.net"
+        assert got.recipients == [f"{name}@example.com" for name in ("ada", "bob", "carl", "dora")]
+        assert got.message["To"] == "Ada Lovelace <ada@example.com>, bob@example.com"
+        assert got.message["Reply-To"] == "help@example.net"
+        assert "dora" not in got.message.as_string()
+
+    def test_any_alphabet_arrives_whole(self, smtp_server: MailServer) -> None:
+        text = "Žluťoučký kůň 🐎\n.\n..leading dots\n" + "long " * 400
+        send(smtp_server.url, {"subject": "Účet č. 5 ✓", "body": text})
+        [got] = smtp_server.received
+        assert got.message["Subject"] == "Účet č. 5 ✓"
+        assert got.message.get_content().replace("\r\n", "\n").rstrip() == text.rstrip()
+
+    def test_text_and_html_are_alternatives(self, smtp_server: MailServer) -> None:
+        send(smtp_server.url, {"html": "<p>Thank <b>you</b>.</p>"})
+        [got] = smtp_server.received
+        assert got.message.get_content_type() == "multipart/alternative"
+        assert [p.get_content_type() for p in got.message.iter_parts()] == [
+            "text/plain",
+            "text/html",
+        ]
+
+    def test_a_domain_of_any_alphabet_is_spelled_as_the_dns_does(
+        self, smtp_server: MailServer
+    ) -> None:
+        send(smtp_server.url, {"to": "ada@bücher.example"})
+        assert smtp_server.received[0].recipients == ["ada@xn--bcher-kva.example"]
+
+
+class TestRefusals:
+    def test_a_temporary_answer_is_retried(self, smtp_server: MailServer) -> None:
+        smtp_server.refuse(TEMPORARY)
+        with pytest.raises(MailFailed, match="answered 451 Try again later"):
+            send(smtp_server.url)
+        assert send(smtp_server.url)["accepted"] == ["ada@example.com"]
+
+    def test_a_final_answer_is_not(self, smtp_server: MailServer) -> None:
+        smtp_server.refuse(PERMANENT)
+        with pytest.raises(Permanent, match="answered 550 No such user here"):
+            send(smtp_server.url)
+
+    def test_one_refused_recipient_is_told_and_the_others_get_it(
+        self, smtp_server: MailServer
+    ) -> None:
+        smtp_server.refuse_recipients(PERMANENT)
+        ctx = make_context("send-email", settings=make_settings(smtp_url=smtp_server.url))
+        payload = {**MAIL, "to": ["gone@example.com", "ada@example.com"]}
+        result = run_handler("send-email", payload, context=ctx)
+        assert result["accepted"] == ["ada@example.com"]
+        assert result["refused"] == [
+            {"address": "gone@example.com", "error": "550 No such user here"}
+        ]
+        _, lines = ctx.drain(is_last=True)
+        assert "gone@example.com was refused" in str(lines)
+
+    @pytest.mark.parametrize(
+        ("answers", "error"),
+        [((PERMANENT, PERMANENT), Permanent), ((PERMANENT, TEMPORARY), MailFailed)],
+    )
+    def test_all_refused_is_final_only_if_all_refusals_are(
+        self, smtp_server: MailServer, answers: tuple[str, ...], error: type[Exception]
+    ) -> None:
+        smtp_server.refuse_recipients(*answers)
+        with pytest.raises(error, match="refused every recipient"):
+            send(smtp_server.url, {"to": ["a@example.com", "b@example.com"]})
+        assert smtp_server.received == []
+
+
+class TestServersThatMisbehave:
+    def test_nobody_there(self) -> None:
+        port = free_port()
+        with pytest.raises(MailFailed, match=f"127.0.0.1 port {port}: "):
+            send(f"smtp://127.0.0.1:{port}")
+
+    def test_a_greeting_that_is_none(self, raw_server: Any) -> None:
+        server = raw_server(lambda s: s.sendall(b"554 go away\r\n"))
+        with pytest.raises(Permanent, match="554 go away"):
+            send(server.url.replace("http", "smtp"))
+
+    def test_a_connection_that_breaks_in_the_middle(self, raw_server: Any) -> None:
+        server = raw_server(lambda s: (s.sendall(b"220 hi\r\n"), s.recv(100)))
+        with pytest.raises(MailFailed):
+            send(server.url.replace("http", "smtp"))
+
+    def test_silence_lasts_until_the_deadline(self, raw_server: Any) -> None:
+        hold = threading.Event()
+        server = raw_server(lambda s: hold.wait(20))
+        try:
+            with pytest.raises(JobTimeout):
+                send(server.url.replace("http", "smtp"), timeout_seconds=0.5)
+        finally:
+            hold.set()
+
+    def test_drops_of_answers_do_not_outlast_the_deadline(self, raw_server: Any) -> None:
+        def drip(connection: socket.socket) -> None:
+            for _ in range(200):
+                connection.sendall(b"2")
+                threading.Event().wait(0.05)
+
+        with pytest.raises(JobTimeout):
+            send(raw_server(drip).url.replace("http", "smtp"), timeout_seconds=0.6)
+
+    def test_a_job_cancelled_before_it_starts_sends_nothing(self, smtp_server: MailServer) -> None:
+        ctx = make_context("send-email", settings=make_settings(smtp_url=smtp_server.url))
+        ctx.request_cancel()
+        with pytest.raises(Cancel):
+            run_handler("send-email", MAIL, context=ctx)
+        assert smtp_server.received == []
+
+
+class TestEncryption:
+    """A server with STARTTLS and a login, as providers have."""
+
+    @pytest.fixture
+    def provider(self, smtp_server: MailServer, authority: Any) -> Any:
+        def login(
+            server: Any, session: Any, envelope: Any, mechanism: str, data: Any
+        ) -> AuthResult:
+            is_known = (data.login, data.password) == (b"me", b"p@ss word")
+            return AuthResult(success=is_known, handled=False)
+
+        class Provider(Controller):
+            def factory(self) -> SMTPServer:
+                return SMTPServer(
+                    self.handler,
+                    tls_context=server_context(authority, "localhost"),
+                    require_starttls=True,
+                    authenticator=login,
+                    auth_required=True,
+                )
+
+        controller = Provider(smtp_server, hostname="localhost", port=free_port())
+        controller.start()
+        yield controller.port
+        controller.stop()
+
+    def test_starttls_and_login(self, provider: int, smtp_server: MailServer) -> None:
+        send(f"smtp://me:p%40ss%20word@localhost:{provider}?starttls")
+        assert len(smtp_server.received) == 1
+
+    def test_a_wrong_password_is_final_and_not_repeated_in_the_error(
+        self, provider: int, smtp_server: MailServer
+    ) -> None:
+        with pytest.raises(Permanent) as caught:
+            send(f"smtp://me:wr0ng@localhost:{provider}?starttls")
+        assert "535" in str(caught.value)
+        assert "wr0ng" not in str(caught.value)
+
+    def test_a_server_that_is_someone_else_gets_nothing(
+        self, provider: int, smtp_server: MailServer
+    ) -> None:
+        with pytest.raises(MailFailed, match="CERTIFICATE_VERIFY_FAILED"):
+            send(f"smtp://me:p%40ss%20word@127.0.0.1:{provider}?starttls")
+        assert smtp_server.received == []
+
+    def test_a_server_without_starttls_does_not_get_the_password(
+        self, smtp_server: MailServer
+    ) -> None:
+        with pytest.raises(Permanent, match="STARTTLS"):
+            send(f"{smtp_server.url.replace('smtp://', 'smtp://me:secret@')}?starttls")
+        assert smtp_server.received == []
+
+    @pytest.mark.parametrize(
+        ("url", "port", "is_tls", "is_starttls"),
+        [
+            ("smtp://h", 25, False, False),
+            ("smtp://h?starttls", 587, False, True),
+            ("smtp://u:p@h", 587, False, False),
+            ("smtps://h", 465, True, False),
+            ("smtp://h:2525?starttls=0", 2525, False, False),
+        ],
+    )
+    def test_urls(self, url: str, port: int, is_tls: bool, is_starttls: bool) -> None:
+        server = parse_server(url)
+        assert (server.port, server.is_tls, server.is_starttls) == (port, is_tls, is_starttls)
+
+
+class TestFiles:
+    def test_development_without_a_server_writes_a_file(self, tmp_path: Path) -> None:
+        settings = make_settings(smtp_url=None, mail_dir=tmp_path / "mail")
+        result = run_handler("send-email", {**MAIL, "bcc": "b@example.com"}, settings=settings)
+        assert result["via"] == "file"
+        text = Path(result["path"]).read_text()
+        assert "Subject: Your invoice" in text
+        assert "X-Envelope-To: ada@example.com, b@example.com" in text
+        assert [p.suffix for p in (tmp_path / "mail").iterdir()] == [".eml"]
+
+    def test_production_without_a_server_says_what_to_set(self) -> None:
+        settings = make_settings(app_env="production", smtp_url=None)
+        with pytest.raises(Permanent, match="SMTP_URL is not set"):
+            run_handler("send-email", MAIL, settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("payload", "field"),
+    [
+        ({"to": None}, "to"),
+        ({"to": []}, "to"),
+        ({"to": "nobody"}, "to"),
+        ({"to": ["ada@example.com", "x@"]}, "to"),
+        *[
+            ({"to": odd}, "to")
+            for odd in ("@", "<", "a@b@c", "<>", "(", '"', "a@[", ",", ";", ":", "=?")
+        ],
+        ({"to": "a@example.com, b@example.com"}, "to"),
+        ({"to": "ada@example.com\nBcc: eve@example.com"}, "to"),
+        ({"to": [f"a{n}@example.com" for n in range(101)]}, "to"),
+        ({"subject": ""}, "subject"),
+        ({"subject": "a\r\nBcc: eve@example.com"}, "subject"),
+        ({"subject": "x" * 901}, "subject"),
+        ({"body": 5}, "body"),
+        ({"from": "x"}, "from"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_a_payload_that_can_not_be_sent_is_refused_with_its_field(
+    payload: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        run_handler("send-email", {**MAIL, **payload})
+    assert field in str(caught.value.errors)

@@ -1,0 +1,49 @@
+"""The benchmarks run: each with counts so small that its figure means nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.services import ROOT, PrivateServices
+
+pytestmark = [pytest.mark.journey, pytest.mark.timeout(120)]
+
+SMALL = """
+import benchmarks.drain as drain, benchmarks.service as service, benchmarks.programs as programs
+programs.migrate()
+assert drain.ours(300) > 0
+assert drain.plain_huey(300) > 0
+found = service.latency(seconds=1)
+assert 0 < found["p50"] <= found["p99"], found
+assert service.bulk(100, 200) > 0
+assert service.single(1, 4)["per second"] > 0
+assert [jobs for jobs, mib in service.memory(2, 200) if mib > 10] == [0, 200, 400]
+"""
+
+
+def test_each_gives_a_figure(private: PrivateServices) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL],
+        cwd=ROOT,
+        env=private.env(),
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones(test_env: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "speed"],
+        cwd=ROOT,
+        env=test_env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert "Unknown: speed; there are drain, latency, bulk, single, memory." in done.stderr

@@ -1,0 +1,182 @@
+"""The Redis list job-dlq follows the table of dead letters, whatever happened to either."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+from uuid import UUID
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+from app.jobs import lifecycle
+from app.jobs.deadletters import dead_letter_entry
+from app.worker import mirror
+from app.worker.sweeper import mirror_dead_letters
+from tests import factories
+
+
+@pytest.fixture
+def listed(redis: Redis) -> Any:
+    """The job ids of the list, newest first."""
+    return lambda: [UUID(json.loads(entry)["jobId"]) for entry in redis.lrange(mirror.KEY, 0, -1)]
+
+
+@pytest.fixture
+def expected(rows: Any) -> Any:
+    """The job ids the list must have."""
+    order = "SELECT job_id FROM dead_letters WHERE closed_at IS NULL ORDER BY failed_at DESC, job_id DESC"
+    return lambda: [row.job_id for row in rows(order)]
+
+
+@pytest.fixture
+def follow(redis: Redis, session: Any) -> Any:
+    return lambda: mirror.run_once(redis)
+
+
+def test_newest_first_with_the_fields_of_the_contract(
+    follow: Any, listed: Any, redis: Redis
+) -> None:
+    old = factories.failed_job(finished_ago=20, payload={"ž": 1}).id
+    new = factories.failed_job(finished_ago=10, error="SMTPError: no").id
+    assert follow() == 2
+    assert listed() == [new, old]
+    entry = json.loads(redis.lindex(mirror.KEY, 0))
+    assert list(entry) == sorted(["jobId", "type", "payload", "reason", "attempts", "failedAt"])
+    assert (entry["reason"], entry["attempts"], entry["type"]) == ("SMTPError: no", 5, "echo")
+    assert entry["failedAt"].endswith("Z")
+    assert follow() == 0
+
+
+def test_a_letter_that_comes_late_takes_its_place(follow: Any, listed: Any, expected: Any) -> None:
+    factories.failed_job(finished_ago=10)
+    follow()
+    factories.failed_job(finished_ago=30)
+    factories.failed_job(finished_ago=5)
+    factories.failed_job(finished_ago=20)
+    follow()
+    assert listed() == expected()
+    assert len(listed()) == 4
+
+
+@pytest.mark.parametrize("verb", ["retry", "discard", "delete"])
+def test_what_a_person_settles_leaves_the_list(
+    follow: Any, listed: Any, session: Any, verb: str
+) -> None:
+    first, second = (factories.failed_job(finished_ago=ago).id for ago in (20, 10))
+    follow()
+    getattr(lifecycle, verb)(session, [first], by="ada").one()
+    session.commit()
+    follow()
+    assert listed() == [second]
+
+
+def test_opened_and_closed_between_two_looks(follow: Any, listed: Any, session: Any) -> None:
+    job_id = factories.failed_job().id
+    lifecycle.discard(session, [job_id], by="ada").one()
+    session.commit()
+    follow()
+    assert listed() == []
+
+
+def test_changes_stay_noted_while_redis_is_away(
+    session: Any, redis: Redis, redis_proxy: Any, listed: Any, follow: Any
+) -> None:
+    job_id = factories.failed_job().id
+    away = Redis.from_url(redis_proxy.url, socket_timeout=0.3, socket_connect_timeout=0.3)
+    redis_proxy.cut()
+    with pytest.raises(RedisError):
+        mirror.run_once(away)
+    away.close()
+    assert listed() == []
+    assert follow() == 1
+    assert listed() == [job_id]
+
+
+def test_a_repeated_push_does_not_double(
+    follow: Any, listed: Any, redis: Redis, session: Any
+) -> None:
+    """The connection broke after the push and before the note was deleted."""
+    job = factories.failed_job()
+    redis.lpush(mirror.KEY, dead_letter_entry(_letter(session, job.id)))
+    follow()
+    assert listed() == [job.id]
+
+
+def test_a_list_somebody_edited_is_written_anew(
+    follow: Any, listed: Any, expected: Any, redis: Redis, session: Any
+) -> None:
+    ids = [factories.failed_job(finished_ago=ago).id for ago in (30, 20, 10)]
+    follow()
+    redis.rpop(mirror.KEY)
+    redis.lpush(mirror.KEY, "garbage")
+    lifecycle.discard(session, [ids[0]], by="ada").one()  # whose entry is gone already
+    session.commit()
+    follow()
+    assert listed() == expected() == [ids[2], ids[1]]
+
+
+def test_a_flushed_redis_gets_the_list_back(
+    ready: Any, listed: Any, expected: Any, redis: Redis, session: Any
+) -> None:
+    for ago in (20, 10):
+        factories.failed_job(finished_ago=ago)
+    mirror_dead_letters(ready)
+    redis.flushdb()
+    assert mirror_dead_letters(ready) == 2
+    assert listed() == expected()
+    assert mirror_dead_letters(ready) == 0
+
+
+def test_an_empty_list_is_not_rebuilt_again_and_again(
+    ready: Any, redis: Redis, session: Any
+) -> None:
+    mirror_dead_letters(ready)
+    factories.failed_job()
+    assert mirror_dead_letters(ready) == 1
+
+
+def test_a_flood_is_written_at_once_and_in_order(
+    follow: Any, listed: Any, expected: Any, rows: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(mirror, "MAX_CHANGES", 5)
+    monkeypatch.setattr(mirror, "CHUNK", 3)
+    for ago in range(20):
+        factories.failed_job(finished_ago=ago)
+    assert follow() == 20
+    assert listed() == expected()
+    assert rows("SELECT 1 FROM dead_letter_changes") == []
+
+
+def test_two_writers_at_once_leave_one_list(
+    app: Any, redis: Redis, listed: Any, expected: Any, session: Any
+) -> None:
+    for ago in range(10):
+        factories.failed_job(finished_ago=ago)
+    barrier = threading.Barrier(3)
+    errors: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            with app.app_context():
+                barrier.wait(10)
+                mirror.run_once(redis)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert errors == []
+    mirror.run_once(redis)
+    assert listed() == expected()
+
+
+def _letter(session: Any, job_id: UUID) -> Any:
+    from app.jobs.models import DeadLetter
+
+    return session.query(DeadLetter).filter_by(job_id=job_id).one()
