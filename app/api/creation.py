@@ -10,7 +10,7 @@ from app.api import ACTOR, idempotency
 from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs import lifecycle, queries
-from app.jobs.lifecycle import Enqueued, NewJob
+from app.jobs.lifecycle import NewJob
 from app.jobs.sessions import autocommit
 
 
@@ -23,10 +23,10 @@ def create_one(new_job: NewJob, *, idempotency_key: str | None) -> tuple[UUID, A
         return job_id, queries.get_job(db.session, job_id), is_new
     # Autocommit: one round trip instead of three (BEGIN, INSERT, COMMIT).
     with autocommit(db.engine) as connection:
-        (made,) = lifecycle.enqueue(connection, [new_job], with_rows=True)
-    if made.row is None:
+        (made,) = lifecycle.enqueue(connection, [new_job], with_columns=True)
+    if made.columns is None:
         return made.id, queries.get_job(db.session, made.id), False
-    return made.id, _as_job(made), True
+    return made.id, _as_job(made.columns), True
 
 
 def create_many(new_jobs: Sequence[NewJob], *, idempotency_key: str | None) -> list[UUID]:
@@ -40,11 +40,10 @@ def create_many(new_jobs: Sequence[NewJob], *, idempotency_key: str | None) -> l
     return [one.id for one in made]
 
 
-def _as_job(made: Enqueued) -> dict[str, Any]:
-    """The row of a new job with what the model computes."""
-    row = made.row._asdict()  # type: ignore[union-attr]
+def _as_job(columns: dict[str, Any]) -> dict[str, Any]:
+    """The columns of a new job with what the model computes."""
     return {
-        **row,
-        "next_run_at": None if row["is_due"] else row["run_at"],
+        **columns,
+        "next_run_at": None if columns["is_due"] else columns["run_at"],
         "cancel_requested": False,
     }

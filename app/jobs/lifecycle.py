@@ -64,7 +64,7 @@ class Enqueued:
 
     id: UUID
     is_new: bool
-    row: Row[Any] | None  # the columns of jobs, where they were asked for and the row is new
+    columns: dict[str, Any] | None  # of the new row, where they were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,8 @@ class Changes:
 # ------------------------------------------------------------------------------- ∅ → pending
 
 
-_INSERT = """
+_INSERT_SQL = (
+    """
 INSERT INTO jobs (id, queue, type, payload, priority, max_attempts, run_at, timeout_seconds,
                   expires_at, unique_key, tags, created_by)
 SELECT id, queue, type, payload, priority, max_attempts,
@@ -97,29 +98,63 @@ FROM json_to_recordset(CAST(:rows AS json)) AS r(
 ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL AND status IN ('pending', 'processing')
 DO NOTHING
 RETURNING """
+    + _REF
+)
+_INSERT = text(_INSERT_SQL)
+# Only what the database decides: reading thirty columns back takes longer than inserting them.
+_INSERT_TELLING = text(f"{_INSERT_SQL}, run_at, created_at")
+_OF_A_NEW_ROW: dict[str, Any] = {
+    "status": "pending",
+    "attempts": 0,
+    "crashes": 0,
+    **dict.fromkeys(
+        ("lease_token", "worker_id", "leased_until", "cancel_requested_at", "result", "progress",
+         "last_error", "started_at", "finished_at")
+    ),
+}  # fmt: skip
 
 
-def enqueue(db: Db, new_jobs: Sequence[NewJob], *, with_rows: bool = False) -> list[Enqueued]:
+def enqueue(db: Db, new_jobs: Sequence[NewJob], *, with_columns: bool = False) -> list[Enqueued]:
     """∅ → pending, all or none, in one statement; published after the commit.
 
     Answers in the order given. A job whose unique key is live is not inserted: its answer names
-    the live job. ``with_rows`` also returns the stored columns of the new ones.
+    the live job. ``with_columns`` also tells the stored columns of the new ones.
     """
     specs = [_spec(new) for new in new_jobs]
-    columns = f"{_REF}, jobs.*" if with_rows else _REF
-    rows = db.execute(text(_INSERT + columns), {"rows": json.dumps(specs)}).all()
+    insert = _INSERT_TELLING if with_columns else _INSERT
+    rows = db.execute(insert, {"rows": json.dumps(specs)}).all()
     after_commit(db, [_ref(row) for row in rows])
     if len(rows) == len(specs) == 1:
-        return [Enqueued(rows[0].id, True, rows[0] if with_rows else None)]
+        return [_enqueued(specs[0], new_jobs[0], rows[0], with_columns)]
     inserted = {row.id: row for row in rows}
-    answers = []
-    for spec in specs:
-        row = inserted.get(UUID(spec["id"]))
-        if row is not None:
-            answers.append(Enqueued(row.id, True, row if with_rows else None))
-        else:
-            answers.append(_live_or_new(db, spec, columns, with_rows))
-    return answers
+    return [
+        _enqueued(spec, new, inserted[id], with_columns)
+        if (id := UUID(spec["id"])) in inserted
+        else _live_or_new(db, spec, new, with_columns)
+        for spec, new in zip(specs, new_jobs, strict=True)
+    ]
+
+
+def _enqueued(spec: dict[str, Any], new: NewJob, row: Row[Any], with_columns: bool) -> Enqueued:
+    if not with_columns:
+        return Enqueued(row.id, True, None)
+    timeout = new.timeout_seconds
+    return Enqueued(
+        row.id,
+        True,
+        {
+            **spec,
+            **_OF_A_NEW_ROW,
+            "id": row.id,
+            "tags": list(new.tags),
+            "timeout_seconds": None if timeout is None else float(timeout),
+            "expires_at": new.expires_at,
+            "run_at": row.run_at,
+            "is_due": row.is_due,
+            "created_at": row.created_at,
+            "updated_at": row.created_at,
+        },
+    )
 
 
 def _spec(new: NewJob) -> dict[str, Any]:
@@ -141,7 +176,7 @@ def _spec(new: NewJob) -> dict[str, Any]:
     }
 
 
-def _live_or_new(db: Db, spec: dict[str, Any], columns: str, with_rows: bool) -> Enqueued:
+def _live_or_new(db: Db, spec: dict[str, Any], new: NewJob, with_columns: bool) -> Enqueued:
     # The live job may end between the two statements; then the key is free again.
     for _ in range(10):
         live = db.execute(
@@ -153,10 +188,11 @@ def _live_or_new(db: Db, spec: dict[str, Any], columns: str, with_rows: bool) ->
         ).scalar()
         if live is not None:
             return Enqueued(live, False, None)
-        row = db.execute(text(_INSERT + columns), {"rows": json.dumps([spec])}).first()
+        insert = _INSERT_TELLING if with_columns else _INSERT
+        row = db.execute(insert, {"rows": json.dumps([spec])}).first()
         if row is not None:
             after_commit(db, [_ref(row)])
-            return Enqueued(row.id, True, row if with_rows else None)
+            return _enqueued(spec, new, row, with_columns)
     raise UniqueConflict(job_id=spec["id"], live_id="unknown", unique_key=spec["unique_key"])
 
 

@@ -38,6 +38,16 @@ local first = redis.call('ZRANGE', KEYS[#KEYS], 0, 0, 'WITHSCORES')
 return {ids, first[2] or false}
 """
 
+# One id, in one command: what every single POST waits for. KEYS: the ready set it may go to, delayed,
+# queues, wake. ARGV: is it due, its score there, id, queue.
+_PUBLISH_ONE = """
+local place, other = KEYS[1], KEYS[2]
+if ARGV[1] == '0' then place, other = other, place end
+redis.call('ZADD', place, ARGV[2], ARGV[3])
+redis.call('ZREM', other, ARGV[3])
+if redis.call('SADD', KEYS[3], ARGV[4]) == 1 then redis.call('ZADD', KEYS[4], 0, 'new queue') end
+"""
+
 # KEYS: the delayed set. ARGV: a time, then ids.
 _FORGET = """
 for i = 2, #ARGV do
@@ -62,17 +72,26 @@ class ReadySet:
 
     def __init__(self, client: Redis) -> None:
         self.client: Any = client
+        self._publish_one = self.client.register_script(_PUBLISH_ONE)
         self._pop = self.client.register_script(_POP)
         self._forget = self.client.register_script(_FORGET)
 
     def publish(self, refs: Sequence[Ref], *, only_if_missing: bool = False) -> None:
         """Put each id in exactly one place: the ready set when due, else the delayed set."""
+        if len(refs) == 1 and not only_if_missing:
+            [ref] = refs
+            at = score(ref.priority, ref.run_at_ms) if ref.is_due else ref.run_at_ms
+            self._publish_one(
+                keys=[ready_key(ref.queue), DELAYED_KEY, QUEUES_KEY, WAKE_KEY],
+                args=[int(ref.is_due), at, ref.id.hex, ref.queue],
+            )
+            return
         for start in range(0, len(refs), CHUNK):
             self._publish_chunk(refs[start : start + CHUNK], only_if_missing)
 
     def _publish_chunk(self, refs: Sequence[Ref], only_if_missing: bool) -> None:
         # MULTI: an id is never seen in both sets, nor in none.
-        with self.client.pipeline(transaction=len(refs) > 1) as pipe:
+        with self.client.pipeline(transaction=True) as pipe:
             for (queue, is_due), group in groupby(
                 sorted(refs, key=lambda ref: (ref.queue, ref.is_due)),
                 key=lambda ref: (ref.queue, ref.is_due),
