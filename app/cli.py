@@ -1,4 +1,4 @@
-"""Commands for operators: ``flask counters check``, ``flask dlq rebuild``."""
+"""Commands for operators: ``flask doctor``, ``flask counters check``, ``flask dlq rebuild``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from flask import Flask
 from flask.cli import AppGroup
 
 from app.extensions import db
-from app.jobs import stats
+from app.jobs import doctor, stats
 from app.jobs.publishing import current_trigger
 
 counters = AppGroup("counters", help="The numbers kept by triggers.")
@@ -18,6 +18,29 @@ def register(app: Flask) -> None:
     """Adds the commands to ``flask``."""
     app.cli.add_command(counters)
     app.cli.add_command(dlq)
+    app.cli.add_command(see_doctor)
+
+
+@click.command("doctor")
+@click.option("--fix", is_flag=True, help="Repair what can be repaired; nothing need be stopped.")
+def see_doctor(*, fix: bool) -> None:
+    """Check database, Redis, migrations, connections, clock, workers and what may drift.
+
+    Exits with 0 when all is well (or mended), 1 for a warning, 2 when something does not work at all.
+    """
+    worst = doctor.OK
+    for found in doctor.examine():
+        click.echo(f"{_LEVELS[found.level]:<8} {found.name}: {found.told}")
+        if fix and found.repair is not None:
+            click.echo(f"{'fixed':<8} {found.name}: {found.repair()}")
+        else:
+            if found.repair is not None:
+                click.echo(f"{'':<8} `flask doctor --fix` mends it")
+            worst = max(worst, found.level)
+    click.get_current_context().exit(worst)
+
+
+_LEVELS = {doctor.OK: "ok", doctor.WARNING: "warning", doctor.CRITICAL: "critical"}
 
 
 @counters.command("check")

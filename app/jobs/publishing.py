@@ -30,7 +30,7 @@ class Ref:
 
 
 class Trigger(Protocol):
-    """The Redis side, as the domain sees it. No method raises when Redis is away, except ping."""
+    """The Redis side, as the domain sees it. No method raises when Redis is away, unless it says so."""
 
     def publish(self, refs: Sequence[Ref]) -> bool:
         """Put each id into the ready or the delayed set. False: Redis did not take them."""
@@ -43,6 +43,17 @@ class Trigger(Protocol):
 
     def mirror_dead_letters(self, *, rebuild: bool = False) -> int:
         """Bring the list job-dlq up to date; with ``rebuild``, write it anew. Entries written."""
+
+    # For flask doctor; these raise when Redis is away.
+
+    def facts(self) -> dict[str, str]:
+        """``redis_version`` and ``maxmemory_policy``, where the server tells them."""
+
+    def missing(self, refs: Sequence[Ref]) -> list[Ref]:
+        """Those of ``refs`` that neither the ready nor the delayed set holds."""
+
+    def mirrored_dead_letters(self) -> list[bytes]:
+        """The entries of the list job-dlq."""
 
 
 class _NoTrigger:
@@ -59,6 +70,15 @@ class _NoTrigger:
 
     def mirror_dead_letters(self, *, rebuild: bool = False) -> int:
         return 0
+
+    def facts(self) -> dict[str, str]:
+        raise ConnectionError("no trigger is wired")
+
+    def missing(self, refs: Sequence[Ref]) -> list[Ref]:
+        return []
+
+    def mirrored_dead_letters(self) -> list[bytes]:
+        return []
 
 
 def current_trigger() -> Trigger:

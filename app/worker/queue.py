@@ -149,6 +149,19 @@ class ReadySet:
         scores = self.client.zmscore(ready_key(queue), [i.hex for i in ids]) if ids else []
         return {i for i, found in zip(ids, scores, strict=True) if found is None}
 
+    def absent(self, refs: Sequence[Ref]) -> list[Ref]:
+        """Those of ``refs`` that neither their ready set nor the delayed set holds."""
+        if not refs:
+            return []
+        with self.client.pipeline(transaction=False) as pipe:
+            for ref in refs:
+                pipe.zscore(ready_key(ref.queue), ref.id.hex)
+                pipe.zscore(DELAYED_KEY, ref.id.hex)
+            scores = pipe.execute()
+        return [
+            ref for n, ref in enumerate(refs) if scores[2 * n] is None and scores[2 * n + 1] is None
+        ]
+
     def depths(self) -> dict[str, int]:
         """Ids ready by queue, and "delayed"."""
         queues = self.queues()

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from flask import Flask
 from redis import Redis
@@ -95,3 +96,22 @@ class RedisTrigger:
 
         with self._app.app_context():
             return mirror.rebuild(self._client) if rebuild else mirror.run_once(self._client)
+
+    def facts(self) -> dict[str, str]:
+        found: Any = self._client.info("server")
+        memory: Any = self._client.info("memory")
+        return {
+            "redis_version": str(
+                found.get("valkey_version") or found.get("redis_version", "unknown")
+            ),
+            "maxmemory_policy": str(memory.get("maxmemory_policy", "noeviction")),
+        }
+
+    def missing(self, refs: Sequence[Ref]) -> list[Ref]:
+        return self.ready.absent(refs)
+
+    def mirrored_dead_letters(self) -> list[bytes]:
+        from app.worker import mirror
+
+        client: Any = self._client
+        return list(client.lrange(mirror.KEY, 0, -1))

@@ -1,0 +1,159 @@
+"""flask doctor: what it finds, what it mends, and its exit status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from redis import Redis
+from sqlalchemy import text
+
+from app.jobs import doctor, lifecycle
+from app.jobs.lifecycle import NewJob
+from tests import factories
+
+
+@pytest.fixture
+def see(app: Any, session: Any, redis: Redis) -> Any:
+    """``see("--fix")`` → (exit status, output). A worker is alive."""
+    factories.worker()
+
+    def see(*args: str) -> tuple[int, str]:
+        session.rollback()
+        result = app.test_cli_runner().invoke(args=["doctor", *args])
+        return result.exit_code, result.output
+
+    return see
+
+
+def lines(output: str) -> dict[str, str]:
+    """Name of the check → its level."""
+    return {
+        line[9:].partition(":")[0]: line[:8].strip()
+        for line in output.splitlines()
+        if line[:8].strip() in ("ok", "warning", "critical")
+    }
+
+
+def test_a_sound_system_is_all_ok(see: Any, session: Any) -> None:
+    lifecycle.enqueue(session, [NewJob("echo"), NewJob("echo", delay_seconds=60)])
+    session.commit()
+    code, output = see()
+    assert set(lines(output).values()) == {"ok"}, output
+    assert list(lines(output)) == [
+        "database", "Redis", "migrations", "connections", "clock", "workers", "leases", "counters",
+        "pending jobs", "dead letters",
+    ]  # fmt: skip
+    assert code == 0
+
+
+def test_jobs_that_redis_lost_are_found_and_published(see: Any, session: Any, redis: Redis) -> None:
+    factories.pending_job(due_in=-10)
+    factories.scheduled_job()
+    code, output = see()
+    assert (code, lines(output)["pending jobs"]) == (1, "warning")
+    assert "2 are not in Redis" in output
+    assert "`flask doctor --fix` mends it" in output
+    code, output = see("--fix")
+    assert code == 0
+    assert "published 2 jobs again" in output
+    assert see()[0] == 0
+
+
+def test_a_list_of_dead_letters_that_differs_is_written_anew(see: Any, redis: Redis) -> None:
+    factories.failed_job()
+    redis.rpush("job-dlq", "garbage")
+    code, output = see()
+    assert (code, lines(output)["dead letters"]) == (1, "warning")
+    assert see("--fix")[0] == 0
+    assert see()[0] == 0
+
+
+def test_counters_that_drifted_are_fixed(see: Any, session: Any) -> None:
+    session.execute(text("INSERT INTO job_counter_deltas VALUES ('mail', 'echo', 'failed', 2)"))
+    session.commit()
+    assert see()[0] == 1
+    assert "fixed 1 counters" in see("--fix")[1]
+    assert see()[0] == 0
+
+
+def test_leases_that_nobody_took_back_are_rescued(see: Any, session: Any) -> None:
+    job_id = factories.processing_job(lease_expired_by=60).id
+    code, output = see()
+    assert (code, lines(output)["leases"]) == (1, "warning")
+    code, output = see("--fix")
+    assert "rescued 1 jobs" in output
+    assert session.execute(text("SELECT status FROM jobs")).scalar_one() == "pending"
+    assert lines(see()[1])["pending jobs"] == "ok", job_id
+
+
+@pytest.mark.parametrize(
+    ("worker", "told"),
+    [(None, "nothing runs jobs"), ({"silent_for": 120}, "0 alive")],
+)
+def test_no_worker_is_a_warning(
+    app: Any, session: Any, redis: Redis, worker: dict[str, Any] | None, told: str
+) -> None:
+    if worker:
+        factories.worker(**worker)
+    result = app.test_cli_runner().invoke(args=["doctor"])
+    assert (result.exit_code, lines(result.output)["workers"]) == (1, "warning")
+    assert told in result.output
+
+
+def test_a_silent_worker_is_named(see: Any) -> None:
+    factories.worker(silent_for=120, host="host-9", pid=77)
+    code, output = see()
+    assert code == 1
+    assert "1 silent (died or frozen): host-9 77" in output
+
+
+def test_an_evicting_redis_is_a_warning(see: Any, redis: Redis) -> None:
+    redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        code, output = see()
+    finally:
+        redis.config_set("maxmemory-policy", "noeviction")
+    assert code == 1
+    assert "set it to noeviction" in output
+
+
+def test_redis_away_is_critical_and_the_rest_is_checked(
+    see: Any, app: Any, monkeypatch: Any
+) -> None:
+    def away() -> Any:
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr(app.extensions["trigger"], "facts", away)
+    code, output = see()
+    assert (code, lines(output)["Redis"]) == (2, "critical")
+    assert "counters" in lines(output)
+    assert "pending jobs" not in lines(output)
+
+
+def test_a_database_behind_the_code_is_critical(see: Any, session: Any) -> None:
+    session.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    session.commit()
+    try:
+        code, output = see()
+    finally:
+        session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        session.commit()
+    assert code == 2
+    assert "flask --app wsgi db upgrade" in output
+    assert list(lines(output))[-1] == "migrations"
+
+
+def test_a_database_that_is_away_is_critical_and_no_trace_is_shown(
+    see: Any, monkeypatch: Any
+) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise OperationalError("SELECT 1", {}, Exception("connection refused\nmore"))
+
+    monkeypatch.setattr(doctor.db.session, "execute", away)
+    code, output = see()
+    assert code == 2
+    assert "does not answer: connection refused\n" in output
+    assert "Traceback" not in output
