@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format demo bench shell clean
+.PHONY: help install run test check format demo bench chaos shell clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ format: $(STAMP) ## let ruff mend what it can
 
 bench: $(STAMP) ## measure our program beside plain Huey, on fresh services with fsync; ARGS="drain"
 	@exec $(BIN)/python -m app.dev services --fresh -- $(BIN)/python -m benchmarks $(ARGS)
+
+chaos: $(STAMP) ## faults at random on a private system, then an audit of every job; ARGS="--minutes 20 --seed 7"
+	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 shell: $(STAMP) ## a Python shell in the application, on the development services
 	@exec $(BIN)/python -m app.dev services -- $(BIN)/flask --app wsgi shell
