@@ -176,7 +176,7 @@ class Inbox:
                 lease_seconds=self._lease_seconds,
                 queues=self._strict_queues,
             )
-            if len(rows) < len(ids):
+            if len(rows) < len(set(ids)):
                 self._return_early(db, set(ids) - {row.id.hex for row in rows})
         if rows:
             self._clock.set(rows[0].claimed_at)
@@ -188,7 +188,8 @@ class Inbox:
             )
             for row in rows
         }  # fmt: skip
-        return [claimed[i] for i in ids if i in claimed]
+        # Each once: an id may have been published again between the two pops.
+        return [claimed[i] for i in dict.fromkeys(ids) if i in claimed]
 
     def _return_early(self, db: Any, ids: set[str]) -> None:
         early = db.execute(_EARLY, {"ids": "{" + ",".join(ids) + "}"}).all()

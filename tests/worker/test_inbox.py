@@ -345,3 +345,25 @@ class TestOutages:
 def _blocked_poppers(redis: Redis) -> int:
     found: Any = redis.info("clients")
     return int(found["blocked_clients"])
+
+
+def test_an_id_published_again_between_two_pops_is_handed_out_once(
+    enqueue: Any, make_inbox: Any, redis: Redis
+) -> None:
+    """The blocking pop gave it; a sweeper of another process published it before the second pop."""
+
+    class Republished(ReadySet):
+        def pop_blocking(self, queues: Any, timeout: float) -> str | None:
+            job_id = enqueue()
+            found = super().pop_blocking(queues, timeout)
+            assert found == job_id.hex
+            redis.zadd("{jobs}:ready:default", {found: 0})
+            return found
+
+    inbox = make_inbox(ready=Republished(redis))
+    busy(inbox)
+
+    first = inbox.next()
+
+    assert first is not None
+    assert inbox.held() == []
