@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from marshmallow import Schema, fields
+from sqlalchemy import text
 
+from app.extensions import db
 from app.jobs import Cancel, Context, Permanent, RetryAfter, Snooze, job
 
 Payload = dict[str, Any]
@@ -61,6 +63,25 @@ def _nested(depth: int) -> Any:
     return value
 
 
+def _leak(payload: Payload, ctx: Context) -> Any:
+    db.session.execute(text("SELECT 1"))
+    return "left a transaction open"
+
+
+def _log_without_end(payload: Payload, ctx: Context) -> Any:
+    for n in range(20_000):
+        ctx.log(f"line {n} " + "x" * 100)
+    return "said enough"
+
+
+def _fork(payload: Payload, ctx: Context) -> Any:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return "forked"
+
+
 ACTS: dict[str, Callable[[Payload, Context], Any]] = {
     "return": lambda payload, ctx: payload.get("value"),
     "raise": lambda payload, ctx: _raise(ValueError(payload.get("message", "boom"))),
@@ -84,6 +105,9 @@ ACTS: dict[str, Callable[[Payload, Context], Any]] = {
     "spin": _spin,
     "hold the gil": lambda payload, ctx: sum(range(10**12)),  # no bytecode, no signal check
     "die": _die,
+    "leak": _leak,
+    "log without end": _log_without_end,
+    "fork": _fork,
     "report": _report,
     "attempt": lambda payload, ctx: {"attempt": ctx.attempt, "pid": os.getpid()},
     "wait for cancel": lambda payload, ctx: ctx.sleep(payload.get("seconds", 30)),

@@ -23,20 +23,28 @@ class Proxy:
         self._is_cut = False
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
+        self._flows = threading.Event()
+        self._flows.set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
         """Ends every connection, and each new one at once."""
+        self._flows.set()
         with self._lock:
             self._is_cut = True
             sockets, self._sockets = self._sockets, []
         for one in sockets:
             _end(one)
 
+    def stall(self) -> None:
+        """Forwards nothing more, and says nothing: a network that swallows packets."""
+        self._flows.clear()
+
     def mend(self) -> None:
         """Forwards again."""
         with self._lock:
             self._is_cut = False
+        self._flows.set()
 
     def close(self) -> None:
         """Ends everything for good."""
@@ -60,15 +68,15 @@ class Proxy:
             self._sockets += [client, server]
         for source, sink in ((client, server), (server, client)):
             source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+            threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    _end(source)
-    _end(sink)
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self._flows.wait()
+                sink.sendall(data)
+        _end(source)
+        _end(sink)
 
 
 def _end(one: socket.socket) -> None:
