@@ -41,6 +41,7 @@ class Settings:
     backoff_jitter: float  # share of the delay, 0…1
     max_attempts: int
     default_timeout_seconds: float | None
+    stuck_seconds: float | None
     max_crashes: int
     max_result_bytes: int
     max_log_lines: int
@@ -84,6 +85,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         max_attempts=_number(env, "MAX_ATTEMPTS", int, 5, 1, 100),
         default_timeout_seconds=_number(env, "DEFAULT_TIMEOUT_SECONDS", float, 0.0, 0, 7 * 86400)
         or None,
+        stuck_seconds=_number(env, "STUCK_SECONDS", float, 60.0, 0, 86400) or None,
         max_crashes=_number(env, "MAX_CRASHES", int, 3, 0, 100),
         max_result_bytes=_number(env, "MAX_RESULT_BYTES", int, MIB, 64, 64 * MIB),
         max_log_lines=_number(env, "MAX_LOG_LINES", int, 1000, 0, 100_000),

@@ -1,4 +1,4 @@
-"""``python -m benchmarks [drain latency bulk single memory] [--rounds 3]``: a line per measurement."""
+"""``python -m benchmarks [drain latency bulk single memory peers] [--rounds 3]``: a line per measurement."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import drain, programs, service
+from benchmarks import drain, peers_run, programs, service
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
@@ -59,6 +59,7 @@ MEASUREMENTS: dict[str, Callable[[int], None]] = {
     "bulk": run_bulk,
     "single": run_single,
     "memory": run_memory,
+    "peers": peers_run.run,
 }
 
 
@@ -75,7 +76,7 @@ def main() -> None:
         sys.exit(f"Unknown: {', '.join(sorted(unknown))}; there are {', '.join(MEASUREMENTS)}.")
     programs.migrate()
     say("min / median / max of rounds", str(arguments.rounds))
-    for name in arguments.names or MEASUREMENTS:
+    for name in arguments.names or [n for n in MEASUREMENTS if n != "peers"]:
         MEASUREMENTS[name](arguments.rounds)
 
 

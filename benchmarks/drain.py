@@ -14,7 +14,8 @@ from app import create_app
 from app.extensions import db
 from app.jobs import lifecycle
 from app.jobs.lifecycle import NewJob
-from benchmarks import peer, programs
+from benchmarks import programs
+from benchmarks.peers import plain_huey as peer
 
 JOBS = 30_000
 
@@ -52,8 +53,9 @@ def enqueue(jobs: int, type: str = "echo") -> None:
 def plain_huey(jobs: int = JOBS) -> float:
     """Jobs per second."""
     programs.redis().flushdb()
-    peer.enqueue(jobs)
-    with programs.program("huey_consumer benchmarks.peer.huey -w 5 -k thread"):
+    for n in range(jobs):
+        peer.enqueue({"n": n})
+    with programs.program("huey_consumer benchmarks.peers.plain_huey.huey -w 5 -k thread"):
         programs.wait(lambda: peer.huey.pending_count() < jobs)
         started, left = time.perf_counter(), peer.huey.pending_count()
         programs.wait(lambda: peer.huey.pending_count() == 0)

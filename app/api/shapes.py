@@ -368,7 +368,9 @@ class WorkerShape(Shape):
     running = fields.List(
         fields.Dict(),
         required=True,
-        metadata=about("`{jobId, type, attempt, since}` of each job it ran at its last heartbeat."),
+        metadata=about(
+            "`{jobId, type, attempt, since, isOverdue}` of each job it ran at its last heartbeat."
+        ),
     )
     completed = fields.Integer(required=True)
     started_at = fields.DateTime(required=True)

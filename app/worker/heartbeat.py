@@ -136,6 +136,7 @@ class Heartbeat(threading.Thread):
                 "type": a.job.type,
                 "attempt": a.job.attempt,
                 "since": a.since.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                "isOverdue": a.thrown_at is not None,
             }
             for a in list(self._runner.attempts.values())
         ]

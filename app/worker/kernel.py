@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from uuid import uuid4
@@ -27,6 +28,10 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 0.025
 #: Longer than any blocking pop.
 REDIS_TIMEOUT_SECONDS = 5.0
+#: What still runs beside a stuck attempt has this long, as on SIGTERM.
+RECYCLE_GRACE_SECONDS = 25.0
+#: EX_SOFTWARE: platforms start the worker again, and monitors see that it was not asked to end.
+EXIT_STUCK = 70
 
 
 class Kernel:
@@ -68,6 +73,7 @@ class Kernel:
             facts=self._facts,
         )
         self._is_stopped = threading.Event()
+        self._is_recycling = False
         self._live_threads: set[threading.Thread] = set()
 
     def start(self, threads: int) -> None:
@@ -98,18 +104,9 @@ class Kernel:
         self._is_stopped.set()
         self.outbox.drain(3.0)
         attempts = list(self.runner.attempts.values())
-        unfinished = [
-            Outcome(
-                attempt.job,
-                lifecycle.RELEASE,
-                outcome="released",
-                error="The worker was stopped before this attempt ended.",
-                lines=attempt.context.drain(is_last=True)[1],
-            )
-            for attempt in attempts
-        ]
+        unfinished = [self.runner.given_up(attempt) for attempt in attempts]
         if unfinished:
-            log.warning("Releasing %s unfinished jobs", len(unfinished))
+            log.warning("Giving up %s unfinished attempts", len(unfinished))
         self.outbox.put(unfinished)
         self.outbox.drain(2.0)
         self.heartbeat.stop()
@@ -127,8 +124,34 @@ class Kernel:
             try:
                 self.inbox.give_back_if_stuck()
                 self.runner.throw_timeouts()
+                self._recycle_if_stuck()
             except Exception:
                 log.exception("The ticker failed")
+
+    def _recycle_if_stuck(self) -> None:
+        if self._is_recycling or not (stuck := self.runner.stuck()):
+            return
+        self._is_recycling = True
+        job = stuck[0].job
+        log.error(
+            "Job %s (%s) did not obey its time-out for %g s: its thread is lost. This worker takes no more"
+            " jobs, finishes what runs and exits, for the platform to start a new one."
+            " isolate=True would have let it be killed alone.",
+            job.id, job.type, self.settings.stuck_seconds,
+        )  # fmt: skip
+        threading.Thread(target=self._recycle, name="Recycler", daemon=True).start()
+
+    def _recycle(self) -> None:
+        self.begin_stop()
+        give_up_at = time.monotonic() + RECYCLE_GRACE_SECONDS
+        while time.monotonic() < give_up_at:
+            if all(a.thrown_at is not None for a in list(self.runner.attempts.values())):
+                break
+            time.sleep(TICK_SECONDS)
+        self.finish_stop()
+        logging.shutdown()
+        # The lost thread may be in C code that no signal and no exception reaches.
+        os._exit(EXIT_STUCK)
 
     def _facts(self) -> dict[str, object]:
         self._live_threads = {t for t in self._live_threads if t.is_alive()}

@@ -39,7 +39,7 @@ failure_hooks: list[Callable[[Claimed, BaseException], None]] = []
 class Attempt:
     """A handler at work, as the heartbeat and the ticker see it."""
 
-    __slots__ = ("context", "job", "shield", "since", "thread", "throw_at")
+    __slots__ = ("context", "job", "shield", "since", "thread", "throw_at", "thrown_at")
 
     def __init__(self, job: Claimed, context: Context) -> None:
         self.job = job
@@ -47,6 +47,7 @@ class Attempt:
         self.shield = Shield()
         self.since = datetime.now(UTC)
         self.thread = threading.current_thread()
+        self.thrown_at: float | None = None
         remaining = context.remaining()
         self.throw_at = (
             None if remaining is None else time.monotonic() + remaining + THROW_AFTER_SECONDS
@@ -107,8 +108,38 @@ class Runner:
         """Interrupt handlers past their deadline. Called each tick."""
         now = time.monotonic()
         for attempt in list(self.attempts.values()):
-            if attempt.throw_at is not None and now >= attempt.throw_at:
-                attempt.shield.fire(JobTimeout)
+            is_late = attempt.throw_at is not None and now >= attempt.throw_at
+            if is_late and attempt.shield.fire(JobTimeout):
+                attempt.thrown_at = now
+
+    def stuck(self) -> list[Attempt]:
+        """Attempts that did not obey their time-out for ``STUCK_SECONDS``: C code that does not return."""
+        limit = self._settings.stuck_seconds
+        if limit is None:
+            return []
+        since = time.monotonic() - limit
+        return [
+            attempt
+            for attempt in list(self.attempts.values())
+            if attempt.thrown_at is not None and attempt.thrown_at < since
+        ]
+
+    def given_up(self, attempt: Attempt) -> Outcome:
+        """What becomes of an attempt whose process ends before it does."""
+        lines = attempt.context.drain(is_last=True)[1]
+        if attempt.thrown_at is None:
+            return Outcome(
+                attempt.job,
+                lifecycle.RELEASE,
+                outcome="released",
+                error="The worker was stopped before this attempt ended.",
+                lines=lines,
+            )
+        # Released, it would hang the next worker, and the next.
+        job_type = registry.find(attempt.job.type)
+        outcome = failure(attempt.job, job_type, self._settings, JobTimeout(), "timed_out")
+        outcome.lines = lines
+        return outcome
 
     def _enter_application(self) -> None:
         # Once per thread, not per job: pushing a context would cost more than a no-op job.

@@ -181,6 +181,12 @@ def ledger_apart(payload: Payload, ctx: Context) -> str:
     return ledger(payload, ctx)
 
 
+@job("sleep-in-c")
+def sleep_in_c(payload: Payload) -> None:
+    """One call that no exception interrupts."""
+    time.sleep(payload["seconds"])
+
+
 @job("poison", backoff=[0.1])
 def poison(payload: Payload, ctx: Context) -> None:
     """Kills the process it runs in, whichever that is."""

@@ -1,0 +1,32 @@
+"""This project by its Python call: each job committed to PostgreSQL, then published."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app import create_app
+from app.extensions import db
+from app.jobs import Context, job, lifecycle
+from app.jobs.lifecycle import NewJob
+from benchmarks.peers.client import stamp
+
+
+@job("work")
+def work(payload: dict[str, Any], ctx: Context) -> None:
+    stamp(payload)
+
+
+_app = None
+
+
+def enqueue(payload: dict[str, Any]) -> None:
+    enqueue_many([payload])
+
+
+def enqueue_many(payloads: list[dict[str, Any]]) -> None:
+    global _app
+    if _app is None:
+        _app = create_app()
+        _app.app_context().push()
+    lifecycle.enqueue(db.session, [NewJob("work", p) for p in payloads])
+    db.session.commit()
