@@ -53,13 +53,15 @@ def run_memory(rounds: int) -> None:
         say(f"worker after {jobs:,} jobs, MiB (target < 120)", f"{mib:.0f}")
 
 
+ONLY: str | None = None
+
 MEASUREMENTS: dict[str, Callable[[int], None]] = {
     "drain": run_drain,
     "latency": run_latency,
     "bulk": run_bulk,
     "single": run_single,
     "memory": run_memory,
-    "peers": peers_run.run,
+    "peers": lambda rounds: peers_run.run(rounds, ONLY),
 }
 
 
@@ -71,9 +73,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASUREMENTS))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", help="peers: those with this in their name")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(MEASUREMENTS):
         sys.exit(f"Unknown: {', '.join(sorted(unknown))}; there are {', '.join(MEASUREMENTS)}.")
+    global ONLY
+    ONLY = arguments.only
     programs.migrate()
     say("min / median / max of rounds", str(arguments.rounds))
     for name in arguments.names or [n for n in MEASUREMENTS if n != "peers"]:

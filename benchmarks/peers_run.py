@@ -84,7 +84,7 @@ PEERS = [
          is_ours=True),
     Peer("Huey, 5 threads", "plain_huey",
          "{bin}/huey_consumer benchmarks.peers.plain_huey.huey -w 5 -k thread -q",
-         _redis_length("huey.peer"), AT_MOST_ONCE),
+         _redis_length("huey.redis.peer"), AT_MOST_ONCE),
     Peer("Celery, 5 threads", "celery_app",
          f"{{bin}}/celery -A benchmarks.peers.celery_app worker -P threads -c 5 {QUIET}",
          _redis_length("celery"), AT_MOST_ONCE, drain_jobs=10_000),

@@ -10,11 +10,9 @@ import procrastinate
 from benchmarks.peers.client import stamp
 
 DSN = os.environ.get("DATABASE_URL", "")
-#: The worker's; the connector for plain calls is its synchronous face.
 app = procrastinate.App(
     connector=procrastinate.PsycopgConnector(conninfo=DSN, min_size=1, max_size=7)
 )
-_calls = procrastinate.SyncPsycopgConnector(conninfo=DSN)
 _is_open = False
 
 
@@ -24,20 +22,16 @@ async def work(payload: dict[str, Any]) -> None:
 
 
 def _open() -> Any:
-    global _is_open, _caller
+    global _is_open
     if not _is_open:
-        _caller = app.with_connector(_calls)
-        _caller.open()
+        app.open()  # its synchronous face, for plain calls
         _is_open = True
-    return _caller.configure_task("work", allow_unknown=True)
-
-
-_caller: Any = None
+    return work
 
 
 def setup() -> None:
     _open()
-    _caller.schema_manager.apply_schema()
+    app.schema_manager.apply_schema()
 
 
 def enqueue(payload: dict[str, Any]) -> None:
