@@ -76,7 +76,7 @@ def _ours_pending() -> int:
 
 WORKER = procfile(programs.ROOT / "Procfile")["worker"]
 DURABLE = "all of it: each job and its outcome is committed to PostgreSQL with fsync"
-AT_MOST_ONCE = "a worker that dies loses the jobs it holds; Redis, when lost, all of them"
+AT_MOST_ONCE = "a worker that dies loses the jobs it holds; Redis, when lost, loses all"
 QUIET = "--without-gossip --without-mingle --without-heartbeat -l WARNING"
 PEERS = [
     Peer("this project, 5 threads", "ours", WORKER, _ours_pending, DURABLE, is_ours=True),
@@ -93,7 +93,7 @@ PEERS = [
          _redis_length("celery"), AT_MOST_ONCE, drain_jobs=10_000),
     Peer("RQ, 2 processes", "rq_app",
          "{bin}/rq worker-pool -n 2 -q", _redis_length("rq:queue:default"),
-         "jobs of a dead worker are found later; Redis, when lost, all are", drain_jobs=1_000,
+         "jobs of a dead worker are found later; Redis, when lost, loses all", drain_jobs=1_000,
          enqueue_jobs=3_000),
     Peer("Dramatiq, 5 threads", "dramatiq_app",
          "{bin}/dramatiq benchmarks.peers.dramatiq_app -p 1 -t 5",
