@@ -28,7 +28,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     db.init_app(app)
     migrate.init_app(app, db)
     csrf.init_app(app)
-    security.init_app(app)
+    security.init_app(app, settings)
     _wire(app, settings)
     return app
 
@@ -53,7 +53,7 @@ def engine_options(settings: config.Settings) -> dict[str, object]:
 
 def _wire(app: Flask, settings: config.Settings) -> None:
     # Imported here: these packages need the extensions above, and the domain needs none of them.
-    from app import cli
+    from app import cli, metrics
     from app.api import blueprint as api
     from app.dashboard import blueprint as dashboard
     from app.jobs import registry
@@ -64,4 +64,5 @@ def _wire(app: Flask, settings: config.Settings) -> None:
     csrf.exempt(api)
     app.register_blueprint(api)
     app.register_blueprint(dashboard)
+    app.register_blueprint(metrics.blueprint)
     cli.register(app)

@@ -1,16 +1,20 @@
-"""Commands for operators: ``flask doctor``, ``flask counters check``, ``flask dlq rebuild``."""
+"""Commands for operators: ``flask doctor``, ``flask counters check``, ``flask dlq rebuild``, ``flask tokens``."""
 
 from __future__ import annotations
 
 import click
 from flask import Flask
 from flask.cli import AppGroup
+from sqlalchemy.exc import IntegrityError
 
+from app.config import ROLES
 from app.extensions import db
 from app.jobs import doctor, stats
 from app.jobs.publishing import current_trigger
+from app.security import tokens
 
 counters = AppGroup("counters", help="The numbers kept by triggers.")
+token_commands = AppGroup("tokens", help="Tokens of programs that call the API.")
 dlq = AppGroup("dlq", help="The Redis list of open dead letters.")
 
 
@@ -19,6 +23,7 @@ def register(app: Flask) -> None:
     app.cli.add_command(counters)
     app.cli.add_command(dlq)
     app.cli.add_command(see_doctor)
+    app.cli.add_command(token_commands)
 
 
 @click.command("doctor")
@@ -77,3 +82,36 @@ def rebuild_dead_letters() -> None:
         # Without Redis the mirror would quietly do nothing, and catch up later.
         raise click.ClickException(f"Redis does not answer ({error}); try again later.") from error
     click.echo(f"Wrote {trigger.mirror_dead_letters(rebuild=True)} entries to job-dlq.")
+
+
+@token_commands.command("create")
+@click.argument("name")
+@click.option("--role", type=click.Choice(ROLES), default="operator", show_default=True)
+def create_token(name: str, role: str) -> None:
+    """Make a token; it is printed once and kept only as a hash."""
+    try:
+        secret = tokens.create(name, role)
+        db.session.commit()
+    except IntegrityError:
+        raise click.ClickException(
+            f"A token is named {name!r}; revoke it first, or take another name."
+        ) from None
+    click.echo(secret)
+
+
+@token_commands.command("list")
+def list_tokens() -> None:
+    """Every token made here, newest first."""
+    for one in tokens.listed():
+        state = f"revoked {one.revoked_at:%Y-%m-%d %H:%M}" if one.revoked_at else "valid"
+        click.echo(f"{one.name:<24} {one.role:<9} made {one.created_at:%Y-%m-%d %H:%M}  {state}")
+
+
+@token_commands.command("revoke")
+@click.argument("name")
+def revoke_token(name: str) -> None:
+    """End a token; it is refused within five seconds."""
+    if not tokens.revoke(name):
+        raise click.ClickException(f"No valid token is named {name!r}; see `flask tokens list`.")
+    db.session.commit()
+    click.echo(f"{name} is revoked.")

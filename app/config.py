@@ -20,6 +20,22 @@ class ConfigError(Exception):
     """A setting is missing or wrong; the message is one sentence with the variable and the fix."""
 
 
+ROLES = ("viewer", "operator", "admin")
+_SCOPES = {"read": "viewer", "write": "operator"}
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Who may come in, with what, and how far."""
+
+    name: str
+    secret: str
+    role: str
+
+    def __repr__(self) -> str:
+        return f"Credential({self.name!r}, {self.role!r})"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Every setting of the system. The environment variable is the field's name in upper case."""
@@ -28,6 +44,13 @@ class Settings:
     database_url: str  # always starts with postgresql+psycopg2://
     redis_url: str
     secret_key: str
+    is_secret_key_given: bool
+    api_tokens: tuple[Credential, ...]
+    dashboard_users: tuple[Credential, ...]
+    is_auth_disabled: bool
+    session_hours: float
+    api_rate_limit: int  # requests a minute and caller, in each web process; 0: none
+    trusted_proxies: int
     host: str
     port: int
     cors_origins: tuple[str, ...]
@@ -71,6 +94,13 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         database_url=database_url,
         redis_url=_redis_url(env),
         secret_key=_text(env, "SECRET_KEY") or _derived_key(database_url),
+        is_secret_key_given=_text(env, "SECRET_KEY") is not None,
+        api_tokens=_credentials(env, "API_TOKENS", 16),
+        dashboard_users=_dashboard_users(env),
+        is_auth_disabled=_flag(env, "AUTH_DISABLED", False),
+        session_hours=_number(env, "SESSION_HOURS", float, 12.0, 0.01, 24 * 365),
+        api_rate_limit=_number(env, "API_RATE_LIMIT", int, 60_000, 0, 10**9),
+        trusted_proxies=_number(env, "TRUSTED_PROXIES", int, 0, 0, 10),
         host=_text(env, "HOST") or ("127.0.0.1" if is_development else "0.0.0.0"),
         port=_number(env, "PORT", int, 3000, 0, 65535),
         cors_origins=_origins(env),
@@ -105,6 +135,27 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             f"LEASE_SECONDS ({settings.lease_seconds:g}), or healthy workers lose their jobs."
         )
     return settings
+
+
+def check_door(settings: Settings) -> None:
+    """Before anything is served: raises ConfigError where strangers could come in."""
+    if settings.is_development:
+        if settings.host not in ("127.0.0.1", "::1", "localhost"):
+            raise ConfigError(
+                f"HOST is {settings.host!r} and APP_ENV is {settings.app_env!r}, where nobody is asked who they"
+                " are; set HOST=127.0.0.1, or APP_ENV=production with credentials."
+            )
+        return
+    if not settings.is_secret_key_given:
+        raise ConfigError(
+            "SECRET_KEY is not set; set it to 32 or more random characters, the same for all processes "
+            "(python3 -c 'import secrets; print(secrets.token_urlsafe(32))')."
+        )
+    if not (settings.api_tokens or settings.dashboard_users or settings.is_auth_disabled):
+        raise ConfigError(
+            "Nobody could sign in: set DASHBOARD_PASSWORD, and API_TOKENS=name:token:role for programs. "
+            "AUTH_DISABLED=1 lets everybody in who reaches this address."
+        )
 
 
 def _text(env: Mapping[str, str], name: str) -> str | None:
@@ -200,6 +251,42 @@ def _check_address(name: str, url: str, example: str) -> None:
         is_port_good = False
     if not is_port_good:
         raise ConfigError(f"{name} has no usable host and port; set it to {example}.")
+
+
+def _credentials(env: Mapping[str, str], name: str, shortest: int) -> tuple[Credential, ...]:
+    # No message repeats what was given: it holds secrets.
+    found = []
+    for number, entry in enumerate(_names(env, name), 1):
+        who, _, rest = entry.partition(":")
+        secret, _, role = rest.rpartition(":")
+        role = _SCOPES.get(role, role)
+        if not who or not secret or role not in ROLES:
+            raise ConfigError(
+                f"{name}: entry {number} is not name:secret:role; the roles are {', '.join(ROLES)}."
+            )
+        if len(secret) < shortest:
+            raise ConfigError(
+                f"{name}: the secret of {who!r} is too short; it needs {shortest} characters or more."
+            )
+        found.append(Credential(who, secret, role))
+    names = [one.name for one in found]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{name}: a name stands there twice; give each its own.")
+    return tuple(found)
+
+
+def _dashboard_users(env: Mapping[str, str]) -> tuple[Credential, ...]:
+    users = _credentials(env, "DASHBOARD_USERS", 8)
+    password = env.get("DASHBOARD_PASSWORD", "")
+    if not password:
+        return users
+    if len(password) < 8:
+        raise ConfigError("DASHBOARD_PASSWORD is too short; it needs 8 characters or more.")
+    if any(one.name == "admin" for one in users):
+        raise ConfigError(
+            "DASHBOARD_USERS names admin, which DASHBOARD_PASSWORD does, too; set one of them."
+        )
+    return (Credential("admin", password, "admin"), *users)
 
 
 def _smtp_url(env: Mapping[str, str]) -> str | None:

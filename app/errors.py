@@ -120,3 +120,27 @@ class DatabaseUnavailable(JobQueueError):
     """The database does not answer; nothing was stored. Try again in a few seconds."""
 
     http_status, code = 503, "database_unavailable"
+
+
+class Unauthenticated(JobQueueError):
+    """Send a valid token as `Authorization: Bearer …`."""
+
+    http_status, code = 401, "unauthenticated"
+
+
+class Forbidden(JobQueueError):
+    """{name} has the role {role}; this needs {needed}."""
+
+    http_status, code = 403, "forbidden"
+
+
+class NotHere(JobQueueError):
+    """This server is in development, where nobody is asked who they are: it answers only to this machine."""
+
+    http_status, code = 403, "only_this_machine"
+
+
+class TooManyRequests(JobQueueError):
+    """Too many requests; try again in {seconds} seconds."""
+
+    http_status, code = 429, "too_many_requests"

@@ -1,4 +1,4 @@
-"""``python -m benchmarks [drain latency bulk single memory peers] [--rounds 3]``: a line per measurement."""
+"""``python -m benchmarks [drain latency bulk single memory scale peers] [--rounds 3]``: a line per measurement."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import drain, peers_run, programs, service
+from benchmarks import drain, peers_run, programs, scale, service
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
@@ -55,12 +55,19 @@ def run_memory(rounds: int) -> None:
 
 ONLY: str | None = None
 
+
+def run_scale(rounds: int) -> None:
+    for rows in (1_000_000, 10_000_000):
+        scale.main(rows)
+
+
 MEASUREMENTS: dict[str, Callable[[int], None]] = {
     "drain": run_drain,
     "latency": run_latency,
     "bulk": run_bulk,
     "single": run_single,
     "memory": run_memory,
+    "scale": run_scale,
     "peers": lambda rounds: peers_run.run(rounds, ONLY),
 }
 
@@ -81,7 +88,7 @@ def main() -> None:
     ONLY = arguments.only
     programs.migrate()
     say("min / median / max of rounds", str(arguments.rounds))
-    for name in arguments.names or [n for n in MEASUREMENTS if n != "peers"]:
+    for name in arguments.names or [n for n in MEASUREMENTS if n not in ("peers", "scale")]:
         MEASUREMENTS[name](arguments.rounds)
 
 

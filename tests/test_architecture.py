@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "errors": {"config"},
     "extensions": set(),
     "security": {"config", "errors", "extensions"},
+    "metrics": GROUND | {"jobs"},
     "jobs": GROUND,
     "handlers": {"jobs", "errors", "config"},
     "worker": GROUND | {"jobs"},

@@ -46,4 +46,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(test_env: dict[str, str
         timeout=60,
     )
     assert done.returncode != 0
-    assert "Unknown: speed; there are drain, latency, bulk, single, memory, peers." in done.stderr
+    assert (
+        "Unknown: speed; there are drain, latency, bulk, single, memory, scale, peers."
+        in done.stderr
+    )

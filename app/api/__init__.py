@@ -10,9 +10,6 @@ from werkzeug.exceptions import HTTPException
 from app.api import cors, errors
 from app.errors import JobQueueError
 
-#: Who changes things by this API, in the audit.
-ACTOR = "api"
-
 blueprint = Blueprint("api", __name__)
 
 blueprint.register_error_handler(JobQueueError, errors.tell)

@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from app.api import ACTOR, idempotency
+from app.api import idempotency
 from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs import lifecycle, queries
 from app.jobs.lifecycle import NewJob
 from app.jobs.sessions import autocommit
+from app.security import actor
 
 
 def create_one(new_job: NewJob, *, idempotency_key: str | None) -> tuple[UUID, Any, bool]:
     """Its id, the stored job (new columns, or the Job that was there before), and whether it is new."""
     if idempotency_key is not None:
         key = idempotency.checked(idempotency_key)
-        job_id, is_new = idempotency.enqueue_once(db.session, new_job, scope=ACTOR, key=key)
+        job_id, is_new = idempotency.enqueue_once(db.session, new_job, scope=actor(), key=key)
         db.session.commit()
         return job_id, queries.get_job(db.session, job_id), is_new
     # Autocommit: one round trip instead of three (BEGIN, INSERT, COMMIT).

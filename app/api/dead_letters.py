@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from app.api import ACTOR
 from app.api.operations import operation
 from app.api.paging import LINK, listed
 from app.api.shapes import DEAD_LETTER, DEAD_LETTER_LIST, JOB
 from app.extensions import db
 from app.jobs import lifecycle, queries
 from app.jobs.models import DeadLetter, Job
+from app.security import actor
 
 TAG = "Dead letters"
 
@@ -53,7 +53,7 @@ def retry_dead_letter(job_id: UUID) -> Job:
     Its job goes back to pending, which closes the dead letter. 404 if the job has no open dead letter; 409 while another job with its uniqueKey is live.
     """
     queries.open_dead_letter(db.session, job_id)
-    lifecycle.retry(db.session, [job_id], by=ACTOR).one()
+    lifecycle.retry(db.session, [job_id], by=actor()).one()
     db.session.commit()
     return queries.get_job(db.session, job_id)
 
@@ -71,6 +71,6 @@ def discard_dead_letter(job_id: UUID) -> Job:
     It is closed for good; its job stays failed.
     """
     queries.open_dead_letter(db.session, job_id)
-    lifecycle.discard(db.session, [job_id], by=ACTOR).one()
+    lifecycle.discard(db.session, [job_id], by=actor()).one()
     db.session.commit()
     return queries.get_job(db.session, job_id)

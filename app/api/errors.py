@@ -99,6 +99,10 @@ def tell(error: JobQueueError, headers: dict[str, str] | None = None) -> Respons
     headers = dict(headers or {})
     if error.http_status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    elif error.http_status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="jobs"'
+    elif error.http_status == 429:
+        headers["Retry-After"] = str(error.facts["seconds"])
     return render(body, error.http_status, headers)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from flask import current_app
 
-from app.api import ACTOR
 from app.api.errors import JobTypeNotFound
 from app.api.operations import operation
 from app.api.payload_schema import payload_schema
@@ -14,6 +13,7 @@ from app.api.shapes import JOB_TYPE
 from app.extensions import db
 from app.jobs import lifecycle, queries
 from app.jobs.queries import TypeSummary
+from app.security import actor
 
 TAG = "Job types"
 
@@ -43,7 +43,7 @@ def pause_job_type(name: str) -> dict[str, Any]:
     Its jobs are not started any more. Running jobs finish; new ones are taken in and wait.
     """
     get_job_type(name)
-    lifecycle.pause_type(db.session, name, by=ACTOR)
+    lifecycle.pause_type(db.session, name, by=actor())
     db.session.commit()
     return get_job_type(name)
 
@@ -55,7 +55,7 @@ def resume_job_type(name: str) -> dict[str, Any]:
     Its jobs start again.
     """
     get_job_type(name)
-    lifecycle.resume_type(db.session, name, by=ACTOR)
+    lifecycle.resume_type(db.session, name, by=actor())
     db.session.commit()
     return get_job_type(name)
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from flask import request
 
-from app.api import ACTOR, creation, edits, new_jobs
+from app.api import creation, edits, new_jobs
 from app.api.errors import NotRetryable
 from app.api.operations import operation
 from app.api.paging import LINK, listed
@@ -28,6 +28,7 @@ from app.extensions import db
 from app.jobs import lifecycle, queries, stats
 from app.jobs.lifecycle import NewJob
 from app.jobs.models import Job, JobAttempt, JobLogLine
+from app.security import actor
 
 TAG = "Jobs"
 
@@ -159,7 +160,7 @@ def retry_job(job_id: UUID) -> Job:
     is live.
     """
     try:
-        lifecycle.retry(db.session, [job_id], by=ACTOR).one()
+        lifecycle.retry(db.session, [job_id], by=actor()).one()
     except InvalidTransition as refusal:
         raise NotRetryable(**refusal.facts) from None
     return _changed(job_id)
@@ -172,7 +173,7 @@ def cancel_job(job_id: UUID) -> Job:
     A pending job is cancelled at once. A processing one is asked to stop (`cancelRequested`) and may still complete.
     Cancelling a cancelled job changes nothing; a completed or failed one is a 409.
     """
-    lifecycle.cancel(db.session, [job_id], by=ACTOR).one()
+    lifecycle.cancel(db.session, [job_id], by=actor()).one()
     return _changed(job_id)
 
 
@@ -185,7 +186,7 @@ def edit_job(job_id: UUID, body: dict[str, Any]) -> Job:
     All of it or nothing. With `status` it is also cancelled or retried. A completed or processing job is a 409
     (a processing one can still be asked to stop by `{"status": "cancelled"}` alone).
     """
-    edits.apply(db.session, job_id, body, by=ACTOR)
+    edits.apply(db.session, job_id, body, by=actor())
     return _changed(job_id)
 
 
@@ -195,7 +196,7 @@ def delete_job(job_id: UUID) -> tuple[None, int, None]:
 
     With its history and dead letter. 409 while it is processing.
     """
-    lifecycle.delete(db.session, [job_id], by=ACTOR).one()
+    lifecycle.delete(db.session, [job_id], by=actor()).one()
     db.session.commit()
     return None, 204, None
 

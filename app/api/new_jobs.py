@@ -12,12 +12,13 @@ from typing import Any
 
 from marshmallow import ValidationError as SchemaError
 
-from app.api import ACTOR, reading, strict_json
+from app.api import reading, strict_json
 from app.api.fields import NAME
 from app.api.shapes import BULK_ENVELOPE, MAX_ATTEMPTS, MAX_DELAY_SECONDS, MAX_UNIQUE_KEY, NEW_JOB
 from app.errors import UnknownJobType, ValidationFailed
 from app.jobs import registry
 from app.jobs.lifecycle import NewJob
+from app.security import actor
 
 
 def read_one(data: Any) -> NewJob:
@@ -53,7 +54,7 @@ def _by_shape(data: Any, *, at: str | None = None) -> NewJob:
         ) from None
     found["delay_seconds"] = found.pop("delay", None)
     found["run_at"] = found.pop("next_run_at", None)
-    return NewJob(**found, by=ACTOR)
+    return NewJob(**found, by=actor())
 
 
 def _plain(data: Any) -> NewJob | None:
@@ -78,7 +79,7 @@ def _plain(data: Any) -> NewJob | None:
             registry.validate_payload(job_type, found.get("payload", {}))
     except (SchemaError, ValidationFailed):
         return None
-    return NewJob(**found, by=ACTOR)
+    return NewJob(**found, by=actor())
 
 
 def _is_whole(low: int, high: int) -> Callable[[Any], bool]:

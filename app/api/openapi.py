@@ -31,15 +31,19 @@ DESCRIPTION = """\
 JSON over HTTP. Times are RFC 3339 in UTC with milliseconds (`2026-05-04T10:00:00.000Z`); times sent must say their \
 zone. Unknown fields and query parameters are refused by name, and nothing is stored when anything is refused. Every \
 error has the same shape: `message` for people, `code` for programs, `errors` by field. Ids that are no UUIDs lead \
-nowhere (404). `Link` and `Location` hold addresses relative to the server.
+nowhere (404). Outside development every call but /health needs `Authorization: Bearer` with a token: viewers read \
+(secrets in payloads are masked), operators change, admins delete, too. `Link` and `Location` hold addresses relative to the server.
 """
 ERRORS = {
     400: "The body is not JSON; for a retry: the job's status does not allow it.",
+    401: "No valid token was sent.",
+    403: "The token's role does not allow that.",
     404: "There is no such thing.",
     409: "Its status does not allow that.",
     413: "The body is larger than the limit.",
     415: "The body is not sent as application/json.",
     422: "Some field or parameter is not valid; see `errors`.",
+    429: "Too many requests; try again after `Retry-After` seconds.",
     503: "The database does not answer; try again after `Retry-After` seconds.",
 }
 _ARGUMENT = re.compile(r"<(?:(\w+):)?(\w+)>")
@@ -50,6 +54,7 @@ def document() -> dict[str, Any]:
     """The whole document, made once."""
     converter, spec = _spec(lambda schema: type(schema).__name__.removesuffix("Shape"))
     spec.components.schema("Error", schema=ERROR)
+    spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
     for told in OPERATIONS:
         path = _ARGUMENT.sub(lambda match: "{" + camel(match[2]) + "}", told.path)
         spec.path(path=path, operations={told.method.lower(): _operation(told, converter)})
@@ -115,6 +120,7 @@ def _operation(told: Operation, converter: OpenAPIConverter) -> dict[str, Any]:
         "tags": [told.tag],
         "parameters": [*_arguments(told.path), *_headers(told), *query],
         "responses": _answers(told) | _errors(told),
+        "security": [] if told.name == "health" else [{"token": []}],
     }
     if more.strip():
         found["description"] = " ".join(more.split("\n")).strip()
@@ -164,6 +170,8 @@ def _answers(told: Operation) -> dict[str, Any]:
 
 def _errors(told: Operation) -> dict[str, Any]:
     possible = {*told.errors, 422, 503} if told.query else set(told.errors)
+    if told.name != "health":
+        possible |= {401, 403, 429}
     if told.method != "GET":
         possible |= {400, 413, 415}
     error = {"application/json": {"schema": "Error"}}

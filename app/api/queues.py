@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.api import ACTOR
 from app.api.fields import NAME
 from app.api.operations import operation
 from app.api.shapes import QUEUE
@@ -12,6 +11,7 @@ from app.errors import QueueNotFound
 from app.extensions import db
 from app.jobs import lifecycle, queries
 from app.jobs.queries import QueueSummary
+from app.security import actor
 
 TAG = "Queues"
 
@@ -40,7 +40,7 @@ def pause_queue(name: str) -> dict[str, Any]:
 
     Its jobs are not started any more. Running jobs finish; new ones are taken in and wait. A queue may be paused before its first job.
     """
-    lifecycle.pause_queue(db.session, _spelled(name), by=ACTOR)
+    lifecycle.pause_queue(db.session, _spelled(name), by=actor())
     db.session.commit()
     return get_queue(name)
 
@@ -52,7 +52,7 @@ def resume_queue(name: str) -> dict[str, Any]:
     Its jobs start again.
     """
     was = get_queue(name)
-    lifecycle.resume_queue(db.session, name, by=ACTOR)
+    lifecycle.resume_queue(db.session, name, by=actor())
     db.session.commit()
     # Paused before its first job, it is no queue any more.
     return _find(name) or {**was, "is_paused": False}

@@ -10,6 +10,9 @@ from typing import Any
 from flask import Response
 from marshmallow import Schema, fields
 
+from app.api.seen import SeenByRole
+from app.security import shown
+
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 
 
@@ -47,6 +50,8 @@ def dumper(shape: Schema) -> Callable[[Any], dict[str, Any]]:
 
 
 def _conversion(field: fields.Field[Any]) -> Callable[[Any], Any] | None:
+    if isinstance(field, SeenByRole):
+        return shown
     if isinstance(field, fields.DateTime):
         return iso
     if isinstance(field, fields.UUID):

@@ -21,6 +21,7 @@ from app.api.fields import (
     Text,
     Whole,
 )
+from app.api.seen import SeenJson, SeenObject
 from app.jobs.models import STATUSES, VIEWS, JobAttempt
 from app.jobs.queries import OFFSET_BOUND
 
@@ -233,7 +234,7 @@ class JobShape(Shape):
 
     id = fields.UUID(required=True)
     type = fields.String(required=True)
-    payload = fields.Dict(required=True)
+    payload = SeenObject(required=True)
     status = fields.String(required=True, metadata={"enum": list(STATUSES)})
     attempts = fields.Integer(
         required=True, metadata=about("Executions started, less those given back.")
@@ -256,7 +257,7 @@ class JobShape(Shape):
     progress = fields.Dict(
         required=True, allow_none=True, metadata=about("What the handler reported last.")
     )
-    result = fields.Raw(
+    result = SeenJson(
         required=True, allow_none=True, metadata=about("What the handler returned: any JSON.")
     )
     last_error = fields.String(required=True, allow_none=True)
@@ -317,7 +318,7 @@ class DeadLetterShape(Shape):
 
     job_id = fields.UUID(required=True)
     type = fields.String(required=True)
-    payload = fields.Dict(required=True)
+    payload = SeenObject(required=True)
     reason = fields.String(required=True, metadata=about("The last error's text."))
     attempts = fields.Integer(required=True)
     failed_at = fields.DateTime(required=True)

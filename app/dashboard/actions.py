@@ -18,21 +18,20 @@ from app.dashboard.fragments import is_part, show
 from app.extensions import db
 from app.jobs import lifecycle, queries, stats
 from app.jobs.models import Job
-
-ACTOR = "dashboard"
+from app.security import actor
 
 
 @dashboard.post("/jobs/<uuid:job_id>/retry")
 def retry_job(job_id: UUID) -> Response:
     job = queries.get_job(db.session, job_id)
-    lifecycle.retry(db.session, [job_id], by=ACTOR).one()
+    lifecycle.retry(db.session, [job_id], by=actor()).one()
     return _done(f"{_name(job)} goes back to pending.", job)
 
 
 @dashboard.post("/jobs/<uuid:job_id>/cancel")
 def cancel_job(job_id: UUID) -> Response:
     job = queries.get_job(db.session, job_id)
-    lifecycle.cancel(db.session, [job_id], by=ACTOR).one()
+    lifecycle.cancel(db.session, [job_id], by=actor()).one()
     db.session.refresh(job)
     return _done(
         f"{_name(job)} was asked to stop."
@@ -45,7 +44,7 @@ def cancel_job(job_id: UUID) -> Response:
 @dashboard.post("/jobs/<uuid:job_id>/discard")
 def discard_job(job_id: UUID) -> Response:
     job = queries.get_job(db.session, job_id)
-    lifecycle.discard(db.session, [job_id], by=ACTOR).one()
+    lifecycle.discard(db.session, [job_id], by=actor()).one()
     return _done(f"The dead letter of {_name(job)} is discarded.", job)
 
 
@@ -56,7 +55,7 @@ def delete_job(job_id: UUID) -> Response:
     if request.form.get("confirmed") != "yes":
         return show("jobs/delete.html", None, job=job)
     name = _name(job)
-    lifecycle.delete(db.session, [job_id], by=ACTOR).one()
+    lifecycle.delete(db.session, [job_id], by=actor()).one()
     _commit()
     flash(f"{name} is deleted.", "done")
     # Its page is gone: leave it altogether.
@@ -65,13 +64,13 @@ def delete_job(job_id: UUID) -> Response:
 
 @dashboard.post("/queues/<path:name>/pause")
 def pause_queue(name: str) -> Response:
-    lifecycle.pause_queue(db.session, name, by=ACTOR)
+    lifecycle.pause_queue(db.session, name, by=actor())
     return _done(f"Queue {name} is paused; running jobs finish.")
 
 
 @dashboard.post("/queues/<path:name>/resume")
 def resume_queue(name: str) -> Response:
-    lifecycle.resume_queue(db.session, name, by=ACTOR)
+    lifecycle.resume_queue(db.session, name, by=actor())
     return _done(f"Queue {name} runs again.")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from flask import Response, request
+from flask import Response, make_response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from app.dashboard import blueprint as dashboard
 from app.dashboard.actions import came_from
 from app.dashboard.fragments import flash_only, is_part, plain_page
-from app.errors import DatabaseUnavailable, JobQueueError
+from app.errors import DatabaseUnavailable, JobQueueError, Unauthenticated
 from app.extensions import db
 
 log = logging.getLogger(__name__)
@@ -24,11 +24,13 @@ TOO_SLOW = "The database took too long for this. Narrow the search by type, queu
 
 TITLES = {
     400: "That didn't arrive in one piece",
+    403: "That is not yours to do",
     404: "There is nothing here",
     405: "That doesn't work here",
     409: "That is not possible any more",
     413: "That is too large",
     422: "Something doesn't fit",
+    429: "Slower, please",
     500: "Something broke",
     503: "The database does not answer",
 }
@@ -43,6 +45,18 @@ MESSAGES = {
 def refused(error: JobQueueError) -> Response:
     db.session.rollback()
     return tell(error.http_status, _sentence(error))
+
+
+@dashboard.errorhandler(Unauthenticated)
+def ask_who(error: Unauthenticated) -> Response:
+    """To the sign-in page, and from there back here."""
+    here = came_from() if is_part() or request.method != "GET" else request.full_path.rstrip("?")
+    address = url_for("dashboard.sign_in", next=here or None)
+    if is_part():
+        response = make_response("", 200)
+        response.headers["HX-Redirect"] = address
+        return response
+    return make_response(redirect(address, 303))
 
 
 @dashboard.errorhandler(OperationalError)

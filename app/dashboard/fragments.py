@@ -11,6 +11,7 @@ from typing import Any, cast
 from flask import Response, get_flashed_messages, make_response, render_template, request
 
 from app.dashboard.shell import Shell, shell
+from app.security import current
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +36,7 @@ def show(page: str, region: str | None, /, *, status: int = 200, **context: Any)
     """``page`` in full, or ``region`` alone; 304 when a tick would find nothing new in it."""
     context["shell"] = shell()
     if not is_part():
-        return _answer(
-            render_template(page, flashes=_flashes(), **_page_facts(), **context), status
-        )
+        return _answer(render_template(page, flashes=_flashes(), **page_facts(), **context), status)
     flashes = [] if is_tick() else _flashes()
     html = render_template("layout/_fragment.html", region=region, flashes=flashes, **context)
     response = _unless_known(_answer(html, status), html)
@@ -61,7 +60,7 @@ def flash_only(message: str, status: int) -> Response:
 
 def plain_page(page: str, status: int, **context: Any) -> Response:
     """A page that comes even when the database does not."""
-    facts = _page_facts() | {"flashes": [], "shell": _shell_if_any(status)} | context
+    facts = page_facts() | {"flashes": [], "shell": _shell_if_any(status)} | context
     return _answer(render_template(page, **facts), status)
 
 
@@ -93,11 +92,12 @@ def _unless_known(response: Response, html: str) -> Response:
     return response
 
 
-def _page_facts() -> dict[str, Any]:
+def page_facts() -> dict[str, Any]:
     theme = request.cookies.get("theme")
     return {
         "theme": theme if theme in ("light", "dark") else None,
         "now_ms": int(time.time() * 1000),
+        "principal": current(),
         "section": SECTIONS.get(request.endpoint or ""),
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from app.security import MASK, is_secret_name
+from app.security import MASK, is_secret_name, masked
 
 MAX_NODES = 400  # values shown of one document
 MAX_STRING = 2_000  # characters shown of one string
@@ -41,13 +41,6 @@ def document(name: str, title: str, value: Any, url: str) -> Document:
     return Document(
         name, title, html, size, writer.is_cut, text if len(text) <= COPY_BYTES else None, url
     )
-
-
-def masked(value: Any) -> Any:
-    """The value with whatever is named like a secret replaced."""
-    if isinstance(value, dict):
-        return {key: MASK if is_secret_name(key) else masked(inner) for key, inner in value.items()}
-    return [masked(inner) for inner in value] if isinstance(value, list) else value
 
 
 class _Writer:

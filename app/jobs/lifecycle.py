@@ -651,6 +651,13 @@ def prune(db: Db, *, after: UUID, before: UUID, seconds: float, limit: int = 100
     return sorted(rows)
 
 
+def record(
+    db: Db, by: str, action: str, subject: str, details: dict[str, Any] | None = None
+) -> None:
+    """An audit event of something that changed no job: a sign-in, a setting."""
+    _audit_one(db, by, action, subject, details)
+
+
 # ------------------------------------------------------------------------------------- helpers
 
 

@@ -342,3 +342,23 @@ class AuditEvent(Model):
     details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
 
     __table_args__ = (Index("ix_audit_events_subject", "subject", "id"),)
+
+
+class ApiToken(Model):
+    """A token made by ``flask tokens``; the token itself is kept nowhere."""
+
+    __tablename__ = "api_tokens"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    role: Mapped[str] = mapped_column(Text)  # viewer, operator, admin
+    hash: Mapped[str] = mapped_column(Text)  # SHA-256, hex
+    created_at: Mapped[datetime] = _instant(default_now=True)
+    revoked_at: Mapped[datetime | None] = _instant(nullable=True)
+
+    __table_args__ = (
+        Index("uq_api_tokens_hash", "hash", unique=True),
+        Index(
+            "uq_api_tokens_name", "name", unique=True, postgresql_where=text("revoked_at IS NULL")
+        ),
+    )

@@ -91,8 +91,8 @@ def test_an_empty_page_says_why_and_what_to_do(client: FlaskClient, url: str, wo
 
 
 def test_the_first_page_ever_shows_a_command_to_try(client: FlaskClient) -> None:
-    page = client.get("/", base_url="http://queue.example:8080").text
-    assert "curl -X POST http://queue.example:8080/api/jobs" in page
+    page = client.get("/", base_url="http://localhost:8080").text
+    assert "curl -X POST http://localhost:8080/api/jobs" in page
 
 
 def test_no_worker_is_told_with_the_command_that_starts_one(

@@ -1,0 +1,95 @@
+"""/metrics in Prometheus's text format: everything is read from the counters, so a scrape is cheap at any size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flask import Blueprint, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+
+from app.errors import JobQueueError
+from app.extensions import db
+from app.jobs import queries, stats
+from app.jobs.publishing import current_trigger
+
+blueprint = Blueprint("metrics", __name__)
+#: A scrape a second would ask no more than this.
+SECONDS = 1.0
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    text = stats.cached("metrics", SECONDS, _text)
+    return Response(text, content_type=CONTENT_TYPE_LATEST)
+
+
+@blueprint.errorhandler(JobQueueError)
+def refused(error: JobQueueError) -> Response:
+    headers = {"WWW-Authenticate": 'Bearer realm="jobs"'} if error.http_status == 401 else {}
+    return Response(f"{error}\n", error.http_status, headers, content_type="text/plain")
+
+
+@blueprint.errorhandler(Exception)
+def failed(error: Exception) -> Response:
+    return Response("The database does not answer.\n", 503, content_type="text/plain")
+
+
+def _text() -> bytes:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Now())
+    return generate_latest(registry)
+
+
+class _Now:
+    def collect(self) -> Iterator[Metric]:
+        session = db.session
+        counts = stats.view_counts(session)
+        jobs = GaugeMetricFamily("jobqueue_jobs", "Jobs by status.", labels=["status"])
+        for status in ("pending", "processing", "completed", "failed", "cancelled"):
+            jobs.add_metric([status], int(counts[status]))
+        yield jobs
+        yield GaugeMetricFamily(
+            "jobqueue_dead_letters", "Open dead letters.", int(counts["dead_letters"])
+        )
+        due = GaugeMetricFamily("jobqueue_queue_due", "Jobs that could run now.", labels=["queue"])
+        wait = GaugeMetricFamily(
+            "jobqueue_queue_oldest_wait_seconds",
+            "How long the oldest due job has waited.",
+            labels=["queue"],
+        )
+        paused = GaugeMetricFamily(
+            "jobqueue_queue_paused", "1 while the queue is paused.", labels=["queue"]
+        )
+        for queue in queries.queue_overview(session):
+            due.add_metric([queue.name], int(queue.due))
+            wait.add_metric([queue.name], queue.oldest_wait_seconds or 0.0)
+            paused.add_metric([queue.name], int(queue.is_paused))
+        yield from (due, wait, paused)
+        ended = GaugeMetricFamily(
+            "jobqueue_attempts_last_hour",
+            "Attempts that ended in the last hour.",
+            labels=["type", "outcome"],
+        )
+        for name, one in stats.last_hour(session).types.items():
+            for outcome in ("completed", "retried", "failed"):
+                ended.add_metric([name, outcome], getattr(one, outcome))
+        yield ended
+        workers = queries.workers(session)
+        yield GaugeMetricFamily(
+            "jobqueue_workers_alive", "Workers with a heartbeat.", sum(w.is_alive for w in workers)
+        )
+        yield GaugeMetricFamily(
+            "jobqueue_worker_threads",
+            "Threads of those.",
+            sum(w.threads for w in workers if w.is_alive),
+        )
+        yield GaugeMetricFamily("jobqueue_redis_up", "1 while Redis answers.", _redis_up())
+
+
+def _redis_up() -> int:
+    try:
+        current_trigger().ping()
+    except Exception:  # whatever the client of Redis raises: it does not answer
+        return 0
+    return 1

@@ -1,0 +1,18 @@
+"""Who may come in and do what; headers that keep browsers strict; what is masked."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from app.config import Settings
+from app.security import door, headers
+from app.security.door import actor, current, may, shown
+from app.security.secrets import MASK, is_secret_name, masked
+
+__all__ = ["MASK", "actor", "current", "init_app", "is_secret_name", "masked", "may", "shown"]
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Before any blueprint: nothing is answered that was not let in."""
+    headers.init_app(app)
+    door.init_app(app, settings)

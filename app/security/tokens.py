@@ -1,0 +1,98 @@
+"""Tokens of programs: those of API_TOKENS, and those made by ``flask tokens``, of which only a hash is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+
+from app.config import Credential
+from app.extensions import db
+
+PREFIX = "jq_"
+#: A revoked token is refused after this time at the latest.
+REMEMBERED_SECONDS = 5.0
+MOST_REMEMBERED = 1000
+
+_FIND = text("SELECT name, role FROM api_tokens WHERE hash = :hash AND revoked_at IS NULL")
+
+
+@dataclass(frozen=True)
+class StoredToken:
+    """One row of ``flask tokens list``."""
+
+    name: str
+    role: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class Tokens:
+    """Finds whose a token is."""
+
+    def __init__(self, given: Sequence[Credential]) -> None:
+        # Hashed: a dump of this process's memory or a slip of a debugger shows none of them.
+        self._given = [(hash_of(one.secret), one.name, one.role) for one in given]
+        self._found: dict[str, tuple[float, tuple[str, str] | None]] = {}
+
+    def find(self, secret: str) -> tuple[str, str] | None:
+        """(name, role), or None for a token that is not valid."""
+        hashed = hash_of(secret)
+        for known, name, role in self._given:
+            if hmac.compare_digest(known, hashed):
+                return name, role
+        if not secret.startswith(PREFIX):
+            return None
+        return self._stored(hashed)
+
+    def _stored(self, hashed: str) -> tuple[str, str] | None:
+        at, found = self._found.get(hashed, (float("-inf"), None))
+        if time.monotonic() - at < REMEMBERED_SECONDS:
+            return found
+        # The hash is looked up by index; its bytes tell an attacker nothing about the token.
+        row = db.session.execute(_FIND, {"hash": hashed}).first()
+        db.session.rollback()
+        found = (row.name, row.role) if row else None
+        if len(self._found) >= MOST_REMEMBERED:
+            self._found.clear()
+        self._found[hashed] = (time.monotonic(), found)
+        return found
+
+
+def hash_of(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def create(name: str, role: str) -> str:
+    """A new token, told this once; the caller commits. Raises IntegrityError where the name is taken."""
+    secret = PREFIX + secrets.token_urlsafe(32)
+    db.session.execute(
+        text("INSERT INTO api_tokens (name, role, hash) VALUES (:name, :role, :hash)"),
+        {"name": name, "role": role, "hash": hash_of(secret)},
+    )
+    return secret
+
+
+def listed() -> list[StoredToken]:
+    """Every token ever made, newest first."""
+    rows = db.session.execute(
+        text("SELECT name, role, created_at, revoked_at FROM api_tokens ORDER BY id DESC")
+    )
+    return [StoredToken(*row) for row in rows]
+
+
+def revoke(name: str) -> bool:
+    """Whether there was a valid token of that name; the caller commits."""
+    done = db.session.execute(
+        text(
+            "UPDATE api_tokens SET revoked_at = now() WHERE name = :name AND revoked_at IS NULL RETURNING 1"
+        ),
+        {"name": name},
+    )
+    return done.first() is not None

@@ -1,0 +1,228 @@
+"""Who comes in, with what, and how far: over the whole route map, so that a new route can't be forgotten."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from werkzeug.routing import Rule
+
+from app import config
+from app.extensions import db
+from app.security import tokens
+from app.security.door import ADMIN_ENDPOINTS, OPEN_ENDPOINTS
+from tests.security.conftest import PRODUCTION
+
+SAFE = {"GET", "HEAD", "OPTIONS"}
+
+
+def routes(app: Any) -> list[tuple[Rule, str, str]]:
+    """(rule, method, an address of it) of everything the application answers."""
+    found = []
+    for rule in app.url_map.iter_rules():
+        values = {name: uuid4() if "id" in name else "name" for name in rule.arguments}
+        with app.test_request_context():
+            path = app.url_map.bind("localhost").build(rule.endpoint, values, force_external=False)
+        found += [(rule, method, path) for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}]
+    assert len(found) > 40
+    return found
+
+
+def test_without_a_token_nothing_is_answered_but_what_is_open(closed: Any) -> None:
+    client = closed.test_client()
+    for rule, method, path in routes(closed):
+        if rule.endpoint in OPEN_ENDPOINTS:
+            continue
+        answer = client.open(path, method=method)
+        is_page = rule.endpoint.startswith("dashboard.")
+        # A form without a session fails at its CSRF token, or is sent to sign in.
+        assert answer.status_code in ((303, 400) if is_page else (401,)), (
+            method,
+            path,
+            answer.status_code,
+        )
+        if answer.status_code == 401:
+            assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_a_viewer_changes_nothing_by_any_route(closed: Any, bearer: Any, sign_in: Any) -> None:
+    browser, client = sign_in("eve"), closed.test_client()
+    changing = 0
+    for rule, method, path in routes(closed):
+        if method in SAFE or rule.endpoint in OPEN_ENDPOINTS:
+            continue
+        changing += 1
+        if rule.endpoint.startswith("dashboard."):
+            answer = browser.open(path, method=method)
+        else:
+            answer = client.open(path, method=method, headers=bearer("viewer"), json={})
+        assert answer.status_code == 403, (method, path, answer.status_code, answer.text[:300])
+    assert changing > 15
+
+
+def test_an_operator_is_refused_what_only_an_admin_may(
+    closed: Any, bearer: Any, sign_in: Any
+) -> None:
+    browser, client = sign_in("bob"), closed.test_client()
+    for rule, method, path in routes(closed):
+        if rule.endpoint not in ADMIN_ENDPOINTS:
+            continue
+        sender: Any = browser if rule.endpoint.startswith("dashboard.") else client
+        headers = {} if sender is browser else bearer("operator")
+        assert sender.open(path, method=method, headers=headers).status_code == 403
+    assert client.delete(f"/api/jobs/{uuid4()}", headers=bearer("admin")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Bearer wrong", "Bearer ", "Basic YTpi", "Bearer jq_unknown", "nonsense", "Bearer \xff"],
+)
+def test_a_wrong_token_is_refused(closed: Any, header: str) -> None:
+    answer = closed.test_client().get("/api/jobs", headers={"Authorization": header})
+    assert (answer.status_code, answer.json["code"]) == (401, "unauthenticated")
+
+
+def test_a_token_names_whoever_did_it(closed: Any, bearer: Any) -> None:
+    client = closed.test_client()
+    job = client.post("/api/jobs", json={"type": "echo"}, headers=bearer("operator")).json
+    client.post(f"/api/jobs/{job['id']}/cancel", headers=bearer("operator"))
+    with closed.app_context():
+        rows = db.session.execute(db.text("SELECT actor, action FROM audit_events")).all()
+        assert [tuple(row) for row in rows] == [("operator", "job.cancel")]
+        assert db.session.execute(db.text("SELECT created_by FROM jobs")).scalar() == "operator"
+
+
+def test_stored_tokens_are_hashed_and_end_when_revoked(closed: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(tokens, "REMEMBERED_SECONDS", 0)
+    runner, client = closed.test_cli_runner(), closed.test_client()
+    secret = runner.invoke(args=["tokens", "create", "ci", "--role", "viewer"]).output.strip()
+    assert secret.startswith("jq_")
+    headers = {"Authorization": f"Bearer {secret}"}
+    assert client.get("/api/jobs", headers=headers).status_code == 200
+    assert client.post("/api/jobs", json={"type": "echo"}, headers=headers).status_code == 403
+    with closed.app_context():
+        assert secret not in str(db.session.execute(db.text("SELECT * FROM api_tokens")).all())
+    assert "taken" not in runner.invoke(args=["tokens", "list"]).output
+    twice = runner.invoke(args=["tokens", "create", "ci"])
+    assert twice.exit_code == 1
+    assert "named 'ci'" in twice.output
+    assert runner.invoke(args=["tokens", "revoke", "ci"]).exit_code == 0
+    assert client.get("/api/jobs", headers=headers).status_code == 401
+    assert runner.invoke(args=["tokens", "revoke", "ci"]).exit_code == 1
+
+
+def test_metrics_want_a_token_and_tell_the_counts(closed: Any, bearer: Any) -> None:
+    client = closed.test_client()
+    client.post("/api/jobs", json={"type": "echo"}, headers=bearer("operator"))
+    assert client.get("/metrics").status_code == 401
+    text = client.get("/metrics", headers=bearer("viewer")).text
+    assert 'jobqueue_jobs{status="pending"} 1.0' in text
+    assert client.get("/health").json["status"] == "ok"
+
+
+def test_a_viewer_sees_no_secrets_of_a_payload(closed: Any, bearer: Any) -> None:
+    client = closed.test_client()
+    payload = {"to": "ada", "password": "hunter2", "deep": [{"api_key": "k"}]}
+    client.post("/api/jobs", json={"type": "echo", "payload": payload}, headers=bearer("operator"))
+    [seen] = client.get("/api/jobs", headers=bearer("viewer")).json
+    assert seen["payload"]["to"] == "ada"
+    assert "hunter2" not in str(seen)
+    assert "'k'" not in str(seen)
+    [whole] = client.get("/api/jobs", headers=bearer("operator")).json
+    assert whole["payload"] == payload
+
+
+# --------------------------------------------------------------------------------- sessions
+
+
+def test_signing_in_leads_back_and_out_again(closed: Any, sign_in: Any) -> None:
+    answer = closed.test_client().get("/jobs?status=failed")
+    assert answer.status_code == 303
+    assert answer.headers["Location"] == "/sign-in?next=/jobs?status%3Dfailed"
+    client = sign_in("ada")
+    page = client.get("/")
+    assert page.status_code == 200
+    assert "Sign out" in page.text
+    assert "ada" in page.text
+    # Links of the dashboard lead to the API; reading only.
+    assert client.get("/api/jobs").status_code == 200
+    assert client.post("/api/jobs", json={"type": "echo"}).status_code == 401
+    client.post("/sign-out")
+    assert client.get("/").status_code == 303
+
+
+def test_a_part_of_a_page_sends_the_whole_page_to_sign_in(closed: Any) -> None:
+    headers = {
+        "HX-Request": "true",
+        "HX-Request-Type": "partial",
+        "HX-Current-URL": "http://localhost/jobs",
+    }
+    answer = closed.test_client().get("/pulse", headers=headers)
+    assert answer.headers["HX-Redirect"] == "/sign-in?next=/jobs"
+
+
+def test_a_session_ends_after_its_hours_and_with_its_password(make: Any, sign_in: Any) -> None:
+    app = make(SESSION_HOURS="0.01")
+    client = sign_in("ada", app)
+    with client.session_transaction() as session:
+        session["who"] = {**session["who"], "at": session["who"]["at"] - 40}
+    assert client.get("/").status_code == 303
+    client = sign_in("ada", app)
+    other = make(DASHBOARD_USERS="ada:another password:admin").test_client()
+    cookie = client.get_cookie("session")
+    other.set_cookie("session", cookie.value)
+    assert other.get("/").status_code == 303
+
+
+def test_a_viewer_is_shown_no_buttons(closed: Any, sign_in: Any, bearer: Any) -> None:
+    job = (
+        closed.test_client()
+        .post("/api/jobs", json={"type": "echo"}, headers=bearer("operator"))
+        .json
+    )
+    page = sign_in("eve").get(f"/jobs/{job['id']}").text
+    assert "formaction" not in page
+    page = sign_in("bob").get(f"/jobs/{job['id']}").text
+    assert "/cancel" in page
+    assert "/delete" not in page
+
+
+# ---------------------------------------------------------------------------------- start-up
+
+
+@pytest.mark.parametrize(
+    ("without", "told"),
+    [({"SECRET_KEY": ""}, "SECRET_KEY is not set"), ({"API_TOKENS": "", "DASHBOARD_USERS": ""}, "Nobody could sign in"),
+     ({"APP_ENV": "development", "HOST": "0.0.0.0"}, "HOST is '0.0.0.0'")],
+)  # fmt: skip
+def test_it_refuses_to_start_with_an_open_door(
+    test_env: dict[str, str], without: dict[str, str], told: str
+) -> None:
+    with pytest.raises(config.ConfigError, match=told):
+        config.check_door(config.load({**test_env, **PRODUCTION, **without}))
+
+
+def test_it_starts_open_only_when_told_out_loud(test_env: dict[str, str]) -> None:
+    env = {**test_env, **PRODUCTION, "API_TOKENS": "", "DASHBOARD_USERS": "", "AUTH_DISABLED": "1"}
+    config.check_door(config.load(env))
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [({"API_TOKENS": "ci:short:read"}, "too short"), ({"API_TOKENS": "ci:0123456789abcdef:root"}, "entry 1"),
+     ({"API_TOKENS": "ci"}, "entry 1"), ({"DASHBOARD_PASSWORD": "short"}, "too short"),
+     ({"API_TOKENS": "a:0123456789abcdef:read,a:0123456789abcdeg:read"}, "twice")],
+)  # fmt: skip
+def test_bad_credentials_are_told_without_repeating_them(
+    test_env: dict[str, str], variables: dict[str, str], told: str
+) -> None:
+    with pytest.raises(config.ConfigError, match=told) as caught:
+        config.load({**test_env, **PRODUCTION, **variables})
+    assert "0123456789" not in str(caught.value)
+
+
+def test_secrets_are_in_no_repr(test_env: dict[str, str]) -> None:
+    settings = config.load({**test_env, **PRODUCTION})
+    assert "correct horse" not in repr(settings.dashboard_users)
+    assert "viewer-token" not in repr(settings.api_tokens)
