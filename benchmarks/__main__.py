@@ -1,4 +1,4 @@
-"""``python -m benchmarks [drain latency bulk single memory scale peers] [--rounds 3]``: a line per measurement."""
+"""``python -m benchmarks [drain latency bulk single memory busy scale peers] [--rounds 3]``: a line per measurement."""
 
 from __future__ import annotations
 
@@ -56,9 +56,19 @@ def run_memory(rounds: int) -> None:
 ONLY: str | None = None
 
 
+def run_busy(rounds: int) -> None:
+    rate = drain.ours() / 2
+    found = [drain.busy(rate) for _ in range(rounds)]
+    for name in found[0]:
+        say(f"at half of the drain rate, {name}", spread([f[name] for f in found], 1))
+
+
 def run_scale(rounds: int) -> None:
+    say("drain, empty table, jobs/s", spread([drain.ours() for _ in range(rounds)]))
     for rows in (1_000_000, 10_000_000):
         scale.main(rows)
+        found = [drain.ours(keep=True) for _ in range(rounds)]
+        say(f"drain with {rows:,} jobs in the table, jobs/s", spread(found))
 
 
 MEASUREMENTS: dict[str, Callable[[int], None]] = {
@@ -67,6 +77,7 @@ MEASUREMENTS: dict[str, Callable[[int], None]] = {
     "bulk": run_bulk,
     "single": run_single,
     "memory": run_memory,
+    "busy": run_busy,
     "scale": run_scale,
     "peers": lambda rounds: peers_run.run(rounds, ONLY),
 }

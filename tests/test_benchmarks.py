@@ -47,6 +47,6 @@ def test_an_unknown_name_is_answered_with_the_known_ones(test_env: dict[str, str
     )
     assert done.returncode != 0
     assert (
-        "Unknown: speed; there are drain, latency, bulk, single, memory, scale, peers."
+        "Unknown: speed; there are drain, latency, bulk, single, memory, busy, scale, peers."
         in done.stderr
     )
