@@ -74,6 +74,18 @@ def resume_queue(name: str) -> Response:
     return _done(f"Queue {name} runs again.")
 
 
+@dashboard.post("/job-types/<path:name>/pause")
+def pause_type(name: str) -> Response:
+    lifecycle.pause_type(db.session, name, by=actor())
+    return _done(f"Type {name} is paused; running jobs finish.")
+
+
+@dashboard.post("/job-types/<path:name>/resume")
+def resume_type(name: str) -> Response:
+    lifecycle.resume_type(db.session, name, by=actor())
+    return _done(f"Type {name} runs again.")
+
+
 def _name(job: Job) -> str:
     return f"{job.type} {short_id(job.id)}"
 

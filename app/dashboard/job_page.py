@@ -9,6 +9,7 @@ from uuid import UUID
 
 from flask import url_for
 
+from app.dashboard import why
 from app.dashboard.format import duration, short_id
 from app.dashboard.json_view import document
 from app.dashboard.rows import is_running, took
@@ -54,6 +55,7 @@ def facts(job_id: UUID, *, whole_log: bool = False) -> dict[str, Any]:
         "error": failure(job, attempts),
         "facts": list(_facts(job)),
         "documents": documents,
+        "why": why.reasons(job),
         "no_result": no_result(job),
         "events": timeline(job, attempts, letter),
         "log": lines,

@@ -33,12 +33,16 @@ def queues() -> list[queries.QueueSummary]:
     )
 
 
+def types() -> list[queries.TypeSummary]:
+    return stats.cached(
+        "dashboard.types", SLOW_SECONDS, lambda: queries.job_type_overview(db.session)
+    )
+
+
 def type_names() -> list[str]:
     """Every type that is registered or has jobs: rows may outlive the code of their type."""
     return stats.cached(
-        "dashboard.types",
-        NAMES_SECONDS,
-        lambda: [one.name for one in queries.job_type_overview(db.session)],
+        "dashboard.type_names", NAMES_SECONDS, lambda: [one.name for one in types()]
     )
 
 
@@ -48,6 +52,14 @@ def workers() -> list[queries.WorkerSummary]:
         "dashboard.workers",
         QUICK_SECONDS,
         lambda: queries.workers(db.session, alive_seconds=lease_seconds),
+    )
+
+
+def history(range_name: str) -> list[stats.Minute]:
+    return stats.cached(
+        f"dashboard.history.{range_name}",
+        SLOW_SECONDS,
+        lambda: stats.history(db.session, range_name),
     )
 
 

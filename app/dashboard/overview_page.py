@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from app.dashboard import looks
+from app.dashboard import charts, looks
 from app.dashboard.example import example
 from app.dashboard.format import duration, rate
 from app.extensions import db
@@ -31,12 +31,14 @@ class Figure:
     note: str = ""
 
 
-def facts() -> dict[str, Any]:
+def facts(range_name: str) -> dict[str, Any]:
     counts, overview = looks.counts(), looks.overview()
     return {
         "overview": overview,
         "tiles": [Tile(view, counts[view]) for view in VIEWS],
         "figures": figures(overview),
+        "chart": charts.ended(looks.history(range_name), range_name),
+        "ranges": charts.LABELS,
         "is_fresh": not counts["all"],
         "running": queries.list_jobs(
             db.session, JobFilter(status="processing"), limit=ROWS, is_light=True

@@ -13,7 +13,7 @@ from app.dashboard.fragments import show
 from app.dashboard.lists import PAGE_SIZE, JobQuery, LetterQuery
 from app.dashboard.shell import WORKER_COMMAND
 from app.extensions import db
-from app.jobs import queries
+from app.jobs import queries, stats
 
 
 @dashboard.before_request
@@ -25,7 +25,9 @@ def bound_the_read() -> None:
 
 @dashboard.get("/")
 def overview() -> Response:
-    return show("overview/index.html", "overview/_live.html", **overview_page.facts())
+    chosen = request.args.get("range", "hour")
+    facts = overview_page.facts(chosen if chosen in stats.RANGES else "hour")
+    return show("overview/index.html", "overview/_live.html", **facts)
 
 
 @dashboard.get("/jobs")
@@ -75,6 +77,25 @@ def workers() -> Response:
         "workers/_list.html",
         workers=looks.workers(),
         worker_command=WORKER_COMMAND,
+    )
+
+
+@dashboard.get("/job-types")
+def job_types() -> Response:
+    return show("job_types/index.html", "job_types/_table.html", types=looks.types())
+
+
+@dashboard.get("/audit")
+def audit() -> Response:
+    before = request.args.get("before", type=int)
+    events = queries.audit_events(db.session, limit=PAGE_SIZE + 1, before=before)
+    older = events[PAGE_SIZE - 1].id if len(events) > PAGE_SIZE else None
+    return show(
+        "audit/index.html",
+        "audit/_table.html",
+        events=events[:PAGE_SIZE],
+        older=older,
+        before=before,
     )
 
 

@@ -103,3 +103,27 @@ def last_hour(db: Database) -> LastHour:
     instants = (first + timedelta(minutes=i) for i in range(MINUTES))
     minutes = [Minute(at, ended[at, "completed"], ended[at, "failed"]) for at in instants]
     return LastHour(minutes, types)
+
+
+#: range → (how many points, what one point is)
+RANGES = {"hour": (60, "minute"), "day": (24, "hour"), "week": (168, "hour")}
+
+_HISTORY = text("""
+    SELECT date_trunc(:unit, minute, 'UTC') AS at, outcome, sum(n)::bigint AS n
+    FROM (SELECT minute, outcome, n FROM job_series WHERE minute >= :first
+          UNION ALL SELECT minute, outcome, n FROM job_series_deltas WHERE minute >= :first) AS s
+    WHERE outcome IN ('completed', 'failed') GROUP BY 1, 2
+""")
+
+
+def history(db: Database, name: str) -> list[Minute]:
+    """What ended in each point of a range of RANGES, oldest first; the last point is still running."""
+    count, unit = RANGES[name]
+    now = db.execute(text("SELECT date_trunc(:unit, now(), 'UTC')"), {"unit": unit}).scalar_one()
+    step = timedelta(**{f"{unit}s": 1})
+    first = now - step * (count - 1)
+    found: Counter[tuple[datetime, str]] = Counter()
+    for row in db.execute(_HISTORY, {"unit": unit, "first": first}):
+        found[row.at, row.outcome] += row.n
+    instants = (first + step * i for i in range(count))
+    return [Minute(at, found[at, "completed"], found[at, "failed"]) for at in instants]

@@ -18,10 +18,11 @@ from app.jobs.memo import cached, forget
 from app.jobs.models import STATUSES
 from app.jobs.queries.letters import count_dead_letters
 from app.jobs.queries.overviews import paused_queues
-from app.jobs.series import LastHour, Minute, last_hour
+from app.jobs.series import RANGES, LastHour, Minute, history, last_hour
 from app.jobs.sessions import Database
 
 __all__ = [
+    "RANGES",
     "Count",
     "Drift",
     "FailingType",
@@ -32,6 +33,7 @@ __all__ = [
     "fold",
     "fold_if_overdue",
     "forget",
+    "history",
     "last_hour",
     "overview",
     "prune_series",

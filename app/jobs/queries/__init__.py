@@ -6,6 +6,7 @@ candidates and then say that they stopped, and counts that stopped say so (``Cou
 """
 
 from app.jobs.count import Count
+from app.jobs.queries.audit import audit_events
 from app.jobs.queries.cursors import OFFSET_BOUND, Page
 from app.jobs.queries.filters import JobFilter
 from app.jobs.queries.jobs import attempts_of, get_job, list_jobs, log_of
@@ -31,6 +32,7 @@ __all__ = [
     "TypeSummary",
     "WorkerSummary",
     "attempts_of",
+    "audit_events",
     "dead_letter",
     "dead_letters",
     "get_job",

@@ -1,0 +1,79 @@
+"""The bars of the overview, and the range one chooses."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from sqlalchemy import text
+
+from app.dashboard import charts
+from app.jobs import lifecycle, stats
+from app.jobs.lifecycle import NewJob
+from app.jobs.stats import Minute
+
+START = datetime(2026, 5, 4, 10, 0, tzinfo=UTC)
+
+
+def points(*pairs: tuple[int, int]) -> list[Minute]:
+    return [Minute(START + timedelta(minutes=i), *pair) for i, pair in enumerate(pairs)]
+
+
+def test_a_bar_per_point_with_its_values_on_hover_and_a_sentence_beside() -> None:
+    chart = charts.ended(points((0, 0), (8, 2), (3, 0)), "hour")
+    tree = ElementTree.fromstring(str(chart.svg))
+    assert [t.text for t in tree.iter("title")] == [
+        "10:01 UTC: 8 completed, 2 failed",
+        "10:02 UTC: 3 completed, 0 failed",
+    ]
+    heights = [float(r.get("height")) for r in tree.iter("rect") if r.get("class") != "bar-hit"]
+    assert heights == pytest.approx([83.2, 20.8, 31.2])
+    assert (
+        chart.summary
+        == "11 completed and 2 failed in the last hour; most in one minute: 10 at 10:01 UTC."
+    )
+    assert "style=" not in chart.svg
+
+
+def test_an_empty_chart_says_so() -> None:
+    assert charts.ended(points((0, 0)), "day").summary == "Nothing ended in the last 24 hours."
+
+
+@pytest.mark.parametrize(("value", "top"), [(0, 2), (2, 2), (3, 4), (5, 10), (11, 20), (39, 40), (41, 100), (1234567, 2_000_000)])  # fmt: skip
+def test_the_scale_ends_at_a_round_number(value: int, top: int) -> None:
+    assert charts.nice(value) == top
+
+
+@pytest.mark.parametrize(("name", "back", "length"), [("hour", "30 minutes", 60), ("day", "20 hours", 24), ("week", "6 days", 168)])  # fmt: skip
+def test_history_is_exact_over_what_was_folded_and_what_was_not(
+    session: Any, name: str, back: str, length: int
+) -> None:
+    for table in ("job_series", "job_series_deltas"):
+        session.execute(
+            text(
+                f"INSERT INTO {table} SELECT date_trunc('hour', now() - interval '{back}'), 'a', outcome, 1, 1, 5"
+                " FROM unnest(ARRAY['completed', 'failed', 'retried']) AS outcome"
+            )
+            if name != "hour"
+            else text(
+                f"INSERT INTO {table} SELECT date_trunc('minute', now() - interval '{back}'), 'a', outcome, 1, 1, 5"
+                " FROM unnest(ARRAY['completed', 'failed', 'retried']) AS outcome"
+            )
+        )
+    found = stats.history(session, name)
+    assert len(found) == length
+    assert (sum(p.completed for p in found), sum(p.failed for p in found)) == (10, 10)
+    assert max(p.completed for p in found) == 10
+
+
+@pytest.mark.parametrize("name", ["hour", "day", "week", "nonsense"])
+def test_the_page_draws_the_range_asked_for(
+    client: Any, session: Any, redis: Any, name: str
+) -> None:
+    lifecycle.enqueue(session, [NewJob("echo", {})])
+    session.commit()
+    page = client.get(f"/?range={name}").text
+    title = charts.LABELS.get(name, charts.LABELS["hour"])
+    assert f"Ended jobs, {title}" in page

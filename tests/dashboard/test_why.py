@@ -1,0 +1,81 @@
+"""Why a job is not running, as its page tells it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from app.dashboard import why
+from app.jobs import lifecycle, queries, stats
+from app.jobs.lifecycle import NewJob
+
+
+@pytest.fixture
+def told(session: Any, redis: Any) -> Any:
+    """``told(queue="mail")``: what is said of a new job."""
+
+    def told(*, lose: bool = False, **columns: Any) -> list[str]:
+        [new] = lifecycle.enqueue(session, [NewJob("echo", {}, **columns)])
+        session.commit()
+        if lose:
+            redis.flushdb()
+        stats.forget()
+        return why.reasons(queries.get_job(session, new.id))
+
+    return told
+
+
+@pytest.fixture
+def worker(session: Any) -> Any:
+    def worker(*queues: str) -> None:
+        session.execute(
+            text(
+                "INSERT INTO workers (id, host, pid, version, queues, threads, live_threads)"
+                " VALUES (gen_random_uuid(), 'h', 1, '0', :queues, 5, 5)"
+            ),
+            {"queues": list(queues)},
+        )
+        session.commit()
+
+    return worker
+
+
+def test_no_worker(told: Any) -> None:
+    assert told() == ["No worker is alive; start one."]
+
+
+def test_no_worker_of_its_queue(told: Any, worker: Any) -> None:
+    worker("media")
+    assert told(queue="mail") == ["No live worker serves queue mail; their QUEUES name others."]
+
+
+def test_scheduled_and_paused(told: Any, worker: Any, session: Any) -> None:
+    worker()
+    lifecycle.pause_queue(session, "mail", by="ada")
+    lifecycle.pause_type(session, "echo", by="bob")
+    first, second, third = told(queue="mail", delay_seconds=3600)
+    assert first.startswith("It is scheduled: due in ")
+    assert second == "Queue mail is paused by ada; resume it under Queues."
+    assert third == "Type echo is paused by bob; resume it under Job types."
+
+
+def test_next_and_in_line(told: Any, worker: Any) -> None:
+    worker()
+    assert told() == ["It is next: a worker takes it as soon as a thread is free."]
+    assert told() == ["1 job is ahead of it in queue default; 5 threads serve it."]
+    assert told(priority=5) == ["It is next: a worker takes it as soon as a thread is free."]
+
+
+def test_its_message_was_lost(told: Any, worker: Any) -> None:
+    worker()
+    [reason] = told(lose=True)
+    assert reason.startswith("Redis does not hold its message")
+
+
+def test_the_page_says_it(client: Any, session: Any, redis: Any) -> None:
+    [new] = lifecycle.enqueue(session, [NewJob("echo", {}, delay_seconds=600)])
+    session.commit()
+    page = client.get(f"/jobs/{new.id}").text
+    assert "Why is it not running?" in page and "It is scheduled: due in 10 min" in page
