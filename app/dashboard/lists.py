@@ -230,5 +230,10 @@ class JobQuery(ListQuery):
     def cleared(self) -> str:
         return type(self)(view=self.view).url()
 
+    def all_url(self) -> str:
+        """Where everything that matches can be acted on."""
+        facts = {name: value for name, value in asdict(replace(self, cursor=None)).items() if value}
+        return url_for("dashboard.bulk_preview", **self._named(facts))
+
     def _named(self, facts: dict[str, Any]) -> dict[str, Any]:
         return {("status" if name == "view" else name): value for name, value in facts.items()}

@@ -362,3 +362,44 @@ class ApiToken(Model):
             "uq_api_tokens_name", "name", unique=True, postgresql_where=text("revoked_at IS NULL")
         ),
     )
+
+
+class BulkAction(Model):
+    """One verb for everything that matched when a person said yes; done in chunks by a worker."""
+
+    __tablename__ = "bulk_actions"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    verb: Mapped[str] = mapped_column(Text)  # retry, cancel, delete, discard
+    told: Mapped[str] = mapped_column(Text)  # the filter, in words
+    created_by: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = _instant(default_now=True)
+    total: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    done: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    refused: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    paused_at: Mapped[datetime | None] = _instant(nullable=True)
+    finished_at: Mapped[datetime | None] = _instant(nullable=True)
+    cancelled_by: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        Index("ix_bulk_actions_open", "id", postgresql_where=text("finished_at IS NULL")),
+    )
+
+    @property
+    def state(self) -> str:
+        if self.cancelled_by:
+            return "cancelled"
+        if self.finished_at:
+            return "finished"
+        return "paused" if self.paused_at else "running"
+
+
+class BulkItem(Model):
+    """A job that a bulk action has still to touch."""
+
+    __tablename__ = "bulk_items"
+
+    bulk_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("bulk_actions.id", ondelete="CASCADE"), primary_key=True
+    )
+    job_id: Mapped[UUID] = mapped_column(Id, primary_key=True)

@@ -20,7 +20,8 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import Settings
-from app.jobs import lifecycle, stats
+from app.extensions import db as db_session
+from app.jobs import bulk, lifecycle, stats
 from app.jobs.ids import first_id_at
 from app.jobs.publishing import Ref
 from app.jobs.sessions import autocommit
@@ -216,6 +217,14 @@ def prune_small_tables(engine: Engine) -> int:
         return stats.prune_series(db)
 
 
+def bulk_step() -> int:
+    """One chunk of a bulk action; at a time one worker does one, by the lock on its row."""
+    try:
+        return bulk.step(db_session.session)
+    finally:
+        db_session.session.remove()
+
+
 # ----------------------------------------------------------------------------- schedule
 
 
@@ -232,6 +241,7 @@ class Sweeper:
             ("rescue", every, lambda: rescue(engine, ready)),
             ("audit", every, lambda: audit(engine, ready)),
             ("expire", every, lambda: expire(engine)),
+            ("bulk", 0.2, bulk_step),
             ("fold", min(1.0, every), lambda: fold(engine)),
             ("prune", 10.0, pruner.run_once),
             ("prune small tables", 60.0, lambda: prune_small_tables(engine)),
