@@ -25,7 +25,13 @@ BIN = Path(sys.executable).parent
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "LOG_LEVEL": "WARNING", **more}
+    return {
+        "APP_ENV": "test",
+        **os.environ,
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "LOG_LEVEL": "WARNING",
+        **more,
+    }
 
 
 @contextmanager

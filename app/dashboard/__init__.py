@@ -13,4 +13,4 @@ for _name, _filter in [*format.FILTERS.items(), *rows.FILTERS.items()]:
     blueprint.add_app_template_filter(_filter, _name)
 
 # The routes register themselves on the blueprint.
-from app.dashboard import actions, bulk_page, errors, pages, sign_in  # noqa: E402, F401
+from app.dashboard import actions, bulk_page, errors, new_job, pages, sign_in  # noqa: E402, F401

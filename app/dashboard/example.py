@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+
 from flask import request
+
+from app.jobs.models import Job
+from app.security import current, masked
 
 
 def example() -> str:
@@ -11,4 +17,17 @@ def example() -> str:
         f"curl -X POST {request.host_url}api/jobs \\\n"
         "  -H 'Content-Type: application/json' \\\n"
         '  -d \'{"type": "echo", "payload": {"hello": "world"}}\''
+    )
+
+
+def curl(job: Job) -> str:
+    """A command that makes another job like this one; secrets masked, to be filled in by hand."""
+    body = {"type": job.type, "payload": masked(job.payload), "queue": job.queue}
+    if job.priority:
+        body["priority"] = job.priority
+    token = "" if current().is_anybody else '  -H "Authorization: Bearer $TOKEN" \\\n'
+    return (
+        f"curl -X POST {request.host_url}api/jobs \\\n{token}"
+        "  -H 'Content-Type: application/json' \\\n"
+        f"  -d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
     )

@@ -111,6 +111,6 @@ SECTIONS = {
     f"dashboard.{page}": section
     for page, section in {
         "overview": "overview", "jobs": "jobs", "job": "jobs", "delete_job": "jobs",
-        "dead_letters": "dead_letters", "queues": "queues", "workers": "workers", "job_types": "job_types", "audit": "audit", "bulk_preview": "jobs", "bulk_action": "jobs", "bulk_actions": "jobs",
+        "dead_letters": "dead_letters", "queues": "queues", "workers": "workers", "job_types": "job_types", "audit": "audit", "bulk_preview": "jobs", "edit_again": "jobs", "run_again": "jobs", "bulk_action": "jobs", "bulk_actions": "jobs",
     }.items()
 }  # fmt: skip

@@ -10,6 +10,7 @@ from uuid import UUID
 from flask import url_for
 
 from app.dashboard import why
+from app.dashboard.example import curl
 from app.dashboard.format import duration, short_id
 from app.dashboard.json_view import document
 from app.dashboard.rows import is_running, took
@@ -56,6 +57,7 @@ def facts(job_id: UUID, *, whole_log: bool = False) -> dict[str, Any]:
         "facts": list(_facts(job)),
         "documents": documents,
         "why": why.reasons(job),
+        "curl": curl(job),
         "no_result": no_result(job),
         "events": timeline(job, attempts, letter),
         "log": lines,
