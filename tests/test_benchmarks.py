@@ -24,6 +24,7 @@ assert [jobs for jobs, mib in service.memory(2, 200) if mib > 10] == [0, 200, 40
 """
 
 
+@pytest.mark.long
 def test_each_gives_a_figure(private: PrivateServices) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SMALL],
