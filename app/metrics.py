@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
+from sqlalchemy.exc import DBAPIError
 
 from app.errors import JobQueueError
 from app.extensions import db
 from app.jobs import queries, stats
-from app.jobs.publishing import current_trigger
+from app.jobs.publishing import is_redis_up
 
+log = logging.getLogger(__name__)
 blueprint = Blueprint("metrics", __name__)
 #: A scrape a second would ask no more than this.
 SECONDS = 1.0
@@ -27,12 +30,17 @@ def metrics() -> Response:
 @blueprint.errorhandler(JobQueueError)
 def refused(error: JobQueueError) -> Response:
     headers = {"WWW-Authenticate": 'Bearer realm="jobs"'} if error.http_status == 401 else {}
+    if "seconds" in error.facts:
+        headers["Retry-After"] = str(error.facts["seconds"])
     return Response(f"{error}\n", error.http_status, headers, content_type="text/plain")
 
 
-@blueprint.errorhandler(Exception)
-def failed(error: Exception) -> Response:
-    return Response("The database does not answer.\n", 503, content_type="text/plain")
+@blueprint.errorhandler(DBAPIError)
+def unavailable(error: DBAPIError) -> Response:
+    log.warning("metrics: the database does not answer: %s", error.__class__.__name__)
+    return Response(
+        "The database does not answer.\n", 503, {"Retry-After": "5"}, content_type="text/plain"
+    )
 
 
 def _text() -> bytes:
@@ -84,12 +92,4 @@ class _Now:
             "Threads of those.",
             sum(w.threads for w in workers if w.is_alive),
         )
-        yield GaugeMetricFamily("jobqueue_redis_up", "1 while Redis answers.", _redis_up())
-
-
-def _redis_up() -> int:
-    try:
-        current_trigger().ping()
-    except Exception:  # whatever the client of Redis raises: it does not answer
-        return 0
-    return 1
+        yield GaugeMetricFamily("jobqueue_redis_up", "1 while Redis answers.", int(is_redis_up()))

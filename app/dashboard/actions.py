@@ -77,24 +77,24 @@ def resume_queue(name: str) -> Response:
 @dashboard.post("/job-types/<path:name>/pause")
 def pause_type(name: str) -> Response:
     lifecycle.pause_type(db.session, name, by=actor())
-    return _done(f"Type {name} is paused; running jobs finish.")
+    return _done(f"Type {name} is paused; running jobs finish.", home="dashboard.job_types")
 
 
 @dashboard.post("/job-types/<path:name>/resume")
 def resume_type(name: str) -> Response:
     lifecycle.resume_type(db.session, name, by=actor())
-    return _done(f"Type {name} runs again.")
+    return _done(f"Type {name} runs again.", home="dashboard.job_types")
 
 
 def _name(job: Job) -> str:
     return f"{job.type} {short_id(job.id)}"
 
 
-def _done(message: str, job: Job | None = None) -> Response:
-    home = url_for("dashboard.job", job_id=job.id) if job else url_for("dashboard.queues")
+def _done(message: str, job: Job | None = None, *, home: str = "dashboard.queues") -> Response:
+    back = came_from() or (url_for("dashboard.job", job_id=job.id) if job else url_for(home))
     _commit()
     flash(message, "done")
-    return make_response(redirect(came_from() or home, 303))
+    return make_response(redirect(back, 303))
 
 
 def _commit() -> None:

@@ -1,9 +1,10 @@
-"""A command to try, in the empty states."""
+"""Commands to try: in the empty states, and on the page of a job."""
 
 from __future__ import annotations
 
 import json
 import shlex
+from typing import Any
 
 from flask import request
 
@@ -13,11 +14,7 @@ from app.security import current, masked
 
 def example() -> str:
     """The first job, against the address the reader is looking at."""
-    return (
-        f"curl -X POST {request.host_url}api/jobs \\\n"
-        "  -H 'Content-Type: application/json' \\\n"
-        '  -d \'{"type": "echo", "payload": {"hello": "world"}}\''
-    )
+    return _post({"type": "echo", "payload": {"hello": "world"}})
 
 
 def curl(job: Job) -> str:
@@ -25,6 +22,10 @@ def curl(job: Job) -> str:
     body = {"type": job.type, "payload": masked(job.payload), "queue": job.queue}
     if job.priority:
         body["priority"] = job.priority
+    return _post(body)
+
+
+def _post(body: dict[str, Any]) -> str:
     token = "" if current().is_anybody else '  -H "Authorization: Bearer $TOKEN" \\\n'
     return (
         f"curl -X POST {request.host_url}api/jobs \\\n{token}"

@@ -109,8 +109,14 @@ def _flashes() -> list[tuple[str, str]]:
 #: Page → the entry of the navigation it belongs to.
 SECTIONS = {
     f"dashboard.{page}": section
-    for page, section in {
-        "overview": "overview", "jobs": "jobs", "job": "jobs", "delete_job": "jobs",
-        "dead_letters": "dead_letters", "queues": "queues", "workers": "workers", "job_types": "job_types", "audit": "audit", "bulk_preview": "jobs", "edit_again": "jobs", "run_again": "jobs", "bulk_action": "jobs", "bulk_actions": "jobs",
+    for section, pages in {
+        "overview": "overview",
+        "jobs": "jobs job delete_job edit_again run_again bulk_preview bulk_start bulk_actions bulk_action",
+        "dead_letters": "dead_letters",
+        "queues": "queues",
+        "workers": "workers",
+        "job_types": "job_types",
+        "audit": "audit",
     }.items()
-}  # fmt: skip
+    for page in pages.split()
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from uuid import UUID
 
@@ -62,30 +63,33 @@ def _form(job: Job, text: str, priority: str, problem: str = "", status: int = 2
 
 def _new_job(job: Job, text: str, priority: str) -> NewJob:
     payload = _payload(text)
-    job_type = registry.find(job.type)
-    if job_type is None:
-        raise UnknownJobType(type=job.type, known=", ".join(t.name for t in registry.all_types()))
-    registry.validate_payload(job_type, payload)
-    try:
-        number = int(priority or 0)
-    except ValueError:
-        number = 1000
-    if not -100 <= number <= 100:
-        raise ValidationFailed({"priority": ["must be a whole number from -100 to 100."]})
+    registry.validate_payload(registry.get(job.type), payload)
     return NewJob(
-        job.type, payload, queue=job.queue, priority=number, max_attempts=job.max_attempts,
+        job.type, payload, queue=job.queue, priority=priority_of(priority or "0"), max_attempts=job.max_attempts,
         timeout_seconds=job.timeout_seconds, tags=job.tags, by=actor(),
     )  # fmt: skip
+
+
+def priority_of(text: str) -> int:
+    """Raises ValidationFailed."""
+    if not re.fullmatch(r"[+-]?\d{1,3}", text.strip()) or abs(int(text)) > 100:
+        raise ValidationFailed({"priority": ["must be a whole number from -100 to 100."]})
+    return int(text)
 
 
 def _payload(text: str) -> dict[str, Any]:
     def refuse(word: str) -> Any:
         raise ValueError(f"{word} is not JSON")
 
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            raise ValueError("a key is there twice")
+        return found
+
     try:
-        payload = json.loads(text or "{}", parse_constant=refuse)
+        payload = json.loads(text or "{}", parse_constant=refuse, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
-        raise ValidationFailed({"payload": [f"is not JSON: {error}."]}) from None
+        raise ValidationFailed({"payload": [f"is not JSON as we take it: {error}."]}) from None
     if not isinstance(payload, dict):
         raise ValidationFailed({"payload": ["must be a JSON object: { … }."]})
     if not is_storable(payload):

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from app.dashboard import looks
 from app.dashboard.format import compact, duration, number
 from app.jobs import stats
-from app.jobs.publishing import current_trigger
+from app.jobs.publishing import is_redis_up
 from app.jobs.queries import QueueSummary
 
 WORKER_COMMAND = "huey_consumer app.worker.huey -w 5 -k thread"
@@ -58,17 +58,9 @@ def _look() -> Shell:
     looks.bound_the_read()
     counts, queues = looks.counts(), looks.queues()
     alive = sum(worker.is_alive for worker in looks.workers())
-    health = assess(alive_workers=alive, is_redis_up=_is_redis_up(), queues=queues)
+    health = assess(alive_workers=alive, is_redis_up=is_redis_up(), queues=queues)
     paused = sum(queue.is_paused for queue in queues)
     return Shell(counts, health, _badges(counts, paused, alive))
-
-
-def _is_redis_up() -> bool:
-    try:
-        current_trigger().ping()
-    except Exception:  # whatever the client of Redis raises: it does not answer
-        return False
-    return True
 
 
 def assess(*, alive_workers: int, is_redis_up: bool, queues: list[QueueSummary]) -> Health:

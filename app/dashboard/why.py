@@ -27,7 +27,7 @@ def reasons(job: Job) -> list[str]:
     if job.status != PENDING:
         return []
     found = []
-    seconds = db.session.execute(_SECONDS, {"at": job.run_at}).scalar_one()
+    seconds = db.session.execute(_SECONDS, {"at": job.run_at}).scalar_one()  # by its own clock
     if seconds > 0:
         what = (
             f"It failed {job.attempts} times and waits before the next attempt"

@@ -86,6 +86,15 @@ def current_trigger() -> Trigger:
     return trigger
 
 
+def is_redis_up() -> bool:
+    """Whether what starts the jobs answers."""
+    try:
+        current_trigger().ping()
+    except Exception:  # whatever the client of Redis raises: it does not answer
+        return False
+    return True
+
+
 def after_commit(db: Db, refs: Iterable[Ref]) -> None:
     """Publish ``refs`` once the transaction they belong to has committed."""
     if isinstance(db, Connection):

@@ -1,4 +1,7 @@
-"""The last hour of work: what ended when, how, and how long it took. Read from the time series."""
+"""What ended when, how, and how long it took: the last hour in detail, a day and a week in hours.
+
+Read from the time series that triggers keep, never from the jobs.
+"""
 
 from __future__ import annotations
 

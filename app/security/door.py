@@ -57,12 +57,22 @@ class Door:
         header = request.headers.get("Authorization", "")
         if header:
             scheme, _, secret = header.partition(" ")
-            found = self.tokens.find(secret.strip()) if scheme.lower() == "bearer" else None
-            if found is None:
-                self.rates.count_failure(request.remote_addr or "")
-                return None
-            return Principal(*found)
+            return self._of_token(
+                secret.strip() if scheme.lower() == "bearer" else "", request.remote_addr or ""
+            )
         return self._of_session()
+
+    def _of_token(self, secret: str, address: str) -> Principal | None:
+        # An address that guesses is not listened to; tokens that were right before still are, since
+        # behind a router it may be shared by those who have one.
+        shut = self.rates.is_shut(address)
+        if shut and not self.tokens.was_right(secret):
+            raise TooManyRequests(seconds=shut)
+        found = self.tokens.find(secret)
+        if found is None:
+            self.rates.count_failure(address)
+            return None
+        return Principal(*found)
 
     def _of_session(self) -> Principal | None:
         # A request of the API has a session only where it carries the cookie of one.
@@ -129,9 +139,6 @@ def _ask() -> None:
             _only_this_machine()
         g.principal = ANYBODY
         return
-    address = request.remote_addr or ""
-    if seconds := door.rates.is_shut(address):
-        raise TooManyRequests(seconds=seconds)
     principal = door.identify(request)
     if principal is None:
         raise Unauthenticated

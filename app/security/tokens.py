@@ -40,10 +40,21 @@ class Tokens:
         # Hashed: a dump of this process's memory or a slip of a debugger shows none of them.
         self._given = [(hash_of(one.secret), one.name, one.role) for one in given]
         self._found: dict[str, tuple[float, tuple[str, str] | None]] = {}
+        self._right: set[str] = set()
+
+    def was_right(self, secret: str) -> bool:
+        """Whether this process has seen it to be valid before."""
+        return hash_of(secret) in self._right
 
     def find(self, secret: str) -> tuple[str, str] | None:
         """(name, role), or None for a token that is not valid."""
         hashed = hash_of(secret)
+        found = self._find(secret, hashed)
+        # Only valid ones get in, so there are as many as there are tokens.
+        (self._right.add if found else self._right.discard)(hashed)
+        return found
+
+    def _find(self, secret: str, hashed: str) -> tuple[str, str] | None:
         for known, name, role in self._given:
             if hmac.compare_digest(known, hashed):
                 return name, role

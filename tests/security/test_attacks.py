@@ -65,6 +65,15 @@ def test_guessing_tokens_is_slowed_down(closed: Any) -> None:
     assert statuses == {401, 429}
 
 
+def test_guessing_tokens_does_not_shut_out_those_who_have_one(closed: Any, bearer: Any) -> None:
+    client = closed.test_client()
+    assert client.get("/api/jobs", headers=bearer("viewer")).status_code == 200
+    for n in range(101):
+        answer = client.get("/api/jobs", headers={"Authorization": f"Bearer guess-{n}"})
+    assert answer.status_code == 429
+    assert client.get("/api/jobs", headers=bearer("viewer")).status_code == 200
+
+
 def test_a_flood_of_requests_is_refused_by_caller(make: Any, bearer: Any) -> None:
     client = make(API_RATE_LIMIT="3").test_client()
     statuses = [
