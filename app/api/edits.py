@@ -29,6 +29,6 @@ def apply(db: Any, job_id: UUID, changes: dict[str, Any], *, by: str) -> None:
     if changes:
         if "next_run_at" in changes:
             changes["run_at"] = changes.pop("next_run_at")
-        lifecycle.edit(db, job_id, changes, by=by)
+        lifecycle.edit(db, [job_id], changes, by=by).one()
     if status is not None:
         VERBS[status](db, [job_id], by=by).one()

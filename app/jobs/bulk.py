@@ -19,10 +19,12 @@ from app.jobs.models import ALLOWED, BulkAction, BulkItem, DeadLetter, Job
 from app.jobs.queries.filters import JobFilter, conditions
 
 Sessions = Session | scoped_session[Any]
-VERBS = ("retry", "cancel", "delete", "discard")
+VERBS = ("retry", "cancel", "delete", "discard", "edit")
 #: So many jobs in one transaction: a second of work, and no lock held for longer.
 CHUNK = 500
 MOST = 1_000_000
+#: So many are done at once, in the request that asks for it.
+AT_ONCE = 50
 SAMPLE = 10
 
 
@@ -60,15 +62,25 @@ def preview(db: Sessions, filter: JobFilter) -> Preview:
     return Preview(counts, list(sample))
 
 
-def create(db: Sessions, verb: str, filter: JobFilter, *, told: str, by: str) -> int:
-    """Write down what matches now; a worker does the rest. Its number. Raises TooMany."""
+def create(
+    db: Sessions,
+    verb: str,
+    filter: JobFilter,
+    *,
+    told: str,
+    by: str,
+    args: dict[str, Any] | None = None,
+) -> int:
+    """Write down what matches now; a worker does the rest. Its number. Raises TooMany.
+
+    ``args`` are the changes of edit: {"priority": 5}, {"queue": "slow"}.
+    """
     if verb not in VERBS:
         raise ValueError(f"verb is one of {', '.join(VERBS)}")
-    action = BulkAction(verb=verb, told=told, created_by=by)
+    action = BulkAction(verb=verb, args=args or {}, told=told, created_by=by)
     db.add(action)
     db.flush()
-    fits = _has_letter() if verb == "discard" else Job.status.in_(ALLOWED[verb])
-    rows = select(literal(action.id), Job.id).where(*_matching(filter), fits).limit(MOST + 1)
+    rows = select(literal(action.id), Job.id).where(*_matching(filter), _fits(verb)).limit(MOST + 1)
     db.execute(insert(BulkItem).from_select(["bulk_id", "job_id"], rows))
     total = db.execute(
         select(func.count()).select_from(BulkItem).where(BulkItem.bulk_id == action.id)
@@ -78,9 +90,33 @@ def create(db: Sessions, verb: str, filter: JobFilter, *, told: str, by: str) ->
     action.total = total
     if not total:
         action.finished_at = func.now()
-    lifecycle.record(db, by, f"bulk.{verb}", f"{total} jobs", {"bulk": action.id, "filter": told})
+    details = {"bulk": action.id, "filter": told, **({"changes": args} if args else {})}
+    lifecycle.record(db, by, f"bulk.{verb}", f"{total} jobs", details)
     db.flush()
     return action.id
+
+
+def newest(db: Sessions, verb: str, filter: JobFilter, limit: int) -> list[UUID]:
+    """The ids of the newest matches that ``verb`` applies to: a canary before all of them."""
+    rows = select(Job.id).where(*_matching(filter), _fits(verb)).order_by(Job.id.desc())
+    return list(db.scalars(rows.limit(limit)).all())
+
+
+def act(
+    db: Sessions, verb: str, ids: list[UUID], *, by: str, args: dict[str, Any] | None = None
+) -> lifecycle.Changes:
+    """``verb`` for these jobs now, in the caller's transaction."""
+    if verb == "edit":
+        return lifecycle.edit(db, ids, args or {}, by=by)
+    acts = {
+        "retry": lifecycle.retry, "cancel": lifecycle.cancel,
+        "delete": lifecycle.delete, "discard": lifecycle.discard,
+    }  # fmt: skip
+    return acts[verb](db, ids, by=by)
+
+
+def _fits(verb: str) -> Any:
+    return _has_letter() if verb == "discard" else Job.status.in_(ALLOWED[verb])
 
 
 def _matching(filter: JobFilter) -> list[Any]:
@@ -100,7 +136,7 @@ def _has_letter() -> Any:
 
 
 _NEXT = text("""
-SELECT id, verb, created_by FROM bulk_actions
+SELECT id, verb, args, created_by FROM bulk_actions
 WHERE finished_at IS NULL AND paused_at IS NULL ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
 """)
 _TAKE = text("""
@@ -122,18 +158,11 @@ def step(db: Sessions) -> int:
         db.rollback()
         return 0
     ids = sorted(db.scalars(_TAKE, {"id": action.id, "limit": CHUNK}).all())
-    done = len(_act(db, action.verb, ids, action.created_by)) if ids else 0
+    changes = act(db, action.verb, ids, by=action.created_by, args=action.args) if ids else None
+    done = len(changes.done) if changes else 0
     db.execute(_TELL, {"id": action.id, "done": done, "refused": len(ids) - done})
     db.commit()
     return len(ids)
-
-
-def _act(db: Sessions, verb: str, ids: list[UUID], by: str) -> list[UUID]:
-    acts = {
-        "retry": lifecycle.retry, "cancel": lifecycle.cancel,
-        "delete": lifecycle.delete, "discard": lifecycle.discard,
-    }  # fmt: skip
-    return acts[verb](db, ids, by=by).done
 
 
 def find(db: Sessions, number: int) -> BulkAction:

@@ -32,6 +32,7 @@ from sqlalchemy.exc import IntegrityError
 from app.config import Settings
 from app.errors import InvalidTransition, JobNotFound, JobQueueError, UniqueConflict
 from app.jobs import registry
+from app.jobs.failures import place_of
 from app.jobs.ids import new_id
 from app.jobs.models import ALLOWED
 from app.jobs.publishing import Db, Ref, after_commit
@@ -109,7 +110,7 @@ _OF_A_NEW_ROW: dict[str, Any] = {
     "crashes": 0,
     **dict.fromkeys(
         ("lease_token", "worker_id", "leased_until", "cancel_requested_at", "result", "progress",
-         "last_error", "started_at", "finished_at")
+         "last_error", "failure", "started_at", "finished_at")
     ),
 }  # fmt: skip
 
@@ -267,8 +268,8 @@ held AS MATERIALIZED (
 UPDATE jobs j SET status = 'completed',
     result = NULLIF((SELECT outcomes FROM given) -> encode(uuid_send(j.id), 'hex') -> 'result', 'null'),
     progress = COALESCE((SELECT outcomes FROM given) -> encode(uuid_send(j.id), 'hex') -> 'progress', j.progress),
-    last_error = NULL, lease_token = NULL, leased_until = NULL, cancel_requested_at = NULL,
-    finished_at = now(), updated_at = now()
+    last_error = NULL, failure = NULL, lease_token = NULL, leased_until = NULL,
+    cancel_requested_at = NULL, finished_at = now(), updated_at = now()
 WHERE j.id = ANY(ARRAY(SELECT id FROM held))
 RETURNING j.id
 """)
@@ -308,13 +309,16 @@ held AS MATERIALIZED (
            o.error, o.error_class, o.traceback, o.delay, o.progress,
            o.verb IN ('release', 'snooze', 'crash') AS is_given_back,
            o.verb = 'crash' AS is_crash,
+           CASE WHEN o.place IS NOT NULL THEN
+               left(md5(concat_ws(chr(10), j.type, COALESCE(o.error_class, ''), o.place)), 12)
+           END AS failure,
            CASE WHEN o.verb = 'bury' THEN 'failed'
                 WHEN o.verb = 'cancel' OR j.cancel_requested_at IS NOT NULL THEN 'cancelled'
                 WHEN o.verb = 'crash' AND j.crashes + 1 >= o.max_crashes THEN 'failed'
                 ELSE 'pending' END AS next_status
     FROM jobs j, jsonb_to_record((SELECT outcomes FROM given) -> encode(uuid_send(j.id), 'hex')) AS o(
         token uuid, verb text, outcome text, error text, error_class text, traceback text,
-        delay float8, max_crashes int, only_expired boolean, progress jsonb)
+        place text, delay float8, max_crashes int, only_expired boolean, progress jsonb)
     WHERE j.id = ANY(CAST(:ids AS uuid[])) AND j.status || '' = 'processing'
       AND j.lease_token = o.token
       AND (NOT COALESCE(o.only_expired, false) OR j.leased_until < now())
@@ -326,6 +330,7 @@ ended AS (
         run_at = CASE WHEN h.next_status = 'pending' AND h.delay IS NOT NULL
                       THEN now() + make_interval(secs => h.delay) ELSE j.run_at END,
         last_error = COALESCE(h.error, j.last_error),
+        failure = CASE WHEN h.next_status <> 'cancelled' THEN COALESCE(h.failure, j.failure) END,
         progress = COALESCE(h.progress, j.progress),
         lease_token = NULL, leased_until = NULL, cancel_requested_at = NULL,
         finished_at = CASE WHEN h.next_status = 'pending' THEN NULL ELSE now() END,
@@ -335,9 +340,9 @@ ended AS (
               j.crashes, j.last_error),
 attempt_rows AS (
     INSERT INTO job_attempts (job_id, lease_token, attempt, outcome, error, error_class,
-                              traceback, worker_id, started_at, retry_at)
+                              traceback, failure, worker_id, started_at, retry_at)
     SELECT h.id, h.lease_token, h.attempt, h.outcome, h.error, h.error_class, h.traceback,
-           h.worker_id, h.started_at, CASE WHEN e.status = 'pending' THEN e.run_at END
+           h.failure, h.worker_id, h.started_at, CASE WHEN e.status = 'pending' THEN e.run_at END
     FROM held h JOIN ended e ON e.id = h.id WHERE h.outcome IS NOT NULL
     ON CONFLICT DO NOTHING),
 letters AS (
@@ -359,8 +364,15 @@ def end_attempts(db: Db, outcomes: Sequence[Mapping[str, Any]]) -> Sequence[Row[
     every way back to pending into cancelled. release, snooze and crash give the attempt back.
     Answers the rows that ended (with ``status``); the caller publishes the pending ones.
     """
-    by_id = {outcome["id"]: outcome for outcome in outcomes}
+    by_id = {outcome["id"]: _with_place(outcome) for outcome in outcomes}
     return db.execute(_END, {"outcomes": json.dumps(by_id), "ids": _array(by_id)}).all()
+
+
+def _with_place(outcome: Mapping[str, Any]) -> Mapping[str, Any]:
+    how = outcome.get("outcome")
+    if how not in ("failed", "crashed", "timed_out"):
+        return outcome
+    return {**outcome, "place": place_of(how, outcome.get("traceback"), outcome.get("error"))}
 
 
 _EXPIRED_LEASES = text("""
@@ -442,6 +454,7 @@ UPDATE jobs SET
     finished_at = CASE status WHEN 'pending' THEN now() END,
     cancel_requested_at = CASE status WHEN 'processing'
                                THEN COALESCE(cancel_requested_at, now()) END,
+    failure = CASE status WHEN 'processing' THEN failure END,
     updated_at = now()
 WHERE id = ANY(ARRAY(SELECT id FROM picked))
 RETURNING id
@@ -479,7 +492,7 @@ closed AS (
     WHERE closed_at IS NULL AND job_id IN (SELECT id FROM chosen))
 UPDATE jobs SET status = 'pending', attempts = 0, crashes = 0, run_at = now(),
     lease_token = NULL, leased_until = NULL, cancel_requested_at = NULL, started_at = NULL,
-    finished_at = NULL, last_error = NULL, result = NULL, progress = NULL,
+    finished_at = NULL, last_error = NULL, failure = NULL, result = NULL, progress = NULL,
     expires_at = CASE WHEN expires_at > now() THEN expires_at END, updated_at = now()
 WHERE id = ANY(ARRAY(SELECT id FROM chosen))
 RETURNING {_REF}
@@ -518,10 +531,10 @@ _EDITABLE = {
 }
 
 
-def edit(db: Db, job_id: UUID, changes: Mapping[str, Any], *, by: str) -> UUID:
-    """Change fields (the keys of _EDITABLE) of a job that is pending, failed or cancelled.
+def edit(db: Db, ids: Sequence[UUID], changes: Mapping[str, Any], *, by: str) -> Changes:
+    """Change fields (the keys of _EDITABLE) of jobs that are pending, failed or cancelled.
 
-    ``run_at`` None means now. Raises InvalidTransition or JobNotFound.
+    ``run_at`` None means now.
     """
     unknown = set(changes) - set(_EDITABLE)
     if unknown:
@@ -531,21 +544,20 @@ def edit(db: Db, job_id: UUID, changes: Mapping[str, Any], *, by: str) -> UUID:
         values["payload"] = json.dumps(values["payload"])
     if "tags" in values:
         values["tags"] = list(values["tags"])
-    assignments = ", ".join(f"{column} = {_EDITABLE[column]}" for column in changes)
-    row = db.execute(
-        text(
-            f"UPDATE jobs SET {assignments}{', ' if changes else ''}updated_at = now()"
-            f" WHERE id = :id AND status IN ('pending', 'failed', 'cancelled')"
-            f" RETURNING {_REF}, status"
-        ),
-        {**values, "id": job_id},
-    ).first()
-    if row is None:
-        raise _why_not(db, job_id, "edit")
-    if row.status == "pending":
-        after_commit(db, [_ref(row)])
-    _audit(db, by, "job.edit", [job_id], {"fields": sorted(changes)})
-    return job_id
+    assignments = "".join(f"{column} = {_EDITABLE[column]}, " for column in changes)
+    rows = db.execute(
+        text(f"""
+            WITH picked AS MATERIALIZED (
+                SELECT id FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
+                  AND status IN ('pending', 'failed', 'cancelled') ORDER BY id FOR UPDATE)
+            UPDATE jobs SET {assignments}updated_at = now()
+            WHERE id = ANY(ARRAY(SELECT id FROM picked)) RETURNING {_REF}, status
+        """),
+        {**values, "ids": _array(i.hex for i in ids)},
+    ).all()
+    after_commit(db, [_ref(row) for row in rows if row.status == "pending"])
+    _audit(db, by, "job.edit", [row.id for row in rows], {"fields": sorted(changes)})
+    return _changes(db, ids, {row.id for row in rows}, "edit")
 
 
 _DELETE = text("""
@@ -565,9 +577,11 @@ def delete(db: Db, ids: Sequence[UUID], *, by: str) -> Changes:
 
 _DISCARD = text("""
 WITH picked AS MATERIALIZED (
-    SELECT l.id FROM dead_letters l JOIN jobs j ON j.id = l.job_id
+    SELECT l.id, l.job_id FROM dead_letters l JOIN jobs j ON j.id = l.job_id
     WHERE l.job_id = ANY(CAST(:ids AS uuid[])) AND l.closed_at IS NULL
-    ORDER BY j.id FOR UPDATE OF j)
+    ORDER BY j.id FOR UPDATE OF j),
+dealt_with AS (
+    UPDATE jobs SET failure = NULL WHERE id IN (SELECT job_id FROM picked) AND failure IS NOT NULL)
 UPDATE dead_letters SET closed_at = now(), closed_by = :by, closed_how = 'discarded'
 WHERE id = ANY(ARRAY(SELECT id FROM picked)) AND closed_at IS NULL
 RETURNING job_id
@@ -616,7 +630,7 @@ WITH picked AS MATERIALIZED (
     SELECT id FROM jobs WHERE status = 'pending' AND expires_at IS NOT NULL
       AND expires_at <= now() ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
 UPDATE jobs SET status = 'cancelled', finished_at = now(), updated_at = now(),
-    last_error = 'Expired before it could start.'
+    failure = NULL, last_error = 'Expired before it could start.'
 WHERE id = ANY(ARRAY(SELECT id FROM picked)) AND status || '' = 'pending'
 RETURNING id
 """)

@@ -89,6 +89,9 @@ class Job(Model):
     result: Mapped[Any] = mapped_column(JSONB, nullable=True)  # what the handler returned
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     last_error: Mapped[str | None] = mapped_column(Text)  # one line, of the last attempt
+    failure: Mapped[str | None] = mapped_column(
+        Text
+    )  # group of an open failure: type + exception + place
     created_by: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = _instant(default_now=True)
     updated_at: Mapped[datetime] = _instant(default_now=True)  # heartbeats leave it
@@ -127,6 +130,9 @@ class Job(Model):
         # Lists filtered by type or queue.
         Index("ix_jobs_type", "type", "id"),
         Index("ix_jobs_queue", "queue", "id"),
+        # How many are in a group of failures, and which.
+        Index("ix_jobs_failure", "failure", "id", postgresql_include=["status"],
+              postgresql_where=text("failure IS NOT NULL")),
         Index("ix_jobs_expires", "expires_at",
               postgresql_where=text("status = 'pending' AND expires_at IS NOT NULL")),
         Index("uq_jobs_unique_key", "unique_key", unique=True,
@@ -181,10 +187,20 @@ class JobAttempt(Model):
     error: Mapped[str | None] = mapped_column(Text)
     error_class: Mapped[str | None] = mapped_column(Text)
     traceback: Mapped[str | None] = mapped_column(Text)
+    failure: Mapped[str | None] = mapped_column(Text)  # its group, for ever
     worker_id: Mapped[UUID | None] = mapped_column(Id)
     started_at: Mapped[datetime] = _instant()
     ended_at: Mapped[datetime] = _instant(default_now=True)
     retry_at: Mapped[datetime | None] = _instant(nullable=True)
+
+    __table_args__ = (
+        Index(
+            "ix_job_attempts_failure",
+            "failure",
+            "ended_at",
+            postgresql_where=text("failure IS NOT NULL"),
+        ),
+    )
 
     OUTCOMES = ("failed", "crashed", "timed_out", "released", "snoozed", "cancelled")
 
@@ -370,7 +386,8 @@ class BulkAction(Model):
     __tablename__ = "bulk_actions"
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    verb: Mapped[str] = mapped_column(Text)  # retry, cancel, delete, discard
+    verb: Mapped[str] = mapped_column(Text)  # retry, cancel, delete, discard, edit
+    args: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))  # of edit
     told: Mapped[str] = mapped_column(Text)  # the filter, in words
     created_by: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = _instant(default_now=True)

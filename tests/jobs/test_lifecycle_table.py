@@ -86,13 +86,13 @@ def test_edit_starts_only_where_nobody_runs_or_has_finished_the_job(session, sta
     job_id = MAKERS[status]().id
     before = row_of(session, job_id)
     if status in ("pending", "failed", "cancelled"):
-        lifecycle.edit(session, job_id, {"priority": 7, "payload": {"a": 1}}, by="ada")
+        lifecycle.edit(session, [job_id], {"priority": 7, "payload": {"a": 1}}, by="ada").one()
         session.commit()
         after = row_of(session, job_id)
         assert (after["priority"], after["payload"], after["status"]) == (7, {"a": 1}, status)
     else:
         with pytest.raises(InvalidTransition):
-            lifecycle.edit(session, job_id, {"priority": 7}, by="ada")
+            lifecycle.edit(session, [job_id], {"priority": 7}, by="ada").one()
         assert row_of(session, job_id) == before
 
 

@@ -163,7 +163,7 @@ def test_a_retry_due_now_starts_without_a_sweeper(
 def test_an_edited_time_moves_the_id(enqueue: Any, session: Any, redis: Redis) -> None:
     job_id = enqueue(delay_seconds=3600)
 
-    lifecycle.edit(session, job_id, {"run_at": None}, by="test")
+    lifecycle.edit(session, [job_id], {"run_at": None}, by="test").one()
     session.commit()
 
     assert redis.zscore(DELAYED_KEY, job_id.hex) is None

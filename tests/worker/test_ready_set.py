@@ -133,7 +133,7 @@ def test_publishing_what_is_missing_leaves_scores_alone(ready: ReadySet) -> None
 def test_an_edited_priority_reaches_redis(ready: ReadySet, enqueue: Any, session: Any) -> None:
     first, second = enqueue(), enqueue()
 
-    lifecycle.edit(session, second, {"priority": 7}, by="test")
+    lifecycle.edit(session, [second], {"priority": 7}, by="test").one()
     session.commit()
 
     assert ready.pop(["default"], 10)[0] == [second.hex, first.hex]
@@ -143,7 +143,7 @@ def test_a_job_moved_to_another_queue_is_not_run_by_workers_of_the_old_one(
     enqueue: Any, session: Any, make_inbox: Any, row: Any
 ) -> None:
     moved = enqueue(queue="slow")
-    lifecycle.edit(session, moved, {"queue": "fast"}, by="test")
+    lifecycle.edit(session, [moved], {"queue": "fast"}, by="test").one()
     session.commit()
 
     assert make_inbox(queues=("slow",)).next() is None

@@ -8,6 +8,7 @@ candidates and then say that they stopped, and counts that stopped say so (``Cou
 from app.jobs.count import Count
 from app.jobs.queries.audit import audit_events
 from app.jobs.queries.cursors import OFFSET_BOUND, Page
+from app.jobs.queries.failures import FAILURE_GROUPS, FailureGroup, failure_groups
 from app.jobs.queries.filters import JobFilter
 from app.jobs.queries.jobs import attempts_of, get_job, list_jobs, log_of
 from app.jobs.queries.letters import dead_letter, dead_letters, open_dead_letter
@@ -24,8 +25,10 @@ from app.jobs.queries.worker_rows import WorkerSummary, worker, workers
 
 __all__ = [
     "CANDIDATES",
+    "FAILURE_GROUPS",
     "OFFSET_BOUND",
     "Count",
+    "FailureGroup",
     "JobFilter",
     "Page",
     "QueueSummary",
@@ -35,6 +38,7 @@ __all__ = [
     "audit_events",
     "dead_letter",
     "dead_letters",
+    "failure_groups",
     "get_job",
     "job_type_overview",
     "list_jobs",

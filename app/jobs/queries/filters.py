@@ -44,6 +44,7 @@ class JobFilter:
     id_prefix: str | None = None  # hex digits, dashes ignored; anything else matches nothing
     error: str | None = None  # in last_error, whatever the case
     payload: dict[str, Any] | None = None  # contained in the payload, as jsonb @>
+    failure: str | None = None  # of this group of open failures
     #: Free text: an id or the start of one (8 digits and more), else in type, unique key, tag,
     #: error or payload, whatever the case.
     search: str | None = None
@@ -93,6 +94,8 @@ class JobFilter:
 
 def drivers(filter: JobFilter) -> list[str]:
     """The indexes that a list by this filter can walk: one per field that has one, or else the id's."""
+    if filter.failure is not None:
+        return ["failure"]  # the narrowest there is
     found = []
     if _own_index(filter) is not None:
         found.append("status")
@@ -108,7 +111,11 @@ def index_to_walk(filter: JobFilter, driver: str) -> Walk:
     low, high = filter.id_range()
     others = conditions(filter)
     plan = Walk(key=(Job.id,), floor=(low,), ceiling=(high,))  # jobs_pkey
-    if driver == "type":  # ix_jobs_type
+    if (
+        driver == "failure"
+    ):  # ix_jobs_failure; its condition stays, so that the planner sees IS NOT NULL
+        plan = replace(plan, prefix=((Job.failure, filter.failure),))
+    elif driver == "type":  # ix_jobs_type
         plan = replace(plan, prefix=((Job.type, filter.type),))
         del others["type"]
     elif driver == "queue":  # ix_jobs_queue
@@ -145,6 +152,8 @@ def conditions(filter: JobFilter) -> dict[str, ColumnElement[bool]]:
         found["tag"] = has_tag(filter.tag)
     if filter.error is not None:
         found["error"] = has_text(filter.error, Job.last_error)
+    if filter.failure is not None:
+        found["failure"] = Job.failure == filter.failure
     if filter.payload is not None:
         found["payload"] = Job.payload.contains(literal(filter.payload, JSONB))
     if filter.search is not None:

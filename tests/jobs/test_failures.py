@@ -1,0 +1,146 @@
+"""Groups of failures: what is one group, and when a job is in it."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from app.jobs import lifecycle, queries
+from app.jobs.failures import place_of
+from app.jobs.queries import JobFilter
+from tests import factories
+
+TRACEBACK = """Traceback (most recent call last):
+  File "/srv/app/shop/mail.py", line {line}, in send
+    server.login(user, password)
+  File "/srv/app/.venv/lib/python3.11/site-packages/aiosmtp/server.py", line 12, in login
+    raise Refused(code)
+{error}
+"""
+
+
+def end(session, job, verb="retry_later", how="failed", **more):
+    told = {"error": "ValueError: boom", "error_class": "ValueError", "delay": 0, **more}
+    lifecycle.end_attempts(
+        session,
+        [{"id": job.id.hex, "token": job.lease_token.hex, "verb": verb, "outcome": how, **told}],
+    )
+    session.commit()
+
+
+def group_of(session, job):
+    found = session.execute(text("SELECT failure FROM jobs WHERE id = :id"), {"id": job.id})
+    return found.scalar_one()
+
+
+def test_the_place_is_the_deepest_frame_of_own_code_without_its_line():
+    places = {place_of("failed", TRACEBACK.format(line=line, error="x"), "x") for line in (7, 8)}
+    assert places == {"shop/mail.py in send"}
+
+
+def test_of_chained_exceptions_the_last_one_counts():
+    chained = (
+        TRACEBACK.format(line=1, error="KeyError: 1")
+        + "\nDuring handling of the above exception, another exception occurred:\n\n"
+        + 'Traceback (most recent call last):\n  File "/srv/app/shop/pay.py", line 3, in pay\n    raise\nOops\n'
+    )
+    assert place_of("failed", chained, "Oops") == "shop/pay.py in pay"
+
+
+def test_without_a_traceback_the_reason_less_its_numbers_is_the_place():
+    one = place_of("failed", None, "Order 4711 of 0197ab3c-1111-7000-8000-00000000abcd is gone")
+    assert one == place_of(
+        "failed", None, "Order 12 of 0197ab3c-2222-7000-8000-00000000ffff is gone"
+    )
+    assert one == "Order # of # is gone"
+    assert one != place_of("failed", None, "Order 12 is unpaid")
+
+
+def test_a_time_limit_strikes_anywhere():
+    assert place_of("timed_out", TRACEBACK.format(line=1, error="JobTimeout"), "x") == ""
+
+
+def test_same_type_exception_and_place_make_one_group_and_each_difference_another(session):
+    def failing(type="mail", error_class="ValueError", line=1, trace=TRACEBACK):
+        job = factories.processing_job(type=type)
+        end(session, job, error_class=error_class, traceback=trace.format(line=line, error="x"))
+        return group_of(session, job)
+
+    group = failing()
+    assert group == failing(line=99)
+    others = {
+        failing(type="post"), failing(error_class="KeyError"), failing(trace=TRACEBACK.replace("send", "post")),
+    }  # fmt: skip
+    assert len({group, *others}) == 4
+
+
+def test_a_job_leaves_its_group_when_it_completes(session):
+    job = factories.processing_job(failure="0123456789ab")
+    lifecycle.complete(session, [(job.id.hex, job.lease_token.hex, "null", None)])
+    session.commit()
+    assert group_of(session, job) is None
+
+
+@pytest.mark.parametrize("verb", ["retry", "discard", "cancel"])
+def test_a_job_leaves_its_group_when_a_person_deals_with_it(session, verb):
+    if verb == "cancel":
+        job = factories.retrying_job(failure="0123456789ab")
+    else:
+        job = factories.failed_job(failure="0123456789ab")
+    getattr(lifecycle, verb)(session, [job.id], by="ada").one()
+    session.commit()
+    assert group_of(session, job) is None
+
+
+def test_a_job_that_is_cancelled_while_it_fails_is_in_no_group(session):
+    job = factories.processing_job(cancel_requested=True)
+    end(session, job)
+    assert group_of(session, job) is None
+
+
+def test_what_gives_the_attempt_back_leaves_the_group_alone(session):
+    job = factories.processing_job(failure="0123456789ab")
+    end(session, job, verb="release", how="released", error=None, error_class=None)
+    assert group_of(session, job) == "0123456789ab"
+
+
+def test_groups_tell_how_many_and_since_when(session):
+    for verb in ("bury", "bury", "retry_later"):
+        end(
+            session,
+            factories.processing_job(type="mail"),
+            verb=verb,
+            traceback=TRACEBACK.format(line=1, error="x"),
+        )
+    end(session, factories.processing_job(type="post"), how="crashed", verb="crash", max_crashes=3,
+        error="The worker died.", error_class=None)  # fmt: skip
+    first, second = queries.failure_groups(session)
+    assert (first.type, first.error_class, first.place) == (
+        "mail",
+        "ValueError",
+        "shop/mail.py in send",
+    )
+    assert (first.dead, first.trying, first.attempts) == (2, 1, 3)
+    assert first.first_seen <= first.last_seen
+    assert sum(first.per_hour) == first.per_hour[-1] == 3
+    assert (second.type, second.dead, second.trying, second.place) == (
+        "post",
+        0,
+        1,
+        "The worker died.",
+    )
+
+
+def test_a_list_narrowed_to_a_group_shows_its_jobs(session):
+    jobs = [factories.failed_job(failure="0123456789ab") for _ in range(3)]
+    factories.failed_job(failure="ffffffffffff")
+    factories.failed_job()
+    page = queries.list_jobs(session, JobFilter(failure="0123456789ab"), limit=2)
+    assert [job.id for job in page.items] == [jobs[2].id, jobs[1].id]
+    rest = queries.list_jobs(
+        session,
+        JobFilter(failure="0123456789ab", status="failed"),
+        limit=2,
+        cursor=page.next_cursor,
+    )
+    assert [job.id for job in rest.items] == [jobs[0].id]
