@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from app.dashboard import assets, format, rows
+from app.dashboard import assets, charts, format, rows
 
 blueprint = Blueprint("dashboard", __name__)
 blueprint.record_once(assets.register)
 
-for _name, _filter in [*format.FILTERS.items(), *rows.FILTERS.items()]:
+for _name, _filter in [*format.FILTERS.items(), *rows.FILTERS.items(), *charts.FILTERS.items()]:
     blueprint.add_app_template_filter(_filter, _name)
 
 # The routes register themselves on the blueprint.
-from app.dashboard import actions, bulk_page, errors, new_job, pages, sign_in  # noqa: E402, F401
+from app.dashboard import actions, bulk_page, errors, failures_page, new_job, pages, sign_in  # noqa: E402, F401

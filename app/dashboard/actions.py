@@ -25,7 +25,7 @@ from app.security import actor
 def retry_job(job_id: UUID) -> Response:
     job = queries.get_job(db.session, job_id)
     lifecycle.retry(db.session, [job_id], by=actor()).one()
-    return _done(f"{_name(job)} goes back to pending.", job)
+    return done(f"{_name(job)} goes back to pending.", job)
 
 
 @dashboard.post("/jobs/<uuid:job_id>/cancel")
@@ -33,7 +33,7 @@ def cancel_job(job_id: UUID) -> Response:
     job = queries.get_job(db.session, job_id)
     lifecycle.cancel(db.session, [job_id], by=actor()).one()
     db.session.refresh(job)
-    return _done(
+    return done(
         f"{_name(job)} was asked to stop."
         if job.cancel_requested
         else f"{_name(job)} is cancelled.",
@@ -45,7 +45,7 @@ def cancel_job(job_id: UUID) -> Response:
 def discard_job(job_id: UUID) -> Response:
     job = queries.get_job(db.session, job_id)
     lifecycle.discard(db.session, [job_id], by=actor()).one()
-    return _done(f"The dead letter of {_name(job)} is discarded.", job)
+    return done(f"The dead letter of {_name(job)} is discarded.", job)
 
 
 @dashboard.post("/jobs/<uuid:job_id>/delete")
@@ -59,38 +59,38 @@ def delete_job(job_id: UUID) -> Response:
     _commit()
     flash(f"{name} is deleted.", "done")
     # Its page is gone: leave it altogether.
-    return _leave(url_for("dashboard.jobs"))
+    return leave(url_for("dashboard.jobs"))
 
 
 @dashboard.post("/queues/<path:name>/pause")
 def pause_queue(name: str) -> Response:
     lifecycle.pause_queue(db.session, name, by=actor())
-    return _done(f"Queue {name} is paused; running jobs finish.")
+    return done(f"Queue {name} is paused; running jobs finish.")
 
 
 @dashboard.post("/queues/<path:name>/resume")
 def resume_queue(name: str) -> Response:
     lifecycle.resume_queue(db.session, name, by=actor())
-    return _done(f"Queue {name} runs again.")
+    return done(f"Queue {name} runs again.")
 
 
 @dashboard.post("/job-types/<path:name>/pause")
 def pause_type(name: str) -> Response:
     lifecycle.pause_type(db.session, name, by=actor())
-    return _done(f"Type {name} is paused; running jobs finish.", home="dashboard.job_types")
+    return done(f"Type {name} is paused; running jobs finish.", home="dashboard.job_types")
 
 
 @dashboard.post("/job-types/<path:name>/resume")
 def resume_type(name: str) -> Response:
     lifecycle.resume_type(db.session, name, by=actor())
-    return _done(f"Type {name} runs again.", home="dashboard.job_types")
+    return done(f"Type {name} runs again.", home="dashboard.job_types")
 
 
 def _name(job: Job) -> str:
     return f"{job.type} {short_id(job.id)}"
 
 
-def _done(message: str, job: Job | None = None, *, home: str = "dashboard.queues") -> Response:
+def done(message: str, job: Job | None = None, *, home: str = "dashboard.queues") -> Response:
     back = came_from() or (url_for("dashboard.job", job_id=job.id) if job else url_for(home))
     _commit()
     flash(message, "done")
@@ -103,7 +103,7 @@ def _commit() -> None:
     stats.forget()
 
 
-def _leave(url: str) -> Response:
+def leave(url: str) -> Response:
     if is_part():
         response = make_response("", 200)
         response.headers["HX-Redirect"] = url

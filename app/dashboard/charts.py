@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup, escape
 
 from app.dashboard.format import compact, number
+from app.jobs.queries import FailureGroup
 from app.jobs.stats import Minute
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 720, 132, 44, 20, 8
@@ -65,6 +67,21 @@ def ended(points: Sequence[Minute], name: str) -> Chart:
     return Chart(name, f"Ended jobs, {LABELS[name]}", svg, summary)
 
 
+def spark(group: FailureGroup) -> Markup:
+    """A group's failed attempts by hour, one bar each, with the sentence that says the same."""
+    counts, height, step = group.per_hour, 20, 4
+    top = max(counts, default=0) or 1
+    bars = "".join(
+        f'<rect class="bar-failed" x="{i * step}" y="{height - max(height * n / top, 1.5):.1f}" width="{step - 1}" height="{max(height * n / top, 1.5):.1f}"/>'
+        for i, n in enumerate(counts)
+        if n
+    )
+    told = f"{number(sum(counts))} failed attempts in the last {len(counts)} hours, {number(counts[-1])} in this one"
+    return Markup(
+        f'<svg class="spark" viewBox="0 0 {len(counts) * step} {height}" role="img" aria-label="{told}"><title>{told}</title>{bars}</svg>'
+    )
+
+
 def nice(value: int) -> int:
     """The next of 2, 4, 10, 20, 40, 100 …: half of it is whole, too."""
     size = 1
@@ -93,3 +110,6 @@ def _sentence(points: Sequence[Minute], name: str) -> str:
         f"{number(completed)} completed and {number(failed)} failed in the {LABELS[name]};"
         f" most in one {_UNITS[name]}: {number(most.completed + most.failed)} at {when} UTC."
     )
+
+
+FILTERS: dict[str, Any] = {"spark": spark}

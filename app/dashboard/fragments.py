@@ -113,6 +113,7 @@ SECTIONS = {
         "overview": "overview",
         "jobs": "jobs job delete_job edit_again run_again bulk_preview bulk_start bulk_actions bulk_action",
         "dead_letters": "dead_letters",
+        "failures": "failures",
         "queues": "queues",
         "workers": "workers",
         "job_types": "job_types",

@@ -86,6 +86,11 @@ class _JobArgs(_ListArgs):
     status = fields.String(validate=validate.OneOf(VIEWS), attribute="view")
     queue = fields.String(validate=validate.Length(max=200))
     tag = fields.String(validate=validate.Length(max=200))
+    failure = fields.String(
+        validate=validate.Regexp(
+            "^[0-9a-f]{12}$", error="must be 12 hex digits, as on the failures page."
+        )
+    )
     within = fields.String(validate=validate.OneOf(("15m", "1h", "24h", "7d")))
 
 
@@ -146,6 +151,7 @@ class JobQuery(ListQuery):
     queue: str | None = None
     tag: str | None = None
     within: str = ""
+    failure: str | None = None
 
     endpoint: ClassVar[str] = "dashboard.jobs"
     RANGES: ClassVar[dict[str, str]] = {
@@ -184,7 +190,7 @@ class JobQuery(ListQuery):
 
     @property
     def is_filtered(self) -> bool:
-        return bool(self.type or self.queue or self.tag or self.within or self.q)
+        return bool(self.type or self.queue or self.tag or self.within or self.failure or self.q)
 
     def filter(self) -> JobFilter:
         search = parse_search(self.q)
@@ -194,7 +200,7 @@ class JobQuery(ListQuery):
             else None
         )
         return JobFilter(
-            status=self.view, type=self.type, queue=self.queue, tag=self.tag or search.tag, created_from=since,
+            status=self.view, type=self.type, queue=self.queue, tag=self.tag or search.tag, created_from=since, failure=self.failure,
             id_prefix=search.id_prefix, error=search.error, payload=search.payload or None, search=search.text,
         )  # fmt: skip
 
@@ -219,6 +225,7 @@ class JobQuery(ListQuery):
             ("type", None, f"type {self.type}"),
             ("queue", None, f"queue {self.queue}"),
             ("tag", None, f"tag {self.tag}"),
+            ("failure", None, f"failure {self.failure}"),
             ("within", "", self.RANGES[self.within].lower()),
             ("q", "", f"“{self.q}”"),
         ):

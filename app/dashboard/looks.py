@@ -55,6 +55,12 @@ def workers() -> list[queries.WorkerSummary]:
     )
 
 
+def failures() -> list[queries.FailureGroup]:
+    return stats.cached(
+        "dashboard.failures", SLOW_SECONDS, lambda: queries.failure_groups(db.session)
+    )
+
+
 def history(range_name: str) -> list[stats.Minute]:
     return stats.cached(
         f"dashboard.history.{range_name}",

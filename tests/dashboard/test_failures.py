@@ -1,0 +1,85 @@
+"""The failures page: groups, what is told of them, what can be done to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.jobs import bulk, lifecycle
+from tests import factories
+
+
+def fail(session: Any, times: int, *, type: str = "mail", verb: str = "bury") -> str:
+    jobs = [factories.processing_job(type=type) for _ in range(times)]
+    lifecycle.end_attempts(
+        session,
+        [
+            {"id": job.id.hex, "token": job.lease_token.hex, "verb": verb, "outcome": "failed",
+             "error": "Refused: order 4711 <b>", "error_class": "Refused", "delay": 60,
+             "traceback": '  File "/srv/shop/mail.py", line 7, in send\n'}
+            for job in jobs
+        ],
+    )  # fmt: skip
+    session.commit()
+    session.refresh(jobs[0])
+    assert jobs[0].failure
+    return jobs[0].failure
+
+
+def test_a_group_is_told(client: Any, session: Any) -> None:
+    failure = fail(session, 3)
+    fail(session, 1, verb="retry_later")
+    page = client.get("/failures").text
+    assert page.count('id="failure-') == 1
+    assert f"/jobs?failure={failure}" in page
+    assert "shop/mail.py in send" in page
+    assert "order 4711 &lt;b&gt;" in page
+    assert "4 failed attempts in the last 24 hours, 4 in this one" in page
+    assert '<data value="3">3</data>' in page
+
+
+def test_no_group_teaches(client: Any) -> None:
+    assert "No failures. Good." in client.get("/failures").text
+
+
+def test_a_list_narrowed_to_the_group(client: Any, session: Any) -> None:
+    failure = fail(session, 2)
+    factories.failed_job()
+    page = client.get(f"/jobs?failure={failure}").text
+    assert page.count("data-row") == 2
+    assert f"Remove the filter failure {failure}" in page
+    assert client.get("/jobs?failure=nonsense").status_code == 422
+
+
+def test_ten_are_retried_at_once(client: Any, press: Any, session: Any, redis: Any) -> None:
+    failure = fail(session, 12)
+    answer = press(f"/failures/{failure}/retry?most=10")
+    assert answer.status_code == 303
+    assert "10 jobs of the group go back to pending." in client.get("/failures").text
+    assert client.get("/api/jobs/stats").json["pending"] == 10
+    assert client.get("/api/jobs/stats").json["failed"] == 2
+
+
+def test_the_whole_group_is_a_bulk_action(
+    client: Any, press: Any, session: Any, redis: Any
+) -> None:
+    failure = fail(session, 4)
+    fail(session, 1, type="post")
+    page = press(f"/failures/{failure}/retry").headers["Location"]
+    assert bulk.step(session) == 4
+    assert "4 done" in client.get(page).text
+    assert "shop/mail.py" in client.get("/failures").text  # of the other type
+
+
+def test_discarded_ones_leave_the_group(client: Any, press: Any, session: Any) -> None:
+    failure = fail(session, 2)
+    press(f"/failures/{failure}/discard")
+    bulk.step(session)
+    assert "No failures. Good." in client.get("/failures").text
+    assert client.get("/api/jobs/stats").json["failed"] == 2
+
+
+def test_what_is_refused(press: Any) -> None:
+    assert press("/failures/0123456789ab/explode").status_code == 404
+    for most in ("0", "51", "x", "-1", "9" * 400):
+        assert press(f"/failures/0123456789ab/retry?most={most}").status_code == 422
+    assert press("/failures/0123456789ab/retry?most=1").status_code == 303
