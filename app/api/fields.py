@@ -17,9 +17,10 @@ from marshmallow.validate import Length, OneOf, Range, Regexp
 from app.api import strict_json
 from app.api.errors import MalformedJson
 from app.errors import ValidationFailed
+from app.jobs import registry
 
 #: Names of queues are spelled like names of job types.
-NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}\Z")
+NAME = re.compile(rf"^{registry.NAME.pattern}\Z")
 #: Scores in Redis and backoffs stay exact between these.
 FIRST_INSTANT = datetime(2000, 1, 1, tzinfo=UTC)
 LAST_INSTANT = datetime(2100, 1, 1, tzinfo=UTC)
@@ -60,10 +61,7 @@ class Name(fields.String):
     default_error_messages = {**_REQUIRED, "invalid": "must be a string."}
 
     def __init__(self, **more: Any) -> None:
-        spelling = (
-            "must be 1 to 100 letters, digits, '.', '_', ':' or '-', the first a letter or digit."
-        )
-        super().__init__(validate=Regexp(NAME, error=spelling), **more)
+        super().__init__(validate=Regexp(NAME, error=registry.NAME_RULE), **more)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         if type(value) is not str:

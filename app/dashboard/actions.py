@@ -90,10 +90,12 @@ def _name(job: Job) -> str:
     return f"{job.type} {short_id(job.id)}"
 
 
-def done(message: str, job: Job | None = None, *, home: str = "dashboard.queues") -> Response:
+def done(
+    message: str, job: Job | None = None, *, home: str = "dashboard.queues", tone: str = "done"
+) -> Response:
     back = came_from() or (url_for("dashboard.job", job_id=job.id) if job else url_for(home))
     _commit()
-    flash(message, "done")
+    flash(message, tone)
     return make_response(redirect(back, 303))
 
 

@@ -13,11 +13,11 @@ from flask.sansio.blueprints import BlueprintSetupState
 STYLESHEETS = (
     "tokens.css", "base.css", "shell.css", "controls.css", "status.css", "tabs.css", "filters.css",
     "table.css", "panel.css", "strip.css", "facts.css", "json.css", "timeline.css", "log.css",
-    "workers.css", "flash.css", "empty.css", "dialog.css", "door.css", "chart.css", "bulk.css", "keys.css", "print.css",
+    "workers.css", "flash.css", "empty.css", "dialog.css", "door.css", "chart.css", "bulk.css", "keys.css", "selected.css", "print.css",
 )  # fmt: skip
 SCRIPTS = (
     "keep.js", "refresh.js", "hold.js", "live.js", "focus.js", "times.js", "theme.js", "copy.js",
-    "confirm.js", "keys.js", "row.js", "flash.js",
+    "confirm.js", "select.js", "keys.js", "row.js", "flash.js",
 )  # fmt: skip
 A_YEAR = 365 * 24 * 3600
 

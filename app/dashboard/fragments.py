@@ -111,7 +111,7 @@ SECTIONS = {
     f"dashboard.{page}": section
     for section, pages in {
         "overview": "overview",
-        "jobs": "jobs job delete_job edit_again run_again bulk_preview bulk_start bulk_actions bulk_action",
+        "jobs": "jobs job delete_job edit_again run_again bulk_preview bulk_start act_on_selected bulk_actions bulk_action",
         "dead_letters": "dead_letters",
         "failures": "failures",
         "queues": "queues",

@@ -29,7 +29,8 @@ Handler = Callable[..., Any]  # (payload) or (payload, ctx)
 F = TypeVar("F", bound=Handler)
 
 BUILT_IN = "app.handlers"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+NAME_RULE = "must be 1 to 100 letters, digits, '.', '_', ':' or '-', the first a letter or digit."
 
 _types: dict[str, JobType] = {}
 
@@ -183,9 +184,9 @@ def _add(job_type: JobType) -> None:
 
 
 def _complaints(job_type: JobType) -> Iterator[str]:
-    if not _NAME.fullmatch(job_type.name):
+    if not NAME.fullmatch(job_type.name):
         yield "a name is 1 to 100 letters, digits, '.', '_', ':' or '-' and starts with a letter or digit"
-    if not _NAME.fullmatch(job_type.queue):
+    if not NAME.fullmatch(job_type.queue):
         yield f"queue is {job_type.queue!r}; it is spelled like a name"
     if not -100 <= job_type.priority <= 100:
         yield f"priority is {job_type.priority}; it is -100 to 100"

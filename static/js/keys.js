@@ -55,6 +55,7 @@
     else if (key === "/") { event.preventDefault(); $("#q")?.focus(); $("#q")?.select(); }
     else if (key === "j" || key === "k") { event.preventDefault(); walk(key === "j" ? 1 : -1); }
     else if (key === "r") $('button[formaction$="/retry"]', rowOf(document.activeElement) || $(".head-actions") || document.createElement("i"))?.click();
+    else if (key === "x") $("[name=ids]", rowOf(document.activeElement) || document.createElement("i"))?.click();
     else if (key === "?") { event.preventDefault(); open($("#keys")); }
   });
 })();

@@ -43,6 +43,9 @@
 
   on("htmx:config:request", ({ detail: { ctx } }) => {
     const id = region(ctx), last = known[id];
+    // The address stands once in a button: fifty rows of them make a page heavy.
+    const own = !id && ctx.sourceElement?.getAttribute("formaction");
+    if (own) ctx.request.action = own;
     if (id && last?.url === ctx.request.action) ctx.request.headers["If-None-Match"] = last.etag;
     // An older look must not overwrite what an action or a filter is about to show.
     if (!id) htmx.trigger("#live", "htmx:abort");

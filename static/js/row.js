@@ -11,6 +11,11 @@
     if (event.ctrlKey || event.metaKey) window.open(href, "_blank", "noopener");
     else location.assign(href);
   });
+  // What does not fit is told to a pointer that rests on it.
+  document.addEventListener("mouseover", ({ target }) => {
+    const line = target.closest?.(".error-line");
+    if (line && !line.title && line.scrollWidth > line.clientWidth) line.title = line.textContent;
+  });
   document.addEventListener("auxclick", (event) => {
     const href = event.button === 1 && target(event);
     if (href) window.open(href, "_blank", "noopener");

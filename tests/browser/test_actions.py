@@ -61,7 +61,7 @@ def test_discard_asks_first(tab: Tab, session: Any) -> None:
     for _ in range(2):
         page.get_by_role("button", name="Discard").click()
         dialog = page.get_by_role("dialog")
-        expect(dialog).to_contain_text("Discard this dead letter?")
+        expect(dialog).to_contain_text("Discard this letter?")
         page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()
     page.get_by_role("button", name="Discard").click()

@@ -38,7 +38,7 @@ def token(app: Any, client: FlaskClient) -> str:
 def press(client: FlaskClient, token: str) -> Callable[..., TestResponse]:
     """Sends one of our forms: ``press("/jobs/…/retry")``, with ``part=True`` as htmx does."""
 
-    def send(url: str, *, part: bool = False, page: str = "/jobs", **fields: str) -> TestResponse:
+    def send(url: str, *, part: bool = False, page: str = "/jobs", **fields: Any) -> TestResponse:
         headers = {"Referer": f"http://localhost{page}"}
         if part:
             headers |= BUTTON | {"HX-Current-URL": f"http://localhost{page}"}

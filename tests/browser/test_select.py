@@ -1,0 +1,79 @@
+"""Selecting rows: shift-click, the whole page, by key; what is done to them; the refresh that waits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests import factories as make
+from tests.browser.conftest import Tab
+
+pytestmark = pytest.mark.browser
+
+
+def test_shift_click_takes_all_between_and_the_bar_retries_them(tab: Tab, session: Any) -> None:
+    for _ in range(6):
+        make.failed_job()
+    page = tab.open("/jobs?status=failed")
+    boxes = page.locator("#live [name=ids]")
+    bar = page.locator("#selected")
+    expect(bar).to_be_hidden()
+    boxes.nth(1).click()
+    boxes.nth(4).click(modifiers=["Shift"])
+    expect(page.locator("#live [name=ids]:checked")).to_have_count(4)
+    expect(page.locator("#picked")).to_have_text("4 selected")
+    bar.get_by_role("button", name="Retry").click()
+    expect(page.locator("#flash")).to_contain_text("4 jobs go back to pending.")
+    expect(page.locator("#live tr[data-row]")).to_have_count(2)
+    expect(page.locator("#live [name=ids]:checked")).to_have_count(0)
+    expect(bar).to_be_hidden()
+
+
+def test_the_box_in_the_head_takes_the_page_and_gives_it_back(tab: Tab) -> None:
+    for _ in range(3):
+        make.failed_job()
+    page = tab.open("/dead-letters")
+    page.locator("#pick-all").check()
+    expect(page.locator("#picked")).to_have_text("3 selected")
+    page.locator("#live [name=ids]").first.uncheck()
+    assert page.locator("#pick-all").evaluate("box => box.indeterminate")
+    page.locator("#pick-none").click()
+    expect(page.locator("#live [name=ids]:checked")).to_have_count(0)
+
+
+def test_x_selects_the_row_in_focus(tab: Tab) -> None:
+    make.failed_job()
+    make.failed_job()
+    page = tab.open("/jobs")
+    for key in "jjx":
+        page.keyboard.press(key)
+    expect(page.locator("#live tr").nth(2).locator("[name=ids]")).to_be_checked()
+
+
+def test_ticks_stay_while_the_list_would_have_changed(tab: Tab, session: Any) -> None:
+    job = make.failed_job()
+    page = tab.open("/jobs")
+    page.locator("#live [name=ids]").check()
+    before = len(tab.requests)
+    page.wait_for_timeout(100)
+    make.failed_job()
+    page.evaluate("document.dispatchEvent(new CustomEvent('look', {cancelable: true}))")
+    assert not page.evaluate("document.dispatchEvent(new CustomEvent('look', {cancelable: true}))")
+    assert [url for _, url in tab.requests[before:] if "/jobs" in url] == []
+    expect(page.locator(f"#job-{job.id} [name=ids]")).to_be_checked()
+    tab.look()  # even a look that could not wait keeps them
+    expect(page.locator(f"#job-{job.id} [name=ids]")).to_be_checked()
+
+
+def test_the_selection_gets_another_priority(tab: Tab, session: Any) -> None:
+    job = make.pending_job()
+    page = tab.open("/jobs")
+    page.locator("#live [name=ids]").check()
+    page.get_by_text("Change …").click()
+    page.locator("#selected [name=priority]").fill("9")
+    page.get_by_role("button", name="Change the selected jobs").click()
+    expect(page.locator("#flash")).to_contain_text("1 job is changed.")
+    session.expire_all()
+    assert session.get(type(job), job.id).priority == 9
