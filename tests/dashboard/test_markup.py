@@ -125,9 +125,7 @@ def test_every_button_that_acts_belongs_to_the_form_with_the_token(pages: dict[s
     for url, text in pages.items():
         elements = _Page(text).elements
         acting = [attrs for tag, attrs in elements if tag == "button" and "formaction" in attrs]
-        assert all(
-            attrs["form"] == "act" and attrs["hx-post"] == "" for attrs in acting
-        )
+        assert all(attrs["form"] == "act" and attrs["hx-post"] == "" for attrs in acting)
         if "(part)" in url:
             continue
         assert re.search(
