@@ -127,7 +127,7 @@ def test_groups_tell_how_many_and_since_when(session):
         "post",
         0,
         1,
-        "The worker died.",
+        "",
     )
 
 

@@ -45,7 +45,7 @@ class FailureGroup:
     failure: str  # 12 hex digits
     type: str
     error_class: str | None
-    place: str
+    place: str  # "" where the error itself tells
     error: str  # of the latest attempt
     outcome: str
     job_id: object  # of the latest attempt
@@ -72,7 +72,7 @@ def failure_groups(db: Reader) -> list[FailureGroup]:
     return [
         FailureGroup(
             failure=row.failure, type=row.type, error_class=row.error_class,
-            place=place_of(row.outcome, row.traceback, row.error), error=row.error or "",
+            place=place_of(row.outcome, row.traceback, None) if row.traceback else "", error=row.error or "",
             outcome=row.outcome, job_id=row.job_id, dead=row.dead, trying=row.trying,
             attempts=row.attempts, first_seen=row.first_seen, last_seen=row.last_seen,
             per_hour=[counted.get((row.failure, hour), 0) for hour in hours],
