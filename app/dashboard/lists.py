@@ -69,6 +69,7 @@ class _ListArgs(Schema):
     type = fields.String(validate=validate.Length(max=200))
     q = fields.String(validate=validate.Length(max=200))
     cursor = fields.String(validate=validate.Length(max=500))
+    top = fields.String(validate=validate.Length(max=500))
 
     @validates_schema
     def refuse_nul(self, data: Mapping[str, str], **_: Any) -> None:
@@ -108,6 +109,8 @@ class ListQuery:
     type: str | None = None
     q: str = ""
     cursor: str | None = None  # knows whether it leads to older or newer rows
+    #: Where the first page began when a person came: newer rows are announced, not pushed in.
+    top: str | None = None
 
     endpoint: ClassVar[str]
 
@@ -119,14 +122,30 @@ class ListQuery:
     def _named(self, facts: dict[str, Any]) -> dict[str, Any]:
         return facts
 
+    @property
+    def first(self) -> Self:
+        return replace(self, cursor=None, top=None)
+
     def first_page(self) -> str:
-        return replace(self, cursor=None).url()
+        return self.first.url()
 
     def older(self, page: Page[Any]) -> str | None:
-        return page.next_cursor and replace(self, cursor=page.next_cursor).url()
+        return page.next_cursor and replace(self.first, cursor=page.next_cursor).url()
 
     def newer(self, page: Page[Any]) -> str | None:
-        return page.previous_cursor and replace(self, cursor=page.previous_cursor).url()
+        # Above a pinned first page there is nothing but what is announced.
+        cursor = None if self.top else page.previous_cursor
+        return cursor and replace(self.first, cursor=cursor).url()
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether its first page stays where it began. Rows of what runs now come and go."""
+        return not self.cursor
+
+    def live_url(self, page: Page[Any] | None) -> str:
+        """What the region asks for when it looks again."""
+        top = self.top or (page.start_cursor if page else None)
+        return replace(self, top=top if self.is_pinned and page and page.items else None).url()
 
 
 @dataclass(frozen=True)
@@ -192,6 +211,10 @@ class JobQuery(ListQuery):
     def is_filtered(self) -> bool:
         return bool(self.type or self.queue or self.tag or self.within or self.failure or self.q)
 
+    @property
+    def is_pinned(self) -> bool:
+        return super().is_pinned and self.view != "processing"
+
     def filter(self) -> JobFilter:
         search = parse_search(self.q)
         since = (
@@ -205,7 +228,7 @@ class JobQuery(ListQuery):
         )  # fmt: skip
 
     def tabs(self) -> list[Tab]:
-        first = replace(self, cursor=None)
+        first = self.first
         return [
             Tab(
                 view or "all",
@@ -219,7 +242,7 @@ class JobQuery(ListQuery):
 
     def chips(self) -> list[Chip]:
         """One per filter that narrows the view, each a link to the list without it."""
-        first = replace(self, cursor=None)
+        first = self.first
         found: list[Chip] = []
         for name, blank, told in (
             ("type", None, f"type {self.type}"),
@@ -239,7 +262,7 @@ class JobQuery(ListQuery):
 
     def all_url(self) -> str:
         """Where everything that matches can be acted on."""
-        facts = {name: value for name, value in asdict(replace(self, cursor=None)).items() if value}
+        facts = {name: value for name, value in asdict(self.first).items() if value}
         return url_for("dashboard.bulk_preview", **self._named(facts))
 
     def _named(self, facts: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from flask import Response, request
@@ -33,11 +34,15 @@ def overview() -> Response:
 @dashboard.get("/jobs")
 def jobs() -> Response:
     query = JobQuery.parse(request.args)
-    page = queries.list_jobs(
-        db.session, query.filter(), limit=PAGE_SIZE, cursor=query.cursor, is_light=True
-    )
+    filter, newer = query.filter(), 0
+    start = query.cursor or (query.top if query.is_pinned else None)
+    page = queries.list_jobs(db.session, filter, limit=PAGE_SIZE, cursor=start, is_light=True)
+    if query.top and not page.items:
+        page = queries.list_jobs(db.session, filter, limit=PAGE_SIZE, is_light=True)
+    elif query.top and query.is_pinned:
+        newer = queries.count_newer_jobs(db.session, filter, query.top, limit=PAGE_SIZE)
     return show(
-        "jobs/index.html", "jobs/_table.html", query=query, page=page, type_names=type_names(query.type),
+        "jobs/index.html", "jobs/_table.html", query=query, page=page, newer=newer, most=PAGE_SIZE, type_names=type_names(query.type),
         queue_names=queue_names(query.queue), example=example(),
     )  # fmt: skip
 
@@ -56,11 +61,15 @@ def job(job_id: UUID) -> Response:
 @dashboard.get("/dead-letters")
 def dead_letters() -> Response:
     query = LetterQuery.parse(request.args)
-    page = queries.dead_letters(
-        db.session, limit=PAGE_SIZE, cursor=query.cursor, type=query.type, search=query.q or None
-    )
+    narrowed: dict[str, Any] = {"type": query.type, "search": query.q or None}
+    start = query.cursor or (query.top if query.is_pinned else None)
+    page, newer = queries.dead_letters(db.session, limit=PAGE_SIZE, cursor=start, **narrowed), 0
+    if query.top and not page.items:
+        page = queries.dead_letters(db.session, limit=PAGE_SIZE, **narrowed)
+    elif query.top and query.is_pinned:
+        newer = queries.count_newer_letters(db.session, query.top, limit=PAGE_SIZE, **narrowed)
     return show(
-        "dead_letters/index.html", "dead_letters/_table.html", query=query, page=page,
+        "dead_letters/index.html", "dead_letters/_table.html", query=query, page=page, newer=newer, most=PAGE_SIZE,
         type_names=type_names(query.type),
     )  # fmt: skip
 

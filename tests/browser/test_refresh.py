@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ from tests import factories as make
 from tests.browser.conftest import Site, Tab
 
 pytestmark = pytest.mark.browser
+
+LIST = re.compile(r"/jobs(\?top=.*)?$")
 
 FOCUSED = "document.activeElement.closest('tr')?.id + ' ' + document.activeElement.ariaLabel"
 
@@ -36,7 +39,33 @@ def test_focus_stays_on_the_same_job_while_rows_come_and_go(tab: Tab, session: A
         session.commit()
         tab.look()
         assert page.evaluate(FOCUSED) == before
-    assert page.locator("tbody tr").count() == 6
+    expect(page.locator("tbody tr")).to_have_count(3)
+    expect(page.locator("#news")).to_have_text("3 new jobs")
+
+
+def test_new_rows_are_announced_and_come_when_asked_for(tab: Tab, session: Any) -> None:
+    first = make.failed_job(type="first")
+    for path, row in (("/jobs", "job"), ("/dead-letters", "letter")):
+        page = tab.open(path)
+        top = page.locator(f"#{row}-{first.id}").bounding_box()
+        new = [make.failed_job(type="new") for _ in range(2)]
+        assert tab.look() == 200
+        expect(page.locator("#news")).to_contain_text("2 new ")
+        assert page.locator(f"#{row}-{first.id}").bounding_box() == top
+        assert tab.look() == 304
+        page.locator("#news-show").click()
+        expect(page.locator(f"#{row}-{new[1].id}")).to_be_visible()
+        expect(page.locator("#news")).to_have_text("")
+        assert tab.look() in (200, 304)
+        first = new[1]
+
+
+def test_an_empty_list_and_what_runs_now_fill_by_themselves(tab: Tab, session: Any) -> None:
+    page = tab.open("/jobs?status=processing")
+    for count in (1, 2):
+        make.processing_job()
+        tab.look()
+        expect(page.locator("tbody tr")).to_have_count(count)
 
 
 def test_focus_goes_to_the_next_row_when_its_own_leaves(tab: Tab, session: Any) -> None:
@@ -178,7 +207,7 @@ class TestHeld:
         page = tab.open("/jobs")
         page.get_by_role("button", name="Pause refresh").click()
         assert waits() == 0
-        with page.expect_response("**/jobs"):
+        with page.expect_response(LIST):
             page.locator("#pause").click()
 
     def test_while_hidden(self, tab: Tab, session: Any, waits: Callable[[], int]) -> None:
@@ -186,7 +215,7 @@ class TestHeld:
         hide = "Object.defineProperty(document, 'hidden', { value: %s, configurable: true })"
         page.evaluate(hide % "true")
         assert waits() == 0
-        with page.expect_response("**/jobs"):
+        with page.expect_response(LIST):
             page.evaluate(hide % "false")
             page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
@@ -207,7 +236,7 @@ class TestHeld:
         page.evaluate("getSelection().selectAllChildren(document.querySelector('td.c-type'))")
         assert waits() == 0
         expect(page.locator("#stale")).to_have_text("Waiting while you select")
-        with page.expect_response("**/jobs"):
+        with page.expect_response(LIST):
             page.evaluate("getSelection().removeAllRanges()")
         expect(page.locator("#stale")).to_have_text("")
 
@@ -255,19 +284,21 @@ def test_rows_stay_while_the_server_is_away_and_it_recovers(
     site.start()
     late = make.pending_job()
     tab.pass_seconds(20)  # it asks again after 16 s, having failed twice
-    expect(page.locator(f"#job-{late.id}")).to_be_visible()
+    expect(page.locator("#news")).to_have_text("1 new job")
     expect(page.locator("#stale")).to_have_text("")
+    page.locator("#news-show").click()
+    expect(page.locator(f"#job-{late.id}")).to_be_visible()
     tab.excuse("ERR_CONNECTION", "Failed to fetch", "ERR_EMPTY")
 
 
 def test_an_error_page_never_replaces_the_rows(tab: Tab, session: Any, app: Any) -> None:
     job = make.pending_job()
     page = tab.open("/jobs")
-    page.route("**/jobs", lambda route: route.fulfill(status=500, body="<h1>broken</h1>"))
+    page.route(LIST, lambda route: route.fulfill(status=500, body="<h1>broken</h1>"))
     assert tab.look() == 500
     expect(page.locator(f"#job-{job.id}")).to_be_visible()
     expect(page.locator("#stale")).to_contain_text("Not updating since")
-    page.unroute("**/jobs")
+    page.unroute(LIST)
     tab.look()
     expect(page.locator("#stale")).to_have_text("")
     tab.excuse("500")

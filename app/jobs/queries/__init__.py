@@ -10,8 +10,13 @@ from app.jobs.queries.audit import audit_events
 from app.jobs.queries.cursors import OFFSET_BOUND, Page
 from app.jobs.queries.failures import FAILURE_GROUPS, FailureGroup, failure_groups
 from app.jobs.queries.filters import JobFilter
-from app.jobs.queries.jobs import attempts_of, get_job, list_jobs, log_of
-from app.jobs.queries.letters import dead_letter, dead_letters, open_dead_letter
+from app.jobs.queries.jobs import attempts_of, count_newer_jobs, get_job, list_jobs, log_of
+from app.jobs.queries.letters import (
+    count_newer_letters,
+    dead_letter,
+    dead_letters,
+    open_dead_letter,
+)
 from app.jobs.queries.overviews import (
     QueueSummary,
     TypeSummary,
@@ -36,6 +41,8 @@ __all__ = [
     "WorkerSummary",
     "attempts_of",
     "audit_events",
+    "count_newer_jobs",
+    "count_newer_letters",
     "dead_letter",
     "dead_letters",
     "failure_groups",

@@ -30,6 +30,8 @@ class Page(Generic[T]):
     next_cursor: str | None = None
     #: Leads to newer rows; None on the first page.
     previous_cursor: str | None = None
+    #: Leads to this very page, whatever newer rows come; None for an empty one.
+    start_cursor: str | None = None
     #: The search stopped at its bound: older (newer, when going back) rows may match as well.
     is_cut_short: bool = False
     #: Where a search that was cut short stopped: rows made on this side of it were looked at.
@@ -88,6 +90,7 @@ def paginate(
         items=load(keys),
         next_cursor=encode(Position(older, "next")) if older else None,
         previous_cursor=encode(Position(newer, "previous")) if newer else None,
+        start_cursor=encode(Position(_just_above(keys[0]), "next")) if keys else None,
         is_cut_short=found.stopped_at is not None,
         searched_until=instant_of(found.stopped_at) if found.stopped_at else None,
     )
@@ -104,6 +107,12 @@ def _edge(
     *rest, row_id = position.key
     beside = row_id.int + (1 if position.direction == "previous" else -1)
     return (*rest, UUID(int=min(max(beside, 0), (1 << 128) - 1)))
+
+
+def _just_above(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    # No other row has that id: 62 bits of an id are random.
+    *rest, row_id = key
+    return (*rest, UUID(int=min(row_id.int + 1, (1 << 128) - 1)))
 
 
 def check_offset(offset: int) -> int:

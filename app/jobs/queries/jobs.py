@@ -99,6 +99,13 @@ def list_jobs(
     )
 
 
+def count_newer_jobs(db: Reader, filter: JobFilter, cursor: str, *, limit: int) -> int:
+    """How many matches are newer than a page's start_cursor, up to ``limit``. Raises InvalidCursor."""
+    filter = filter.normalized()
+    position = decode(cursor, width=1, direction="previous")
+    return len(_find(db, filter, position, 0, limit).keys) if filter.can_match else 0
+
+
 def _find(db: Reader, filter: JobFilter, at: Position | None, offset: int, limit: int) -> Found:
     direction: Direction = at.direction if at else "next"
     plan = index_to_walk(filter, _best_driver(db, filter))

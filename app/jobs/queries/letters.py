@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -47,6 +47,29 @@ def dead_letters(
     check_offset(offset)
     if not is_storable([type, queue, search]):
         return Page()
+    return paginate(
+        find=_finder(db, type, queue, search, offset),
+        load=lambda keys: _load(db, keys),
+        instant_of=lambda key: key[0],
+        position=position,
+        is_first=position is None and offset == 0,
+        limit=limit,
+    )
+
+
+def count_newer_letters(
+    db: Reader, cursor: str, *, limit: int, type: str | None = None, search: str | None = None
+) -> int:
+    """How many are newer than a page's start_cursor, up to ``limit``. Raises InvalidCursor."""
+    position = decode(cursor, width=2, direction="previous")
+    if not is_storable([type, search]):
+        return 0
+    return len(_finder(db, type, None, search, 0)(position, limit).keys)
+
+
+def _finder(
+    db: Reader, type: str | None, queue: str | None, search: str | None, offset: int
+) -> Callable[[Position | None, int], Found]:
     words = (search or "").strip()
     ids = id_prefix_range(words) if looks_like_id(words) else None
     plan = Walk(  # ix_dead_letters_failed_at
@@ -67,14 +90,7 @@ def dead_letters(
             )
         return walk(db, plan, after=after, direction=way, skip=offset, limit=limit)
 
-    return paginate(
-        find=find,
-        load=lambda keys: _load(db, keys),
-        instant_of=lambda key: key[0],
-        position=position,
-        is_first=position is None and offset == 0,
-        limit=limit,
-    )
+    return find
 
 
 def _conditions(
