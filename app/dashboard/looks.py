@@ -69,5 +69,9 @@ def history(range_name: str) -> list[stats.Minute]:
     )
 
 
+def trend() -> stats.Trend:
+    return stats.cached("dashboard.trend", SLOW_SECONDS, lambda: stats.trend(db.session))
+
+
 def overview() -> stats.Overview:
     return stats.cached("dashboard.overview", SLOW_SECONDS, lambda: stats.overview(db.session))

@@ -12,10 +12,16 @@ from app.dashboard.format import compact, duration, number
 from app.jobs import stats
 from app.jobs.publishing import is_redis_up
 from app.jobs.queries import QueueSummary
+from app.jobs.series import RATE_MINUTES
 
 WORKER_COMMAND = "huey_consumer app.worker.huey -w 5 -k thread"
 #: A job that is due for longer than this although workers are alive means we are behind.
 BEHIND_AFTER_SECONDS = 60
+#: Fewer are no trend, whatever their share.
+MANY_MORE, MANY_FAILED = 100, 10
+
+
+NO_TREND = stats.Trend()
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,20 @@ def _look() -> Shell:
     looks.bound_the_read()
     counts, queues = looks.counts(), looks.queues()
     alive = sum(worker.is_alive for worker in looks.workers())
-    health = assess(alive_workers=alive, is_redis_up=is_redis_up(), queues=queues)
+    health = assess(
+        alive_workers=alive, is_redis_up=is_redis_up(), queues=queues, trend=looks.trend()
+    )
     paused = sum(queue.is_paused for queue in queues)
     return Shell(counts, health, _badges(counts, paused, alive))
 
 
-def assess(*, alive_workers: int, is_redis_up: bool, queues: list[QueueSummary]) -> Health:
+def assess(
+    *,
+    alive_workers: int,
+    is_redis_up: bool,
+    queues: list[QueueSummary],
+    trend: stats.Trend = NO_TREND,
+) -> Health:
     """The worst thing gives the word; every problem is told."""
     open_queues = [queue for queue in queues if not queue.is_paused]
     due = sum(queue.due for queue in open_queues)
@@ -76,6 +90,19 @@ def assess(*, alive_workers: int, is_redis_up: bool, queues: list[QueueSummary])
     paused = [queue for queue in queues if queue.is_paused and queue.due]
     if paused:
         problems.append(_paused(paused))
+    if is_failing(trend):
+        word, tone = "Failing", "warn"
+        problems.insert(0, Problem(
+            "failing", "warn", f"{compact(trend.failed)} jobs failed for good in the last {RATE_MINUTES} minutes.",
+            f"In the hour before: {compact(trend.failed_before)}. Failures shows what they have in common.",
+        ))  # fmt: skip
+    if alive_workers and is_growing(trend, due):
+        word, tone = "Behind", "warn"
+        problems.insert(0, Problem(
+            "growing", "warn", "The backlog is growing.",
+            f"{compact(trend.enqueued)} came and {compact(trend.ended)} ended in the last {RATE_MINUTES} minutes. "
+            "Start another worker, or give this one more threads.", WORKER_COMMAND,
+        ))  # fmt: skip
     if alive_workers and oldest > BEHIND_AFTER_SECONDS:
         word, tone = "Behind", "warn"
         problems.insert(0, Problem(
@@ -97,6 +124,18 @@ def assess(*, alive_workers: int, is_redis_up: bool, queues: list[QueueSummary])
         )
         problems.insert(0, Problem("workers", tone, "No worker is alive.", advice, WORKER_COMMAND))
     return Health(word, tone, tuple(problems))
+
+
+def is_growing(trend: stats.Trend, due: int) -> bool:
+    """Clearly more came than ended, and they are due: what is scheduled for later is no backlog."""
+    more = trend.enqueued - trend.ended
+    return more >= max(MANY_MORE, trend.ended / 5) and due >= more / 2
+
+
+def is_failing(trend: stats.Trend) -> bool:
+    """Clearly more fail for good than in the hour before (11 times as long)."""
+    usual = trend.failed_before / 11
+    return trend.failed >= max(MANY_FAILED, 3 * usual)
 
 
 def _paused(queues: list[QueueSummary]) -> Problem:

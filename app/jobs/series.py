@@ -108,6 +108,36 @@ def last_hour(db: Database) -> LastHour:
     return LastHour(minutes, types)
 
 
+@dataclass(frozen=True)
+class Trend:
+    """What came and went in the last RATE_MINUTES whole minutes, and failed in the hour before them."""
+
+    enqueued: int = 0
+    ended: int = 0  # completed, failed for good or cancelled
+    failed: int = 0
+    failed_before: int = 0  # in the 55 minutes before
+
+
+_TREND = text("""
+    SELECT coalesce(sum(n) FILTER (WHERE is_recent AND outcome = 'enqueued'), 0)::bigint AS enqueued,
+           coalesce(sum(n) FILTER (WHERE is_recent AND outcome IN ('completed', 'failed', 'cancelled')), 0)::bigint
+               AS ended,
+           coalesce(sum(n) FILTER (WHERE is_recent AND outcome = 'failed'), 0)::bigint AS failed,
+           coalesce(sum(n) FILTER (WHERE NOT is_recent AND outcome = 'failed'), 0)::bigint AS failed_before
+    FROM (SELECT minute >= date_trunc('minute', now()) - make_interval(mins => :recent) AS is_recent, outcome, n
+          FROM (SELECT minute, outcome, n FROM job_series
+                UNION ALL SELECT minute, outcome, n FROM job_series_deltas) AS s
+          WHERE minute >= date_trunc('minute', now()) - make_interval(mins => :all)
+            AND minute < date_trunc('minute', now())) AS hour
+""")
+
+
+def trend(db: Database) -> Trend:
+    """By the database clock; the running minute is left out."""
+    row = db.execute(_TREND, {"recent": RATE_MINUTES, "all": MINUTES}).one()
+    return Trend(*(int(n) for n in row))
+
+
 #: range → (how many points, what one point is)
 RANGES = {"hour": (60, "minute"), "day": (24, "hour"), "week": (168, "hour")}
 

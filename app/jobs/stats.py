@@ -18,7 +18,7 @@ from app.jobs.memo import cached, forget
 from app.jobs.models import STATUSES
 from app.jobs.queries.letters import count_dead_letters
 from app.jobs.queries.overviews import paused_queues
-from app.jobs.series import RANGES, LastHour, Minute, history, last_hour
+from app.jobs.series import RANGES, LastHour, Minute, Trend, history, last_hour, trend
 from app.jobs.sessions import Database
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "FailingType",
     "Minute",
     "Overview",
+    "Trend",
     "cached",
     "check",
     "fold",
@@ -38,6 +39,7 @@ __all__ = [
     "overview",
     "prune_series",
     "status_counts",
+    "trend",
     "view_counts",
 ]
 

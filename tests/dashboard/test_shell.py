@@ -9,6 +9,7 @@ import pytest
 from app.dashboard.shell import assess
 from app.jobs.count import Count
 from app.jobs.queries import QueueSummary
+from app.jobs.stats import Trend
 
 
 def queue(
@@ -31,6 +32,19 @@ def queue(
         ({"alive_workers": 0, "queues": [queue(due=1, wait=1)]}, "Stalled", "bad", ["workers"]),
         ({"queues": [queue(due=9, wait=900, is_paused=True)]}, "Healthy", "good", ["paused"]),
         ({"queues": [queue(is_paused=True)]}, "Healthy", "good", []),
+        (
+            {"trend": Trend(500, 300), "queues": [queue(due=200, wait=5)]},
+            "Behind",
+            "warn",
+            ["growing"],
+        ),
+        # Scheduled for later; too few; as many went.
+        ({"trend": Trend(500, 300), "queues": [queue(due=9, wait=5)]}, "Healthy", "good", []),
+        ({"trend": Trend(99, 0), "queues": [queue(due=99, wait=5)]}, "Healthy", "good", []),
+        ({"trend": Trend(9100, 9000), "queues": [queue(due=900, wait=5)]}, "Healthy", "good", []),
+        ({"trend": Trend(0, 10, 10)}, "Failing", "warn", ["failing"]),
+        ({"trend": Trend(0, 10, 10, 110)}, "Healthy", "good", []),  # as ever
+        ({"trend": Trend(0, 9, 9)}, "Healthy", "good", []),
         (
             {
                 "alive_workers": 0,

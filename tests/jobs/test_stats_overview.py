@@ -154,3 +154,22 @@ def test_overview_counts_are_the_view_counts(session):
     completed_job()
     overview = stats.overview(session)
     assert overview.counts == stats.view_counts(session)
+
+
+def test_the_trend_leaves_the_running_minute_out(session):
+    def series(minutes_ago, outcome, n):
+        session.execute(
+            text(
+                "INSERT INTO job_series (minute, type, outcome, run_bucket, wait_bucket, n) VALUES"
+                " (date_trunc('minute', now()) - make_interval(mins => :ago), 'echo', :outcome, 0, 0, :n)"
+            ),
+            {"ago": minutes_ago, "outcome": outcome, "n": n},
+        )
+
+    for ago, outcome, n in (
+        (0, "enqueued", 1000), (0, "failed", 1000), (1, "enqueued", 70), (5, "enqueued", 7),
+        (6, "enqueued", 1000), (2, "completed", 20), (2, "cancelled", 3), (3, "failed", 4),
+        (3, "retried", 1000), (6, "failed", 5), (60, "failed", 6), (61, "failed", 1000),
+    ):  # fmt: skip
+        series(ago, outcome, n)
+    assert stats.trend(session) == stats.Trend(enqueued=77, ended=27, failed=4, failed_before=11)
