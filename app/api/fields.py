@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import Schema, fields
 from marshmallow.validate import Length, OneOf, Range, Regexp
@@ -83,6 +83,9 @@ class Whole(fields.Integer):
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
         if self.from_text and _INTEGER.fullmatch(value):
+            return int(value)
+        # 5.0 is an integer to JSON Schema, and what some languages send for 5.
+        if type(value) is float and value.is_integer():
             return int(value)
         if type(value) is not int:
             raise self.make_error("invalid")
@@ -204,6 +207,8 @@ class Shape(Schema):
     """One JSON shape: camelCase outside, snake_case inside; unknown fields are refused by name."""
 
     error_messages = {"type": "must be a JSON object."}
+    #: What the document says of it besides its fields.
+    more: ClassVar[dict[str, Any]] = {}
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
         if field_obj.data_key is None:

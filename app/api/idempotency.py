@@ -18,7 +18,7 @@ from app.jobs.lifecycle import NewJob
 HEADER = "Idempotency-Key"
 KEPT_HOURS = 24
 
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 # The first of concurrent requests inserts; the others wait here for its commit, then find its row.
 # A key older than it is kept counts as new.
@@ -36,7 +36,7 @@ _NOBODY = UUID(int=0)
 
 def checked(key: str) -> str:
     """The key itself. Raises ValidationFailed."""
-    if not _KEY.fullmatch(key):
+    if not KEY.fullmatch(key):
         raise ValidationFailed(
             {HEADER: ["must be 1 to 255 visible ASCII characters, without spaces."]}
         )

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from flask import request
 
-from app.api import creation, edits, new_jobs
+from app.api import creation, edits, idempotency, new_jobs
 from app.api.errors import NotRetryable
 from app.api.operations import operation
 from app.api.paging import LINK, listed
@@ -44,6 +44,7 @@ TAG = "Jobs"
         "Idempotency-Key": "1 to 255 visible ASCII characters, kept for 24 hours. The same body again answers 200 with"
         " the first job (404 once that is deleted), another body 422."
     },
+    request_header_schemas={idempotency.HEADER: {"pattern": f"^{idempotency.KEY.pattern}$"}},
     response_headers={"Location": "Where the job is."},
     tag=TAG,
 )

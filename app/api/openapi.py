@@ -68,6 +68,7 @@ def _describe(schemas: dict[str, Any]) -> None:
         name = shape.__name__.removesuffix("Shape")
         if name in schemas:
             schemas[name]["description"] = inspect.getdoc(shape)
+            schemas[name] |= shape.more
 
 
 def json_schema(schema: Schema) -> dict[str, Any]:
@@ -147,7 +148,12 @@ def _arguments(path: str) -> list[dict[str, Any]]:
 
 def _headers(told: Operation) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
+        {
+            "name": name,
+            "in": "header",
+            "description": text,
+            "schema": {"type": "string"} | told.request_header_schemas.get(name, {}),
+        }
         for name, text in told.request_headers.items()
     ]
 

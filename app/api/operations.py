@@ -32,6 +32,7 @@ class Operation:
     is_list: bool = False
     errors: tuple[int, ...] = ()
     request_headers: Mapping[str, str] = field(default_factory=dict)  # name → description
+    request_header_schemas: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     response_headers: Mapping[str, str] = field(default_factory=dict)
 
     @property

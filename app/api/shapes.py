@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, validates_schema
 from marshmallow.validate import Length, Regexp
@@ -125,6 +125,8 @@ class BulkEnvelope(Shape):
 
 class EditShape(Shape):
     """What may change of a job that is not processing; at least one field."""
+
+    more: ClassVar[dict[str, Any]] = {"minProperties": 1}
 
     payload = Payload(metadata=about("Replaces the payload."))
     priority = Whole(-100, 100, metadata=about("Order within the queue, higher first.", 10))

@@ -132,7 +132,7 @@ COMMON = {
     "priority above": ({"priority": 101}, "priority"),
     "priority below": ({"priority": -101}, "priority"),
     "priority a fraction": ({"priority": 1.5}, "priority"),
-    "priority 1.0": ({"priority": 1.0}, "priority"),
+    "priority 1e300": ({"priority": 1e300}, "priority"),
     "priority text": ({"priority": "1"}, "priority"),
     "priority true": ({"priority": True}, "priority"),
     "priority null": ({"priority": None}, "priority"),
