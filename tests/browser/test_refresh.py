@@ -242,10 +242,11 @@ class TestHeld:
 
     def test_while_the_pointer_aims_at_a_button(self, tab: Tab, session: Any) -> None:
         make.failed_job()
+        tab.page.clock.install()
         page = tab.open("/jobs")
         page.locator("button[formaction$=retry]").hover()
         asked = len(tab.requests)
-        page.wait_for_timeout(5_500)
+        tab.pass_seconds(6)
         assert len(tab.requests) == asked
 
     def test_a_chosen_interval_is_kept(
@@ -262,9 +263,11 @@ class TestHeld:
 
 
 def test_counts_stay_current_beside_a_slow_list(tab: Tab, session: Any) -> None:
+    tab.page.clock.install()
     page = tab.open("/jobs?status=failed")
     make.failed_job()
-    expect(page.locator("[data-count=nav-failed]")).to_contain_text("1", timeout=8_000)
+    tab.pass_seconds(6)
+    expect(page.locator("[data-count=nav-failed]")).to_contain_text("1")
     expect(page.locator("#tab-failed [data-count]")).to_have_text("1")
 
 
