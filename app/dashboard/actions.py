@@ -16,7 +16,7 @@ from app.dashboard import blueprint as dashboard
 from app.dashboard.format import short_id
 from app.dashboard.fragments import is_part, show
 from app.extensions import db
-from app.jobs import lifecycle, queries, stats
+from app.jobs import lifecycle, queries, stats, workers
 from app.jobs.models import Job
 from app.security import actor
 
@@ -84,6 +84,15 @@ def pause_type(name: str) -> Response:
 def resume_type(name: str) -> Response:
     lifecycle.resume_type(db.session, name, by=actor())
     return done(f"Type {name} runs again.", home="dashboard.job_types")
+
+
+@dashboard.post("/workers/<uuid:worker_id>/stop")
+def stop_worker(worker_id: UUID) -> Response:
+    workers.request_stop(db.session, worker_id, by=actor())
+    return done(
+        "The worker was asked to stop: it finishes what runs and takes nothing new.",
+        home="dashboard.workers",
+    )
 
 
 def _name(job: Job) -> str:

@@ -44,7 +44,8 @@ def facts(job_id: UUID, *, whole_log: bool = False) -> dict[str, Any]:
     """Everything the page shows. Raises JobNotFound."""
     job = queries.get_job(db.session, job_id)
     attempts = queries.attempts_of(db.session, job_id)
-    letter = queries.dead_letter(db.session, job_id)
+    letters = queries.letters_of(db.session, job_id)
+    acts = queries.audit_of(db.session, str(job_id))
     lines, has_more = _log(job_id, whole=whole_log)
     raw = f"/api/jobs/{job_id}"
     documents = [document("payload", "Payload", job.payload, raw)]
@@ -52,14 +53,14 @@ def facts(job_id: UUID, *, whole_log: bool = False) -> dict[str, Any]:
         documents.append(document("result", "Result", job.result, raw))
     return {
         "job": job,
-        "letter": letter if letter and not letter.closed_at else None,
+        "letter": letters[-1] if letters and not letters[-1].closed_at else None,
         "error": failure(job, attempts),
         "facts": list(_facts(job)),
         "documents": documents,
         "why": why.reasons(job),
         "curl": curl(job),
         "no_result": no_result(job),
-        "events": timeline(job, attempts, letter),
+        "events": timeline(job, attempts, letters, acts),
         "log": lines,
         "log_has_more": has_more,
     }

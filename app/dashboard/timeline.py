@@ -8,7 +8,16 @@ from datetime import datetime
 from uuid import UUID
 
 from app.dashboard.format import duration, last_line, seconds_between, short_id
-from app.jobs.models import CANCELLED, COMPLETED, FAILED, PENDING, DeadLetter, Job, JobAttempt
+from app.jobs.models import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    PENDING,
+    AuditEvent,
+    DeadLetter,
+    Job,
+    JobAttempt,
+)
 
 TRACEBACK_LIMIT = 20_000
 
@@ -36,14 +45,28 @@ OUTCOMES = {
 }
 
 
-def timeline(job: Job, attempts: Sequence[JobAttempt], letter: DeadLetter | None) -> list[Event]:
+#: What a person does to a job → colour and shape, words
+ACTS = {
+    "job.edit": ("scheduled", "Changed"),
+    "job.retry": ("retrying", "Retried"),
+    "job.cancel": ("cancelled", "Cancelled"),
+}
+
+
+def timeline(
+    job: Job,
+    attempts: Sequence[JobAttempt],
+    letters: Sequence[DeadLetter] = (),
+    acts: Sequence[AuditEvent] = (),
+) -> list[Event]:
     """Newest first; what is still to come stands on top."""
     past = [
         _created(job),
-        *map(_attempt, attempts),
-        *_running(job),
-        *_ending(job, attempts),
-        *_closing(letter),
+        *map(_attempt, attempts, [None, *attempts]),
+        *_running(job, acts),
+        *_ending(job, attempts, acts),
+        *_closed(letters),
+        *_acts(job, letters, acts),
     ]
     # Told in order; the sort is stable, so that of two things at one instant the later told one is newer.
     return [*_coming(job), *sorted(past, key=lambda event: event.at)[::-1]]
@@ -59,7 +82,7 @@ def _created(job: Job) -> Event:
     )
 
 
-def _attempt(attempt: JobAttempt) -> Event:
+def _attempt(attempt: JobAttempt, before: JobAttempt | None) -> Event:
     view, words = OUTCOMES.get(attempt.outcome, ("failed", attempt.outcome))
     ran = duration(seconds_between(attempt.started_at, attempt.ended_at))
     error = (
@@ -68,7 +91,9 @@ def _attempt(attempt: JobAttempt) -> Event:
         else attempt.error or ""
     )
     wait = seconds_between(attempt.ended_at, attempt.retry_at)
+    waited = seconds_between(before.retry_at, attempt.started_at) if before else None
     notes = [
+        _waited(waited),
         f"after {ran}",
         _on(attempt.worker_id),
         f"next one {duration(wait)} later" if wait and wait > 0 else "",
@@ -79,7 +104,7 @@ def _attempt(attempt: JobAttempt) -> Event:
     )  # fmt: skip
 
 
-def _running(job: Job) -> Iterator[Event]:
+def _running(job: Job, acts: Sequence[AuditEvent]) -> Iterator[Event]:
     if job.lease_token and job.started_at:
         yield Event(
             "running",
@@ -87,18 +112,26 @@ def _running(job: Job) -> Iterator[Event]:
             f"Attempt {job.attempts} running",
             job.started_at,
             "for",
-            _on(job.worker_id),
+            ", ".join(filter(None, [_wait(job), _on(job.worker_id)])),
         )
     if job.cancel_requested_at:
-        yield Event("cancel", "cancelled", "Asked to stop", job.cancel_requested_at)
+        yield Event(
+            "cancel",
+            "cancelled",
+            "Asked to stop",
+            job.cancel_requested_at,
+            note=_by(acts, "job.cancel", job.cancel_requested_at),
+        )
 
 
-def _ending(job: Job, attempts: Sequence[JobAttempt]) -> Iterator[Event]:
+def _ending(
+    job: Job, attempts: Sequence[JobAttempt], acts: Sequence[AuditEvent]
+) -> Iterator[Event]:
     if not job.finished_at:
         return
     if job.status == COMPLETED:
         ran = duration(seconds_between(job.started_at, job.finished_at))
-        note = ", ".join(filter(None, [f"after {ran}", _on(job.worker_id)]))
+        note = ", ".join(filter(None, [_wait(job), f"after {ran}", _on(job.worker_id)]))
         yield Event(
             "end", "completed", f"Completed on attempt {job.attempts}", job.finished_at, note=note
         )
@@ -109,15 +142,56 @@ def _ending(job: Job, attempts: Sequence[JobAttempt]) -> Iterator[Event]:
     elif job.status == CANCELLED and not any(
         attempt.ended_at == job.finished_at for attempt in attempts
     ):
-        yield Event("end", "cancelled", "Cancelled", job.finished_at)
-
-
-def _closing(letter: DeadLetter | None) -> Iterator[Event]:
-    if letter and letter.closed_at:
-        by = f"by {letter.closed_by}" if letter.closed_by else ""
         yield Event(
-            "letter", "cancelled", f"Dead letter {letter.closed_how}", letter.closed_at, note=by
+            "end",
+            "cancelled",
+            "Cancelled",
+            job.finished_at,
+            note=_by(acts, "job.cancel", job.finished_at),
         )
+
+
+def _closed(letters: Sequence[DeadLetter]) -> Iterator[Event]:
+    for letter in letters:
+        if not letter.closed_at:
+            continue
+        by = f"by {letter.closed_by}" if letter.closed_by else ""
+        key = f"letter-{letter.id}"
+        if letter.closed_how == "discarded":
+            yield Event(key, "cancelled", "Dead letter discarded", letter.closed_at, note=by)
+        else:
+            yield Event(
+                f"failed-{letter.id}",
+                "failed",
+                "Failed for good",
+                letter.failed_at,
+                note="kept as a dead letter",
+            )
+            yield Event(key, "retrying", "Retried", letter.closed_at, note=by)
+
+
+def _acts(job: Job, letters: Sequence[DeadLetter], acts: Sequence[AuditEvent]) -> Iterator[Event]:
+    """What people did that neither the row nor its letters tell."""
+    told = {letter.closed_at for letter in letters} | {job.cancel_requested_at, job.finished_at}
+    for act in acts:
+        view, title = ACTS.get(act.action, ("", ""))
+        # One transaction has one time: what is told already happened at the same instant.
+        if title and (act.at not in told or act.action == "job.edit"):
+            fields = ", ".join(map(str, act.details.get("fields", [])))
+            note = ", ".join(filter(None, [fields, f"by {act.actor}"]))
+            yield Event(f"act-{act.id}", view, title, act.at, note=note)
+
+
+def _by(acts: Sequence[AuditEvent], action: str, at: datetime) -> str:
+    return next((f"by {act.actor}" for act in acts if (act.action, act.at) == (action, at)), "")
+
+
+def _wait(job: Job) -> str:
+    return _waited(seconds_between(job.run_at, job.started_at))
+
+
+def _waited(seconds: float | None) -> str:
+    return f"waited {duration(seconds)}" if seconds and seconds >= 0.001 else ""
 
 
 def _coming(job: Job) -> Iterator[Event]:

@@ -291,6 +291,7 @@ class WorkerRow(Model):
     completed: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     started_at: Mapped[datetime] = _instant(default_now=True)
     heartbeat_at: Mapped[datetime] = _instant(default_now=True)
+    stop_requested_at: Mapped[datetime | None] = _instant(nullable=True)  # by a person
     stopping_at: Mapped[datetime | None] = _instant(nullable=True)
     stopped_at: Mapped[datetime | None] = _instant(nullable=True)
 

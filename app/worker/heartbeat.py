@@ -40,7 +40,7 @@ ON CONFLICT (id) DO UPDATE SET live_threads = excluded.live_threads,
     memory_bytes = excluded.memory_bytes, running = excluded.running,
     completed = excluded.completed, heartbeat_at = now(), threads = excluded.threads,
     stopping_at = COALESCE(workers.stopping_at, excluded.stopping_at)
-RETURNING extract(epoch FROM now())::float8
+RETURNING extract(epoch FROM now())::float8 AS now, stop_requested_at IS NOT NULL AS is_stop_requested
 """)
 _STOPPED = text("UPDATE workers SET stopped_at = now(), running = '[]' WHERE id = :id")
 
@@ -58,6 +58,7 @@ class Heartbeat(threading.Thread):
         runner: Runner,
         held: Callable[[], list[Claimed]],
         facts: Callable[[], dict[str, object]],
+        stop_requested: Callable[[], None],
     ) -> None:
         super().__init__(name="Heartbeat", daemon=True)
         self._engine = engine
@@ -67,11 +68,12 @@ class Heartbeat(threading.Thread):
         self._runner = runner
         self._held = held
         self._facts = facts
+        self._stop_requested = stop_requested
         self._stop_event = threading.Event()
         self._row_seconds = min(ROW_SECONDS, settings.heartbeat_seconds)
         self._extend_seconds = min(CANCEL_SECONDS, settings.heartbeat_seconds)
         self._row_at = self._extended_at = float("-inf")
-        self._is_failing = False
+        self._is_failing = self._is_stopping = False
 
     def run(self) -> None:
         wait = min(REPORT_SECONDS, self._extend_seconds / 2)
@@ -140,7 +142,7 @@ class Heartbeat(threading.Thread):
             }
             for a in list(self._runner.attempts.values())
         ]
-        now = db.execute(
+        row = db.execute(
             _ROW,
             {
                 "id": self._worker_id,
@@ -152,8 +154,11 @@ class Heartbeat(threading.Thread):
                 "running": json.dumps(running),
                 **self._facts(),
             },
-        ).scalar_one()
-        self._clock.set(now)
+        ).one()
+        self._clock.set(row.now)
+        if row.is_stop_requested and not self._is_stopping:
+            self._is_stopping = True
+            self._stop_requested()
 
     def stop(self) -> None:
         """End the thread and say in ``workers`` that this process has stopped."""

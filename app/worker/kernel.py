@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import time
 from uuid import uuid4
@@ -71,6 +72,7 @@ class Kernel:
             runner=self.runner,
             held=lambda: self.inbox.held() + self.outbox.held(),
             facts=self._facts,
+            stop_requested=self._stop_requested,
         )
         self._is_stopped = threading.Event()
         self._is_recycling = False
@@ -152,6 +154,10 @@ class Kernel:
         logging.shutdown()
         # The lost thread may be in C code that no signal and no exception reaches.
         os._exit(EXIT_STUCK)
+
+    def _stop_requested(self) -> None:
+        log.warning("Somebody asked this worker to stop, as on SIGTERM")
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _facts(self) -> dict[str, object]:
         self._live_threads = {t for t in self._live_threads if t.is_alive()}

@@ -1,4 +1,4 @@
-"""Failures by group; bulk actions that change priority or queue.
+"""Failures by group; bulk actions that change priority or queue; workers that are asked to stop.
 
 Jobs that failed before are in no group until they fail again; the dead letters list them all the same.
 
@@ -18,6 +18,7 @@ CREATE INDEX ix_job_attempts_failure ON job_attempts (failure, ended_at) WHERE f
 ALTER TABLE bulk_actions ADD COLUMN args jsonb NOT NULL DEFAULT '{}',
     DROP CONSTRAINT ck_bulk_actions_verb,
     ADD CONSTRAINT ck_bulk_actions_verb CHECK (verb IN ('retry', 'cancel', 'delete', 'discard', 'edit'));
+ALTER TABLE workers ADD COLUMN stop_requested_at timestamptz;
 """
 DOWN = """
 DELETE FROM bulk_actions WHERE verb = 'edit';
@@ -26,6 +27,7 @@ ALTER TABLE bulk_actions DROP COLUMN args,
     ADD CONSTRAINT ck_bulk_actions_verb CHECK (verb IN ('retry', 'cancel', 'delete', 'discard'));
 ALTER TABLE job_attempts DROP COLUMN failure;
 ALTER TABLE jobs DROP COLUMN failure;
+ALTER TABLE workers DROP COLUMN stop_requested_at;
 """
 
 

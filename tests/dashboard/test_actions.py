@@ -272,3 +272,16 @@ def _button(page: str, verb: str, name: str) -> str:
         rf'formaction="([^"]+/{verb})"[^>]*aria-label="[A-Z][a-z]+ queue ([^"]*)"', page
     )
     return {unescape(queue): unescape(url) for url, queue in found}[name]
+
+
+def test_a_worker_is_asked_to_stop(client: FlaskClient, session: Any, press: Press) -> None:
+    worker = make.worker()
+    page = client.get("/workers").text
+    assert f"/workers/{worker.id}/stop" in page
+    assert press(f"/workers/{worker.id}/stop", page="/workers").status_code == 303
+    page = client.get("/workers").text
+    assert "was asked to stop" in page
+    assert "Stopping" in page
+    assert f"/workers/{worker.id}/stop" not in page
+    assert "worker.stop" in client.get("/audit").text
+    assert press(f"/workers/{make.uuid4()}/stop", page="/workers").status_code == 404

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 from app.dashboard.timeline import OUTCOMES, TRACEBACK_LIMIT, tail, timeline
-from app.jobs import queries
+from app.jobs import lifecycle, queries
 from app.jobs.models import Job, JobAttempt
 from tests import factories as make
 
 
 def titles(session: Any, job: Job) -> list[str]:
     attempts = queries.attempts_of(session, job.id)
-    return [event.title for event in timeline(job, attempts, queries.dead_letter(session, job.id))]
+    letters, acts = queries.letters_of(session, job.id), queries.audit_of(session, str(job.id))
+    return [event.title for event in timeline(job, attempts, letters, acts)]
 
 
 def test_a_job_that_waits_has_its_next_attempt_on_top(session: Any) -> None:
@@ -27,7 +28,7 @@ def test_a_job_that_waits_has_its_next_attempt_on_top(session: Any) -> None:
 
 def test_a_running_job_says_where_it_runs(session: Any) -> None:
     job = make.processing_job(created_ago=60)
-    [event, _] = timeline(job, [], None)
+    [event, _] = timeline(job, [])
     assert event.title == "Attempt 1 running"
     assert event.note == f"worker {str(job.worker_id)[-8:]}"
 
@@ -40,6 +41,44 @@ def test_endings(session: Any) -> None:
     assert discarded[:2] == ["Dead letter discarded", "Failed for good"]
     stopping = titles(session, make.processing_job(created_ago=60, cancel_requested=True))
     assert stopping[0] == "Asked to stop"
+
+
+def test_what_people_did_is_told_with_their_names(session: Any) -> None:
+    job = make.failed_job(created_ago=60, finished_ago=9)
+    lifecycle.edit(session, [job.id], {"priority": 5}, by="ada").one()
+    session.commit()
+    lifecycle.retry(session, [job.id], by="bob").one()
+    session.commit()
+    lifecycle.cancel(session, [job.id], by="eve").one()
+    session.commit()
+    session.refresh(job)
+    letters, acts = queries.letters_of(session, job.id), queries.audit_of(session, str(job.id))
+    told = [(e.title, e.note) for e in timeline(job, [], letters, acts)]
+    assert told == [
+        ("Cancelled", "by eve"),
+        ("Retried", "by bob"),
+        ("Changed", "priority, by ada"),
+        ("Failed for good", "kept as a dead letter"),
+        ("Created", ""),
+    ]
+    lifecycle.retry(session, [job.id], by="bob").one()
+    session.commit()
+    session.refresh(job)
+    assert titles(session, job)[:3] == ["First attempt", "Retried", "Cancelled"]
+
+
+def test_waits_are_told(session: Any) -> None:
+    job = make.completed_job(created_ago=60, run_at=make._now(-10), started_at=make._now(-7))
+    session.refresh(job)
+    assert "waited 3.0 s" in timeline(job, [])[0].note
+    job = make.retrying_job(attempts=2, created_ago=60)
+    first = make.attempt(
+        job, started_at=make._now(-50), ended_at=make._now(-40), retry_at=make._now(-30)
+    )
+    second = make.attempt(job, attempt=2, started_at=make._now(-28), ended_at=make._now(-20))
+    for attempt in (first, second):
+        session.refresh(attempt)
+    assert "waited 2.0 s" in timeline(job, [first, second])[1].note
 
 
 @pytest.mark.parametrize("outcome", JobAttempt.OUTCOMES)

@@ -91,3 +91,14 @@ def test_a_running_job_stops_on_request(api, worker, wait_until, audit):
     assert api.post(f"/api/jobs/{job_id}/cancel", status=200)["cancelRequested"] is True
     wait_until(lambda: api.status(job_id) == "cancelled")
     audit()
+
+
+def test_a_worker_stops_when_somebody_asks(api, worker, wait_until, sql, ledger):
+    program = worker()
+    job_id = api.job("ledger", ledger.payload("slow", seconds=1.5))
+    wait_until(lambda: ledger.count("start")["slow"] == 1)
+    [(worker_id,)] = sql("SELECT id FROM workers WHERE stopped_at IS NULL")
+    sql(f"UPDATE workers SET stop_requested_at = now() WHERE id = '{worker_id}' RETURNING 1")
+    wait_until(lambda: not program.is_alive, timeout=20)
+    assert api.status(job_id) == "completed"
+    assert sql(f"SELECT stopped_at IS NOT NULL FROM workers WHERE id = '{worker_id}'") == [(True,)]

@@ -6,15 +6,15 @@ candidates and then say that they stopped, and counts that stopped say so (``Cou
 """
 
 from app.jobs.count import Count
-from app.jobs.queries.audit import audit_events
+from app.jobs.queries.audit import audit_events, audit_of
 from app.jobs.queries.cursors import OFFSET_BOUND, Page
 from app.jobs.queries.failures import FAILURE_GROUPS, FailureGroup, failure_groups
 from app.jobs.queries.filters import JobFilter
 from app.jobs.queries.jobs import attempts_of, count_newer_jobs, get_job, list_jobs, log_of
 from app.jobs.queries.letters import (
     count_newer_letters,
-    dead_letter,
     dead_letters,
+    letters_of,
     open_dead_letter,
 )
 from app.jobs.queries.overviews import (
@@ -41,13 +41,14 @@ __all__ = [
     "WorkerSummary",
     "attempts_of",
     "audit_events",
+    "audit_of",
     "count_newer_jobs",
     "count_newer_letters",
-    "dead_letter",
     "dead_letters",
     "failure_groups",
     "get_job",
     "job_type_overview",
+    "letters_of",
     "list_jobs",
     "log_of",
     "open_dead_letter",

@@ -124,24 +124,24 @@ def _load(db: Reader, keys: list[Key]) -> list[DeadLetter]:
     return [letters[key] for key in keys if key in letters]
 
 
-def dead_letter(db: Reader, job_id: UUID) -> DeadLetter | None:
-    """The last dead letter of a job, open or closed; None if it never had one."""
+def letters_of(db: Reader, job_id: UUID, *, limit: int = 50) -> list[DeadLetter]:
+    """The last dead letters of a job, open or closed, oldest first."""
     newest = (  # ix_dead_letters_job
         select(DeadLetter)
         .where(DeadLetter.job_id == job_id)
         .order_by(DeadLetter.id.desc())
-        .limit(1)
+        .limit(limit)
         .execution_options(populate_existing=True)
     )
-    return db.scalars(newest).first()
+    return list(reversed(db.scalars(newest).all()))
 
 
 def open_dead_letter(db: Reader, job_id: UUID) -> DeadLetter:
     """The open dead letter of a job. Raises DeadLetterNotFound."""
-    letter = dead_letter(db, job_id)
-    if letter is None or letter.closed_at is not None:
+    letters = letters_of(db, job_id, limit=1)
+    if not letters or letters[0].closed_at is not None:
         raise DeadLetterNotFound(job_id=job_id)
-    return letter
+    return letters[0]
 
 
 def count_dead_letters(db: Database) -> Count:

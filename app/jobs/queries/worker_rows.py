@@ -37,6 +37,7 @@ class WorkerSummary:
     completed: int  # jobs since it started
     started_at: datetime
     heartbeat_at: datetime
+    stop_requested_at: datetime | None
     stopping_at: datetime | None
     stopped_at: datetime | None
     is_alive: bool  # not stopped, and heard of lately
@@ -49,7 +50,7 @@ class WorkerSummary:
             return "stopped"
         if not self.is_alive:
             return "silent"
-        if self.stopping_at is not None:
+        if self.stopping_at is not None or self.stop_requested_at is not None:
             return "stopping"
         return "busy" if self.running else "idle"
 

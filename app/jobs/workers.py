@@ -1,0 +1,23 @@
+"""What a person asks of a worker."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy import text
+
+from app.errors import WorkerNotFound
+from app.jobs import lifecycle
+from app.jobs.publishing import Db
+
+_STOP = text("""
+UPDATE workers SET stop_requested_at = COALESCE(stop_requested_at, now()) WHERE id = :id RETURNING host, pid
+""")
+
+
+def request_stop(db: Db, worker_id: UUID, *, by: str) -> None:
+    """At its next heartbeat the worker does as on SIGTERM; jobs go on or are given back. Raises WorkerNotFound."""
+    row = db.execute(_STOP, {"id": worker_id}).first()
+    if row is None:
+        raise WorkerNotFound(worker_id=worker_id)
+    lifecycle.record(db, by, "worker.stop", str(worker_id), {"host": row.host, "pid": row.pid})
