@@ -14,7 +14,7 @@ from app.jobs.stats import Minute
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 720, 132, 44, 20, 8
 LABELS = {"hour": "last hour", "day": "last 24 hours", "week": "last 7 days"}
-_UNITS = {"hour": "minute", "day": "hour", "week": "hour"}
+_UNITS = {"hour": "one minute", "day": "ten minutes", "week": "one hour"}
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def nice(value: int) -> int:
 
 
 def _every(name: str) -> int:
-    return {"hour": 10, "day": 4, "week": 24}[name]
+    return {"hour": 10, "day": 24, "week": 24}[name]
 
 
 def _tick(point: Minute, name: str) -> str:
@@ -108,7 +108,7 @@ def _sentence(points: Sequence[Minute], name: str) -> str:
     when = f"{most.minute:%H:%M}" if name == "hour" else f"{most.minute:%a %H:%M}"
     return (
         f"{number(completed)} completed and {number(failed)} failed in the {LABELS[name]};"
-        f" most in one {_UNITS[name]}: {number(most.completed + most.failed)} at {when} UTC."
+        f" most in {_UNITS[name]}: {number(most.completed + most.failed)} at {when} UTC."
     )
 
 

@@ -1,8 +1,9 @@
 """Counters and time series: what the triggers on ``jobs`` write, folded, read, checked.
 
 A trigger appends deltas in the transaction of the change, so base + deltas, read in one statement,
-is exact at every instant. fold() only moves deltas into the base. The series is kept per minute for
-two hours and per hour after that; ``minute`` is then the start of the hour.
+is exact at every instant. fold() only moves deltas into the base. The series by type, with its
+histograms, is kept per minute for two hours and per hour after that (``minute`` is then the start of
+the hour); how many ended how is kept by the minute throughout, in job_minutes.
 """
 
 from __future__ import annotations
@@ -45,7 +46,11 @@ FOLD_SERIES = text(f"""
                type, outcome, run_bucket, wait_bucket, sum(n)
         FROM taken GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
         ON CONFLICT (minute, type, outcome, run_bucket, wait_bucket)
-        DO UPDATE SET n = s.n + excluded.n)
+        DO UPDATE SET n = s.n + excluded.n),
+    by_minute AS (
+        INSERT INTO job_minutes AS m (minute, outcome, n)
+        SELECT minute, outcome, sum(n) FROM taken GROUP BY 1, 2 ORDER BY 1, 2
+        ON CONFLICT (minute, outcome) DO UPDATE SET n = m.n + excluded.n)
     SELECT count(*) FROM taken
 """)
 IS_OVERDUE = text("""
@@ -53,7 +58,11 @@ IS_OVERDUE = text("""
         OR EXISTS (SELECT FROM job_series_deltas OFFSET :limit)
 """)
 PRUNE_SERIES = text("""
-    WITH gone AS (
+    WITH old_minutes AS (
+        DELETE FROM job_minutes WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM job_minutes WHERE minute < now() - make_interval(days => :days)
+            ORDER BY minute, outcome LIMIT :limit FOR UPDATE SKIP LOCKED))),
+    gone AS (
         DELETE FROM job_series WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM job_series WHERE minute < now() - make_interval(days => :days)
             ORDER BY minute LIMIT :limit FOR UPDATE SKIP LOCKED))

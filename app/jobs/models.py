@@ -346,6 +346,16 @@ class JobSeries(Model):
     OUTCOMES = ("enqueued", "completed", "retried", "failed", "cancelled")
 
 
+class JobMinute(Model):
+    """Of all types together, for a week: how many attempts ended how in each minute."""
+
+    __tablename__ = "job_minutes"
+
+    minute: Mapped[datetime] = mapped_column(Instant, primary_key=True)
+    outcome: Mapped[str] = mapped_column(Text, primary_key=True)  # JobSeries.OUTCOMES
+    n: Mapped[int] = mapped_column(BigInteger)
+
+
 class AuditEvent(Model):
     """Who did what to how many."""
 

@@ -1,4 +1,4 @@
-"""What ended when, how, and how long it took: the last hour in detail, a day and a week in hours.
+"""What ended when, how, and how long it took: the last hour in detail, a week by the minute.
 
 Read from the time series that triggers keep, never from the jobs.
 """
@@ -125,7 +125,7 @@ _TREND = text("""
            coalesce(sum(n) FILTER (WHERE is_recent AND outcome = 'failed'), 0)::bigint AS failed,
            coalesce(sum(n) FILTER (WHERE NOT is_recent AND outcome = 'failed'), 0)::bigint AS failed_before
     FROM (SELECT minute >= date_trunc('minute', now()) - make_interval(mins => :recent) AS is_recent, outcome, n
-          FROM (SELECT minute, outcome, n FROM job_series
+          FROM (SELECT minute, outcome, n FROM job_minutes
                 UNION ALL SELECT minute, outcome, n FROM job_series_deltas) AS s
           WHERE minute >= date_trunc('minute', now()) - make_interval(mins => :all)
             AND minute < date_trunc('minute', now())) AS hour
@@ -138,12 +138,13 @@ def trend(db: Database) -> Trend:
     return Trend(*(int(n) for n in row))
 
 
-#: range → (how many points, what one point is)
-RANGES = {"hour": (60, "minute"), "day": (24, "hour"), "week": (168, "hour")}
+#: range → (how many points, seconds each)
+RANGES = {"hour": (60, 60), "day": (144, 600), "week": (168, 3600)}
 
+# job_minutes_pkey; base + deltas in one statement.
 _HISTORY = text("""
-    SELECT date_trunc(:unit, minute, 'UTC') AS at, outcome, sum(n)::bigint AS n
-    FROM (SELECT minute, outcome, n FROM job_series WHERE minute >= :first
+    SELECT date_bin(make_interval(secs => :step), minute, 'epoch') AS at, outcome, sum(n)::bigint AS n
+    FROM (SELECT minute, outcome, n FROM job_minutes WHERE minute >= :first
           UNION ALL SELECT minute, outcome, n FROM job_series_deltas WHERE minute >= :first) AS s
     WHERE outcome IN ('completed', 'failed') GROUP BY 1, 2
 """)
@@ -151,12 +152,14 @@ _HISTORY = text("""
 
 def history(db: Database, name: str) -> list[Minute]:
     """What ended in each point of a range of RANGES, oldest first; the last point is still running."""
-    count, unit = RANGES[name]
-    now = db.execute(text("SELECT date_trunc(:unit, now(), 'UTC')"), {"unit": unit}).scalar_one()
-    step = timedelta(**{f"{unit}s": 1})
+    count, seconds = RANGES[name]
+    now = db.execute(
+        text("SELECT date_bin(make_interval(secs => :step), now(), 'epoch')"), {"step": seconds}
+    ).scalar_one()
+    step = timedelta(seconds=seconds)
     first = now - step * (count - 1)
     found: Counter[tuple[datetime, str]] = Counter()
-    for row in db.execute(_HISTORY, {"unit": unit, "first": first}):
+    for row in db.execute(_HISTORY, {"step": seconds, "first": first}):
         found[row.at, row.outcome] += row.n
     instants = (first + step * i for i in range(count))
     return [Minute(at, found[at, "completed"], found[at, "failed"]) for at in instants]

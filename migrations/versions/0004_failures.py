@@ -1,4 +1,5 @@
-"""Failures by group; bulk actions that change priority or queue; workers that are asked to stop.
+"""Failures by group; bulk actions that change priority or queue; workers that are asked to stop;
+a week of history by the minute.
 
 Jobs that failed before are in no group until they fail again; the dead letters list them all the same.
 
@@ -19,6 +20,13 @@ ALTER TABLE bulk_actions ADD COLUMN args jsonb NOT NULL DEFAULT '{}',
     DROP CONSTRAINT ck_bulk_actions_verb,
     ADD CONSTRAINT ck_bulk_actions_verb CHECK (verb IN ('retry', 'cancel', 'delete', 'discard', 'edit'));
 ALTER TABLE workers ADD COLUMN stop_requested_at timestamptz;
+CREATE TABLE job_minutes (
+    minute timestamptz NOT NULL,
+    outcome text NOT NULL,
+    n bigint NOT NULL,
+    PRIMARY KEY (minute, outcome)
+) WITH (fillfactor = 70);
+INSERT INTO job_minutes SELECT minute, outcome, sum(n) FROM job_series GROUP BY 1, 2;
 """
 DOWN = """
 DELETE FROM bulk_actions WHERE verb = 'edit';
@@ -27,6 +35,7 @@ ALTER TABLE bulk_actions DROP COLUMN args,
     ADD CONSTRAINT ck_bulk_actions_verb CHECK (verb IN ('retry', 'cancel', 'delete', 'discard'));
 ALTER TABLE job_attempts DROP COLUMN failure;
 ALTER TABLE jobs DROP COLUMN failure;
+DROP TABLE job_minutes;
 ALTER TABLE workers DROP COLUMN stop_requested_at;
 """
 

@@ -46,26 +46,45 @@ def test_the_scale_ends_at_a_round_number(value: int, top: int) -> None:
     assert charts.nice(value) == top
 
 
-@pytest.mark.parametrize(("name", "back", "length"), [("hour", "30 minutes", 60), ("day", "20 hours", 24), ("week", "6 days", 168)])  # fmt: skip
+@pytest.mark.parametrize(("name", "back", "length"), [("hour", 30, 60), ("day", 20 * 60, 144), ("week", 6 * 1440, 168)])  # fmt: skip
 def test_history_is_exact_over_what_was_folded_and_what_was_not(
-    session: Any, name: str, back: str, length: int
+    session: Any, name: str, back: int, length: int
 ) -> None:
-    for table in ("job_series", "job_series_deltas"):
+    for columns in ("job_series_deltas (minute, type, outcome, run_bucket, wait_bucket, n)",) * 2:
         session.execute(
             text(
-                f"INSERT INTO {table} SELECT date_trunc('hour', now() - interval '{back}'), 'a', outcome, 1, 1, 5"
+                f"INSERT INTO {columns}"
+                " SELECT date_trunc('minute', now()) - make_interval(mins => :back), 'a', outcome, 1, 1, 5"
                 " FROM unnest(ARRAY['completed', 'failed', 'retried']) AS outcome"
-            )
-            if name != "hour"
-            else text(
-                f"INSERT INTO {table} SELECT date_trunc('minute', now() - interval '{back}'), 'a', outcome, 1, 1, 5"
-                " FROM unnest(ARRAY['completed', 'failed', 'retried']) AS outcome"
-            )
+            ),
+            {"back": back},
         )
+        if name != "week":
+            stats.fold(session)
     found = stats.history(session, name)
     assert len(found) == length
     assert (sum(p.completed for p in found), sum(p.failed for p in found)) == (10, 10)
     assert max(p.completed for p in found) == 10
+
+
+def test_a_minute_of_days_ago_is_still_a_minute(session: Any) -> None:
+    session.execute(
+        text(
+            "INSERT INTO job_series_deltas (minute, type, outcome, run_bucket, wait_bucket, n)"
+            " SELECT date_trunc('minute', now()) - make_interval(days => days, mins => 7), 'a', 'completed', 1, 1, days"
+            " FROM unnest(ARRAY[1, 6, 8]) AS days"
+        )
+    )
+    stats.fold(session)
+    while stats.prune_series(session):
+        pass
+    kept = session.execute(
+        text(
+            "SELECT round(extract(epoch FROM date_trunc('minute', now()) - minute) / 60), n"
+            " FROM job_minutes ORDER BY 1"
+        )
+    )
+    assert [tuple(map(int, row)) for row in kept] == [(1447, 1), (6 * 1440 + 7, 6)]
 
 
 @pytest.mark.parametrize("name", ["hour", "day", "week", "nonsense"])

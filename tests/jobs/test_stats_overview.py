@@ -160,8 +160,8 @@ def test_the_trend_leaves_the_running_minute_out(session):
     def series(minutes_ago, outcome, n):
         session.execute(
             text(
-                "INSERT INTO job_series (minute, type, outcome, run_bucket, wait_bucket, n) VALUES"
-                " (date_trunc('minute', now()) - make_interval(mins => :ago), 'echo', :outcome, 0, 0, :n)"
+                "INSERT INTO job_minutes (minute, outcome, n) VALUES"
+                " (date_trunc('minute', now()) - make_interval(mins => :ago), :outcome, :n)"
             ),
             {"ago": minutes_ago, "outcome": outcome, "n": n},
         )
