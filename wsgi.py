@@ -3,12 +3,13 @@
 import logging
 import sys
 
-from app import config, create_app
+from app import config, create_app, logs
 from app.config import ConfigError
 
 try:
     settings = config.load()
     config.check_door(settings)
+    logs.configure(settings)
     app = create_app(settings)
 except ConfigError as error:
     sys.exit(f"Cannot start: {error}")

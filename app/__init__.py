@@ -38,6 +38,8 @@ def engine_options(settings: config.Settings) -> dict[str, object]:
     return {
         "pool_size": settings.database_pool_size,
         "max_overflow": 0,
+        # What a statement was given is people's payloads: they belong in no log.
+        "hide_parameters": True,
         "pool_timeout": 5,
         # A dead server is noticed after 15 s of silence, not after the kernel's two hours.
         "connect_args": {

@@ -76,6 +76,7 @@ class Settings:
     mail_dir: Path | None
     http_allow_private: bool
     log_level: str
+    log_format: str
     database_pool_size: int
 
     @property
@@ -127,6 +128,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         mail_dir=_mail_dir(env, is_development),
         http_allow_private=_flag(env, "HTTP_ALLOW_PRIVATE", is_development),
         log_level=_choice(env, "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
+        log_format=_choice(
+            env, "LOG_FORMAT", ("text", "json"), "text" if is_development else "json"
+        ),
         database_pool_size=_number(env, "DATABASE_POOL_SIZE", int, 7, 1, 1000),
     )
     if settings.heartbeat_seconds * 2 > settings.lease_seconds:

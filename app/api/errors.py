@@ -9,7 +9,8 @@ from flask import Response, request
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from werkzeug.exceptions import HTTPException
 
-from app.api import cors, request_ids
+from app import request_ids
+from app.api import cors
 from app.api.rendering import render
 from app.errors import DatabaseUnavailable, InvalidTransition, JobQueueError, ValidationFailed
 

@@ -21,7 +21,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _make() -> JobHuey:
-    from app import config, create_app
+    from app import config, create_app, logs
     from app.worker.consumer import JobHuey
     from app.worker.kernel import REDIS_TIMEOUT_SECONDS, Kernel
     from app.worker.storage import JobIdSerializer, ReadySetStorage
@@ -32,9 +32,7 @@ def _make() -> JobHuey:
         app = create_app(settings)
     except config.ConfigError as error:
         sys.exit(f"Cannot start: {error}")
-    logging.basicConfig(
-        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    logs.configure(settings)
     # Huey's consumer has its own handler; twice the same line helps nobody.
     logging.getLogger("huey").propagate = False
     client = connect(settings, timeout_seconds=REDIS_TIMEOUT_SECONDS)

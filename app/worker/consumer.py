@@ -10,6 +10,7 @@ from typing import Any
 from huey import Huey
 from huey.consumer import Consumer, Scheduler
 
+from app import logs
 from app.config import ConfigError
 from app.worker.kernel import TICK_SECONDS, Kernel
 
@@ -78,6 +79,9 @@ class JobHuey(Huey):
             raise ConfigError(
                 f"{names}: this Huey runs jobs only; register handlers with @job from app.jobs."
             )
+        # huey_consumer has just given its logger a handler.
+        for handler in logging.getLogger("huey").handlers:
+            handler.setFormatter(logs.formatter(self.kernel.settings))
         return JobConsumer(self, **options)
 
     def dequeue(self) -> Any:

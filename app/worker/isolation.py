@@ -89,13 +89,17 @@ _child: dict[str, Any] = {}
 
 def _attempt(job: Claimed) -> Outcome:
     """Runs in the child."""
-    from app import create_app
+    from app import create_app, logs
     from app.worker.runner import judge, make_context
 
     app = _child.setdefault("app", None) or create_app()
     _child["app"] = app
     settings: Settings = app.extensions["settings"]
-    with app.app_context():
+    logs.configure(settings)
+    with (
+        app.app_context(),
+        logs.during(jobId=str(job.id), jobType=job.type, attempt=job.attempt),
+    ):
         job_type = registry.get(job.type)
         context = make_context(job, job_type, settings)
         outcome = judge(

@@ -13,6 +13,7 @@ from typing import Any
 
 from flask import Flask
 
+from app import logs
 from app.config import Settings
 from app.errors import UnknownJobType
 from app.extensions import db
@@ -75,12 +76,13 @@ class Runner:
         ident = threading.get_ident()
         self.attempts[ident] = attempt
         try:
-            outcome = judge(
-                job,
-                job_type,
-                self._settings,
-                lambda: attempt.shield.call(lambda: job_type.run(job.payload, context)),
-            )
+            with logs.during(jobId=str(job.id), jobType=job.type, attempt=job.attempt):
+                outcome = judge(
+                    job,
+                    job_type,
+                    self._settings,
+                    lambda: attempt.shield.call(lambda: job_type.run(job.payload, context)),
+                )
         finally:
             del self.attempts[ident]
             self._close_session()

@@ -1,0 +1,72 @@
+"""Lines of the log: JSON that ties them to a request or to a job, and no secrets."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import config, logs
+from app.extensions import db
+
+
+@pytest.fixture
+def lines(test_env: dict[str, str]) -> Any:
+    """What a logger of ours writes with LOG_FORMAT=json, read back."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logs.formatter(config.load({**test_env, "LOG_FORMAT": "json"})))
+    logger = logging.getLogger("app")
+    logger.addHandler(handler)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    logger.removeHandler(handler)
+
+
+def test_a_line_is_one_object(lines: Any) -> None:
+    logging.getLogger("app.x").warning("two\nlines and %s", "a ž")
+    [line] = lines()
+    assert line.pop("time").endswith("+00:00")
+    assert line == {"level": "warning", "logger": "app.x", "message": "two\nlines and a ž"}
+
+
+def test_in_a_handler_it_names_the_job(lines: Any) -> None:
+    with logs.during(jobId="7", jobType="echo", attempt=2):
+        logging.getLogger("app.x").warning("inside")
+    logging.getLogger("app.x").warning("outside")
+    inside, outside = lines()
+    assert (inside["jobId"], inside["jobType"], inside["attempt"]) == ("7", "echo", 2)
+    assert "jobId" not in outside
+
+
+def test_in_a_request_it_names_the_request(app: Any, lines: Any) -> None:
+    with app.test_request_context(headers={"X-Request-Id": "abc-1"}):
+        logging.getLogger("app.x").warning("hello")
+    assert lines()[0]["requestId"] == "abc-1"
+
+
+def test_a_traceback_is_a_field(lines: Any) -> None:
+    try:
+        raise ValueError("boom")
+    except ValueError:
+        logging.getLogger("app.x").exception("failed")
+    assert lines()[0]["traceback"].endswith("ValueError: boom")
+
+
+def test_what_a_statement_was_given_is_in_no_log(session: Any, lines: Any) -> None:
+    try:
+        db.session.execute(text("SELECT CAST(:payload AS int)"), {"payload": "hunter2"})
+    except SQLAlchemyError as error:
+        logging.getLogger("app.x").error("failed", exc_info=error)
+        session.rollback()
+    [line] = lines()
+    assert "parameters hidden" in line["traceback"]
+
+
+def test_development_has_lines_for_people_and_production_json(test_env: dict[str, str]) -> None:
+    assert config.load({**test_env, "APP_ENV": "development"}).log_format == "text"
+    assert config.load({**test_env, "APP_ENV": "production"}).log_format == "json"
