@@ -12,7 +12,7 @@ from benchmarks import programs
 #: Of 1,000 jobs: how many stand in which status.
 SHARES = "CASE WHEN n %% 1000 < 20 THEN 'pending' WHEN n %% 1000 < 35 THEN 'failed' WHEN n %% 1000 < 45 THEN 'cancelled' ELSE 'completed' END"  # fmt: skip
 _FILL = f"""
-INSERT INTO jobs (id, queue, type, payload, priority, status, attempts, run_at, tags, result, last_error,
+INSERT INTO jobs (id, queue, type, payload, priority, status, attempts, run_at, tags, result, last_error, failure,
                   created_at, updated_at, started_at, finished_at)
 SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text), 1, 3)
         || '8' || substr(md5(n::text), 4, 15))::uuid,
@@ -23,6 +23,7 @@ SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' ||
        CASE WHEN n %% 50 = 0 THEN ARRAY['customer-' || n %% 5000] ELSE '{{}}' END,
        CASE status WHEN 'completed' THEN '{{"sent": true}}'::jsonb END,
        CASE status WHEN 'failed' THEN 'TimeoutError: no answer from host ' || n %% 100 END,
+       CASE status WHEN 'failed' THEN left(md5((n %% 100)::text), 12) END,
        at, at + interval '1 s', CASE WHEN status <> 'pending' THEN at END,
        CASE WHEN status <> 'pending' THEN at + interval '1 s' END
 FROM (SELECT n, {SHARES} AS status, now() - interval '7 days' * (1 - n::float8 / %s) AS at
@@ -33,9 +34,15 @@ _AFTER = (
         "INSERT INTO dead_letters (job_id, queue, type, payload, reason, attempts, failed_at)"
         " SELECT id, queue, type, payload, last_error, attempts, finished_at FROM jobs WHERE status = 'failed'"
     ),
+    (
+        "INSERT INTO job_attempts (job_id, lease_token, attempt, outcome, error, error_class, failure, started_at, ended_at)"
+        " SELECT id, gen_random_uuid(), 1, 'failed', last_error, 'TimeoutError', failure, started_at, finished_at"
+        " FROM jobs WHERE status = 'failed'"
+    ),
     "INSERT INTO job_counters SELECT queue, type, status, count(*) FROM jobs GROUP BY 1, 2, 3",
     "VACUUM ANALYZE jobs",
     "VACUUM ANALYZE dead_letters",
+    "VACUUM ANALYZE job_attempts",
     "CHECKPOINT",
 )
 
@@ -64,6 +71,7 @@ def addresses() -> Iterator[tuple[str, str]]:
     """(what it is, path)"""
     middle = programs.scalar("SELECT id::text FROM jobs WHERE status = 'completed' AND id > "
                              "(SELECT id FROM jobs ORDER BY id LIMIT 1) ORDER BY id LIMIT 1")  # fmt: skip
+    failure = programs.scalar("SELECT failure FROM jobs WHERE failure IS NOT NULL LIMIT 1")
     yield "stats", "/api/jobs/stats"
     yield "API list", "/api/jobs"
     yield "API list, 500", "/api/jobs?limit=500"
@@ -97,6 +105,10 @@ def addresses() -> Iterator[tuple[str, str]]:
     yield "page Jobs, free text that nothing holds", "/jobs?q=nosuchword"
     yield "page Job", f"/jobs/{middle}"
     yield "page Dead letters", "/dead-letters"
+    yield "page Failures", "/failures"
+    yield "page Jobs, of one failure", f"/jobs?failure={failure}"
+    yield "page All that match, failed", "/jobs/all?status=failed"
+    yield "page Job types", "/job-types"
     yield "page Queues", "/queues"
     yield "page Workers", "/workers"
     yield "fragment pulse", "/pulse"

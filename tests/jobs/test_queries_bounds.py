@@ -157,3 +157,12 @@ def test_dead_letters_are_bounded_the_same_way(session, bound):
 
 def test_bounds_are_what_the_documentation_says():
     assert (walk.CANDIDATES, walk.WALK_MILLISECONDS) == (100_000, 25)
+
+
+def test_a_group_of_failures_is_walked_by_its_own_index(session, bound):
+    group = [failed_job(failure="0123456789ab").id for _ in range(3)]
+    for _ in range(BOUND * 2):
+        failed_job(failure="ffffffffffff")
+    page = list_jobs(session, JobFilter(failure="0123456789ab"), limit=10)
+    assert [job.id for job in page.items] == group[::-1]
+    assert not page.is_cut_short

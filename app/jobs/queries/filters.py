@@ -111,10 +111,10 @@ def index_to_walk(filter: JobFilter, driver: str) -> Walk:
     low, high = filter.id_range()
     others = conditions(filter)
     plan = Walk(key=(Job.id,), floor=(low,), ceiling=(high,))  # jobs_pkey
-    if (
-        driver == "failure"
-    ):  # ix_jobs_failure; its condition stays, so that the planner sees IS NOT NULL
-        plan = replace(plan, prefix=((Job.failure, filter.failure),))
+    if driver == "failure":  # ix_jobs_failure
+        has_failure = Job.failure.is_not(None)
+        plan = replace(plan, prefix=((Job.failure, filter.failure),), driver=has_failure)
+        del others["failure"]
     elif driver == "type":  # ix_jobs_type
         plan = replace(plan, prefix=((Job.type, filter.type),))
         del others["type"]
