@@ -404,6 +404,7 @@ class JobTypeShape(Shape):
     failure_share = fields.Float(required=True, allow_none=True)
     run_p50_ms = fields.Float(required=True, allow_none=True)
     run_p95_ms = fields.Float(required=True, allow_none=True)
+    completed_per_minute = fields.Float(required=True)
 
 
 class DependencyShape(Shape):

@@ -19,8 +19,8 @@ from app.jobs import bulk, registry
 from app.security import actor, current, may
 
 SENTENCES = {
-    "retry": "Retry", "cancel": "Cancel", "discard": "Discard the dead letters of", "delete": "Delete",
-    "edit": "Change",
+    "retry": "Retry", "cancel": "Cancel", "discard": "Discard the dead letters of", "edit": "Change",
+    "delete": "Delete",
 }  # fmt: skip
 #: What became of selected jobs: of one, of several.
 BECAME = {

@@ -119,6 +119,8 @@ def _facts(job: Job) -> Iterator[Fact]:
         yield Fact("Timeout", duration(job.timeout_seconds))
     if job.expires_at:
         yield Fact("Expires", job.expires_at, "time", "in")
+    if job.failure:
+        yield Fact("Failure", job.failure, url=url_for("dashboard.jobs", failure=job.failure))
     if job.unique_key:
         yield Fact("Unique key", job.unique_key)
     if job.tags:

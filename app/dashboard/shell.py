@@ -33,6 +33,7 @@ class Problem:
     title: str
     advice: str
     command: str | None = None
+    page: str | None = None  # endpoint of where to look
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def assess(
         word, tone = "Failing", "warn"
         problems.insert(0, Problem(
             "failing", "warn", f"{compact(trend.failed)} jobs failed for good in the last {RATE_MINUTES} minutes.",
-            f"In the hour before: {compact(trend.failed_before)}. Failures shows what they have in common.",
+            f"In the hour before: {compact(trend.failed_before)}. Failures shows what they have in common.", page="dashboard.failures",
         ))  # fmt: skip
     if alive_workers and is_growing(trend, due):
         word, tone = "Behind", "warn"

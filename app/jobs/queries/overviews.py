@@ -47,6 +47,7 @@ class TypeSummary:
     failure_share: float | None  # failed attempts of all that ended in the last hour, 0…1
     run_p50_ms: float | None  # of attempts that ended in the last hour
     run_p95_ms: float | None
+    completed_per_minute: float  # over the last 5 minutes
 
 
 def queue_overview(db: Reader) -> list[QueueSummary]:
@@ -115,6 +116,7 @@ def _type(name: str, counts: dict[str, int], is_paused: bool, hour: TypeActivity
         failure_share=hour.failure_share,
         run_p50_ms=hour.run_ms(0.50),
         run_p95_ms=hour.run_ms(0.95),
+        completed_per_minute=hour.completed_per_minute,
     )
 
 
