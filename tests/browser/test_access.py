@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -9,11 +10,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
+from app import config, create_app
 from app.jobs import bulk
 from app.jobs.queries import JobFilter
 from tests import factories as make
 from tests.browser.conftest import Site, Tab
 from tests.browser.test_pages import TOO_WIDE
+from tests.security.conftest import PRODUCTION
 
 pytestmark = pytest.mark.browser
 
@@ -160,3 +163,26 @@ def test_nothing_moves_after_the_first_paint(browser: Browser, site: Site, sessi
     )
     context.close()
     assert shifts == 0
+
+
+def test_axe_finds_nothing_at_the_door(
+    context: Any, test_env: dict[str, str], session: Any
+) -> None:
+    site = Site(create_app(config.load({**test_env, **PRODUCTION})))
+    site.start()
+    try:
+        tab = Tab(context, site)
+        page = tab.open("/jobs")
+        assert page.url.endswith("/sign-in?next=/jobs")
+        for colours in ("light", "dark"):
+            page.emulate_media(color_scheme=colours)
+            assert Axe().run(page).response["violations"] == []
+        page.get_by_label("Name").fill("eve")
+        page.get_by_label("Password").fill("wrong")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_be_visible()
+        assert Axe().run(page).response["violations"] == []
+        if folder := os.environ.get("SHOTS"):
+            page.screenshot(path=f"{folder}/sign-in.png")
+    finally:
+        site.stop()
