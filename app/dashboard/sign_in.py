@@ -30,7 +30,7 @@ def sign_in() -> Response:
     user = door.check_password(name, request.form.get("password", "")[:1000])
     if user is None:
         _record(name, "sign-in refused")
-        return _ask(next_page, REFUSED, 422)
+        return _ask(next_page, REFUSED, 422, name=name)
     door.admit(user)
     _record(user.name, "sign-in")
     return make_response(redirect(next_page, 303))
@@ -42,8 +42,12 @@ def sign_out() -> Response:
     return make_response(redirect(url_for("dashboard.sign_in"), 303))
 
 
-def _ask(next_page: str, problem: str = "", status: int = 200, retry_after: int = 0) -> Response:
-    html = render_template("sign_in.html", next=next_page, problem=problem, **page_facts())
+def _ask(
+    next_page: str, problem: str = "", status: int = 200, retry_after: int = 0, name: str = "admin"
+) -> Response:
+    html = render_template(
+        "sign_in.html", next=next_page, problem=problem, name=name, **page_facts()
+    )
     response = make_response(html, status)
     response.headers["Cache-Control"] = "no-store"
     if retry_after:

@@ -509,7 +509,7 @@ def retry(db: Db, ids: Sequence[UUID], *, by: str) -> Changes:
     except IntegrityError:
         # Another transaction took a unique key meanwhile; one by one, only that job is refused.
         if len(ids) == 1:
-            return Changes([], {ids[0]: _why_not(db, ids[0], "retry")})
+            return Changes([], _why_not(db, ids, "retry"))
         each = [retry(db, [job_id], by=by) for job_id in ids]
         return Changes(
             [i for changes in each for i in changes.done],
@@ -676,25 +676,28 @@ def record(
 
 
 def _changes(db: Db, ids: Sequence[UUID], done: set[UUID], verb: str) -> Changes:
-    refused = {i: _why_not(db, i, verb) for i in ids if i not in done}
-    return Changes([i for i in ids if i in done], refused)
+    refused = [i for i in ids if i not in done]
+    return Changes([i for i in ids if i in done], _why_not(db, refused, verb) if refused else {})
 
 
-def _why_not(db: Db, job_id: UUID, verb: str) -> JobQueueError:
-    row = db.execute(
-        text("SELECT status, unique_key FROM jobs WHERE id = :id"), {"id": job_id}
-    ).first()
+_STANDING = text("""
+SELECT id, status, unique_key,
+       (SELECT live.id FROM jobs live WHERE live.unique_key = j.unique_key
+        AND live.unique_key IS NOT NULL AND live.status IN ('pending', 'processing')) AS live_id
+FROM jobs j WHERE id = ANY(CAST(:ids AS uuid[]))
+""")
+
+
+def _why_not(db: Db, ids: Sequence[UUID], verb: str) -> dict[UUID, JobQueueError]:
+    rows = {row.id: row for row in db.execute(_STANDING, {"ids": _array(i.hex for i in ids)})}
+    return {i: _refusal(i, rows.get(i), verb) for i in ids}
+
+
+def _refusal(job_id: UUID, row: Row[Any] | None, verb: str) -> JobQueueError:
     if row is None:
         return JobNotFound(job_id=job_id)
     if verb == "retry" and row.status in ALLOWED["retry"] and row.unique_key:
-        live = db.execute(
-            text(
-                "SELECT id FROM jobs WHERE unique_key = :key AND unique_key IS NOT NULL"
-                " AND status IN ('pending', 'processing')"
-            ),
-            {"key": row.unique_key},
-        ).scalar()
-        return UniqueConflict(job_id=job_id, live_id=live, unique_key=row.unique_key)
+        return UniqueConflict(job_id=job_id, live_id=row.live_id, unique_key=row.unique_key)
     allowed = " or ".join(ALLOWED[verb])
     if verb == "discard":
         allowed = "failed with an open dead letter"
