@@ -165,7 +165,7 @@ def test_an_attacker_learns_no_names_from_the_sign_in(closed: Any) -> None:
     closed.config["WTF_CSRF_ENABLED"] = False
     client = closed.test_client()
     told = [
-        client.post("/sign-in", data={"name": name, "password": "no"}).text
+        client.post("/sign-in", data={"name": name, "password": "no"}).text.replace(name, "")
         for name in ("ada", "nobody")
     ]
     told = [re.sub(r'name="csrf_token" value="[^"]+"', "", page) for page in told]
