@@ -37,6 +37,10 @@ def create_many(new_jobs: Sequence[NewJob], *, idempotency_key: str | None) -> l
             {idempotency.HEADER: ["is for single jobs; in a bulk give each job a uniqueKey."]}
         )
     made = lifecycle.enqueue(db.session, new_jobs)
+    # A single job says itself who made it; that many are worth an event.
+    if new := [str(one.id) for one in made if one.is_new]:
+        told = {"count": len(new), "ids": new[:100]}
+        lifecycle.record(db.session, actor(), "job.create", f"{len(new)} jobs", told)
     db.session.commit()
     return [one.id for one in made]
 

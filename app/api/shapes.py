@@ -272,6 +272,9 @@ class JobShape(Shape):
     finished_at = fields.DateTime(
         required=True, allow_none=True, metadata=about("Set in the final statuses only.")
     )
+    created_by = fields.String(
+        required=True, allow_none=True, metadata=about("Whose token or session it was.")
+    )
 
 
 class BulkResultShape(Shape):

@@ -135,8 +135,10 @@ def _has_letter() -> Any:
     )
 
 
+# Of a worker that the network cuts off here PostgreSQL lets go after some seconds, not hours.
 _NEXT = text("""
-SELECT id, verb, args, created_by FROM bulk_actions
+SELECT id, verb, args, created_by, set_config('idle_in_transaction_session_timeout', '10s', true)
+FROM bulk_actions
 WHERE finished_at IS NULL AND paused_at IS NULL ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
 """)
 _TAKE = text("""

@@ -41,12 +41,22 @@ _REF = """id, queue, priority, run_at <= now() AS is_due,
     (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms"""
 
 
+#: A process that the network has cut off in the middle of a duty is divorced after that long: else PostgreSQL
+#: keeps its lock until TCP gives up, which by default is hours, and nobody else may do the duty.
+IDLE_SECONDS = 10
+
+
 @contextmanager
 def elected(engine: Engine, name: str) -> Iterator[Connection | None]:
     """A short transaction of the one process that may do ``name`` now; None in the others."""
     with engine.begin() as db:
-        lock = text("SELECT pg_try_advisory_xact_lock(hashtext(:name))")
-        yield db if db.execute(lock, {"name": f"jobqueue.{name}"}).scalar() else None
+        # Local to the transaction, as a pooler in transaction mode demands.
+        lock = text(
+            "SELECT pg_try_advisory_xact_lock(hashtext(:name)),"
+            " set_config('idle_in_transaction_session_timeout', :idle, true)"
+        )
+        values = {"name": f"jobqueue.{name}", "idle": f"{IDLE_SECONDS}s"}
+        yield db if db.execute(lock, values).scalar() else None
 
 
 # ------------------------------------------------------------------------------ promote

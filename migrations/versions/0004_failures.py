@@ -1,5 +1,4 @@
-"""Failures by group; bulk actions that change priority or queue; workers that are asked to stop;
-a week of history by the minute.
+"""Failures by group, changes in bulk, workers asked to stop, a week by the minute.
 
 Jobs that failed before are in no group until they fail again; the dead letters list them all the same.
 

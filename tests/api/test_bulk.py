@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.jobs.models import AuditEvent
 from tests.api.conftest import Api
 
 
@@ -54,3 +55,9 @@ def test_sent_again_with_unique_keys_it_names_the_live_jobs(api: Api, stored):
 def test_the_same_unique_key_twice_in_one_bulk_makes_one_job(api: Api, stored):
     ids = api.post("/api/jobs/bulk", {"jobs": [{"type": "echo", "uniqueKey": "k"}] * 2}).json["ids"]
     assert ids[0] == ids[1] == str(stored()[0]["id"])
+
+
+def test_who_made_many_is_in_the_audit(api, session):
+    api.client.post("/api/jobs/bulk", json={"jobs": [{"type": "echo"}] * 3})
+    [event] = session.query(AuditEvent).all()
+    assert (event.action, event.subject, event.details["count"]) == ("job.create", "3 jobs", 3)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as RedisAway
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.worker import sweeper
 from app.worker.sweeper import NIL, Pruner, Sweeper, elected, expire, prune_small_tables, rescue
@@ -151,3 +154,24 @@ class TestSchedule:
         made.hurry("rescue")
         made.run_due()
         assert row(job_id).status == "pending"
+
+
+def test_a_duty_whose_process_was_cut_off_is_somebody_elses_soon(
+    engine: Any, monkeypatch: Any, wait_until: Any
+) -> None:
+    monkeypatch.setattr(sweeper, "IDLE_SECONDS", 1)
+    cut_off = elected(engine, "test")
+    held = cut_off.__enter__()
+    assert held is not None
+
+    def is_free() -> bool:
+        with elected(engine, "test") as db:
+            return db is not None
+
+    assert not is_free()
+    wait_until(is_free, timeout=10)
+    with pytest.raises(DBAPIError):
+        held.execute(text("SELECT 1"))
+    held.rollback()
+    with suppress(SQLAlchemyError):
+        cut_off.__exit__(None, None, None)
