@@ -8,6 +8,7 @@ from app.dashboard import assets, charts, format, rows
 
 blueprint = Blueprint("dashboard", __name__)
 blueprint.record_once(assets.register)
+blueprint.add_url_rule("/assets/<name>", "bundle", assets.bundle)
 
 for _name, _filter in [*format.FILTERS.items(), *rows.FILTERS.items(), *charts.FILTERS.items()]:
     blueprint.add_app_template_filter(_filter, _name)

@@ -1,4 +1,7 @@
-"""Static files: addresses that change with the content, so that browsers may keep them for ever."""
+"""Static files: addresses that change with the content, so that browsers may keep them for ever.
+
+Our sheets are one answer, and so are our scripts: forty small ones took twice as long to the first paint.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from flask import Response, request, url_for
+from flask import Response, abort, current_app, request, url_for
 from flask.sansio.blueprints import BlueprintSetupState
 
 #: In this order: tokens first, components after what they build on.
@@ -20,6 +23,29 @@ SCRIPTS = (
     "confirm.js", "select.js", "keys.js", "row.js", "flash.js",
 )  # fmt: skip
 A_YEAR = 365 * 24 * 3600
+
+
+BUNDLES = {
+    "dashboard.css": ("css", STYLESHEETS, "text/css"),
+    "dashboard.js": ("js", SCRIPTS, "text/javascript"),
+}
+
+
+def bundle(name: str) -> Response:
+    """All sheets, or all scripts, in their order."""
+    if name not in BUNDLES:
+        abort(404)
+    response = Response(_joined(name), content_type=f"{BUNDLES[name][2]}; charset=utf-8")
+    response.add_etag()
+    response.cache_control.no_cache = True
+    response.make_conditional(request)
+    return response
+
+
+def _joined(name: str) -> bytes:
+    kind, parts, _ = BUNDLES[name]
+    folder = Path(current_app.static_folder or "static") / kind
+    return b"\n".join((folder / part).read_bytes() for part in parts)
 
 
 def register(state: BlueprintSetupState) -> None:
@@ -37,13 +63,26 @@ def register(state: BlueprintSetupState) -> None:
             fingerprint.cache_clear()
         return url_for("static", filename=name, v=fingerprint(name))
 
+    @cache
+    def bundle_fingerprint(name: str) -> str:
+        return hashlib.sha256(_joined(name)).hexdigest()[:10]
+
+    def bundle_address(name: str) -> str:
+        if app.debug:
+            bundle_fingerprint.cache_clear()
+        return url_for("dashboard.bundle", name=name, v=bundle_fingerprint(name))
+
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.globals.update(asset=asset, stylesheets=STYLESHEETS, scripts=SCRIPTS)
+    app.jinja_env.globals.update(asset=asset, bundle=bundle_address)
     app.after_request(keep_static_files)
 
 
 def keep_static_files(response: Response) -> Response:
-    if request.endpoint == "static" and "v" in request.args and response.status_code in (200, 304):
+    if (
+        request.endpoint in ("static", "dashboard.bundle")
+        and "v" in request.args
+        and response.status_code in (200, 304)
+    ):
         response.cache_control.public = True
         response.cache_control.max_age = A_YEAR
         response.cache_control.immutable = True

@@ -19,8 +19,8 @@ from app.jobs import queries, stats
 
 @dashboard.before_request
 def bound_the_read() -> None:
-    # The pulse mostly answers from what other tabs have asked: it shall not need a connection for that.
-    if request.method == "GET" and request.endpoint != "dashboard.pulse":
+    # The pulse mostly answers from what other tabs have asked, a bundle from files: no connection for them.
+    if request.method == "GET" and request.endpoint not in ("dashboard.pulse", "dashboard.bundle"):
         looks.bound_the_read()
 
 

@@ -21,7 +21,9 @@ from app.security.secrets import masked
 from app.security.tokens import Tokens
 
 #: Answered to anybody: nothing in them tells of any job.
-OPEN_ENDPOINTS = frozenset({"static", "api.health", "dashboard.sign_in", "dashboard.sign_out"})
+OPEN_ENDPOINTS = frozenset(
+    {"static", "dashboard.bundle", "api.health", "dashboard.sign_in", "dashboard.sign_out"}
+)
 #: What can't be undone, and who did what.
 ADMIN_ENDPOINTS = frozenset({"api.delete_job", "dashboard.delete_job", "dashboard.audit"})
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")

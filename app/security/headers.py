@@ -78,7 +78,7 @@ class Headers:
         self._wsgi_app = wsgi_app
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        is_static = environ.get("PATH_INFO", "").startswith("/static/")
+        is_static = environ.get("PATH_INFO", "").startswith(("/static/", "/assets/"))
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
             is_page = is_static or any(

@@ -18,7 +18,7 @@ def pass_a_minute(tab: Tab, change: Any) -> int:
     for _ in range(6):
         change()
         tab.pass_seconds(10)
-    return sum("/static/" not in url for _, url in tab.requests[before:])
+    return sum("/static/" not in url and "/assets/" not in url for _, url in tab.requests[before:])
 
 
 @pytest.fixture

@@ -193,7 +193,9 @@ class TestHeld:
             before = len(tab.requests)
             tab.pass_seconds(20)
             # An icon that arrives late on a busy machine is no look.
-            return sum("/static/" not in url for _, url in tab.requests[before:])
+            return sum(
+                "/static/" not in url and "/assets/" not in url for _, url in tab.requests[before:]
+            )
 
         tab.page.clock.install()
         return wait

@@ -179,7 +179,7 @@ def test_every_icon_is_in_the_sprite(pages: dict[str, str]) -> None:
 
 
 def test_headers_keep_browsers_strict(app: Flask, client: FlaskClient) -> None:
-    for url in ("/", "/nowhere", "/static/css/tokens.css"):
+    for url in ("/", "/nowhere", "/static/css/tokens.css", "/assets/dashboard.css"):
         headers = client.get(url).headers
         policy = headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
@@ -193,8 +193,8 @@ def test_headers_keep_browsers_strict(app: Flask, client: FlaskClient) -> None:
 
 def test_static_files_are_kept_as_long_as_their_content(client: FlaskClient) -> None:
     page = client.get("/").text
-    urls = re.findall(r'(?:href|src)="(/static/[^"]+)"', page)
-    assert len(urls) > 25
+    urls = re.findall(r'(?:href|src)="(/(?:static|assets)/[^"]+)"', page)
+    assert len(urls) >= 5
     for url in urls:
         answer = client.get(url)
         assert answer.status_code == 200
@@ -210,3 +210,16 @@ def test_the_theme_comes_with_the_page(client: FlaskClient) -> None:
     ):
         client.set_cookie("theme", kept)
         assert f'<html lang="en"{shown}>' in client.get("/").text
+
+
+def test_a_bundle_holds_every_part_in_order_and_is_kept_for_ever(client: FlaskClient) -> None:
+    page = client.get("/").text
+    for name, parts in (("dashboard.css", SHEETS), ("dashboard.js", SCRIPTS)):
+        [address] = re.findall(rf'"(/assets/{name}[^"]+)"', page)
+        answer = client.get(address)
+        assert all(path.read_text() in answer.text for path in parts if path.name != "api-docs.css")
+        assert "immutable" in answer.headers["Cache-Control"]
+        again = client.get(address, headers={"If-None-Match": answer.headers["ETag"]})
+        assert again.status_code == 304
+        assert "immutable" not in client.get(f"/assets/{name}").headers["Cache-Control"]
+    assert client.get("/assets/other.css").status_code == 404
