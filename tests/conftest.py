@@ -8,6 +8,7 @@ whatever they wrote is truncated.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,6 +31,9 @@ _run = ExitStack()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell that starts us in the background has SIGINT ignored, and what is ignored is inherited.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     is_worker_of_parallel_run = hasattr(config, "workerinput")
     if is_worker_of_parallel_run or config.option.collectonly:
         return

@@ -50,11 +50,22 @@ class JobConsumer(Consumer):
         self.kernel.start(self.workers)
         super().start()
 
+    def _handle_signal(self, signum: int, frame: Any) -> None:
+        super()._handle_signal(signum, frame)
+        # Huey takes a second one for "at once", which Ctrl-C twice means. Platforms send SIGTERM twice, too, to
+        # the process and to its group, and mean one.
+        if signum == signal.SIGTERM:
+            signal.signal(signum, signal.SIG_IGN)
+
     def stop(self, graceful: bool = False) -> None:
-        self.kernel.begin_stop()
         try:
+            self.kernel.begin_stop()
             super().stop(graceful)
+        except KeyboardInterrupt:
+            log.warning("Stopping at once")
         finally:
+            # What ended is still written, what did not is given back.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             self.kernel.finish_stop()
 
     def check_worker_health(self) -> bool:

@@ -14,7 +14,7 @@ from app.api.openapi import document
 from tests import factories as make
 from tests.security.conftest import PRODUCTION, TOKENS
 
-EXAMPLES = 40
+EXAMPLES = 25
 #: What JSON Schema has no words for: cursors we gave out, instants of this century, text that PostgreSQL
 #: can store, parameters that exclude each other. Only these may refuse what fits the document.
 UNSAYABLE = {"cursor", "createdFrom", "createdTo", "nextRunAt", "expiresAt", "payload"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import Any
 
 import pytest
@@ -131,4 +132,20 @@ def test_a_frozen_worker_cannot_write_the_outcome_of_a_rescued_job(
     wait_until(lambda: "refused: its lease is no longer ours" in zombie.output)
     assert api.get(f"/api/jobs/{job_id}")["finishedAt"] == finished_at
     assert sql("SELECT sum(n) FROM job_series WHERE outcome = 'completed'")[0][0] in (None, 1)
+    audit()
+
+
+def test_a_second_sigterm_is_no_hurry(api, worker, wait_until, ledger, audit):
+    first = worker()
+    until = str(ledger.path) + ".go"
+    api.jobs(specs(ledger, 5, until=until))
+    wait_until(lambda: len(ledger.names("start")) == 5)
+    for _ in range(20):
+        first.send(signal.SIGTERM)
+        time.sleep(0.01)
+    assert first.is_alive
+    open(until, "w").close()
+    assert first.stop() == 0
+    assert api.unfinished() == 0
+    assert ledger.count("end") == {f"job-{n}": 1 for n in range(5)}
     audit()
