@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from flask import Response, abort, request, url_for
 
 from app.dashboard import blueprint as dashboard
@@ -28,7 +30,7 @@ def failures() -> Response:
 @dashboard.post("/failures/<failure>/<verb>")
 def act_on_failure(failure: str, verb: str) -> Response:
     """At once with ``most``, which is small; else as a bulk action."""
-    if verb not in VERBS:
+    if verb not in VERBS or not re.fullmatch("[0-9a-f]{12}", failure):
         abort(404)
     narrowed = JobFilter(failure=failure, status=FAILED)
     if "most" not in request.args:

@@ -80,6 +80,8 @@ def test_discarded_ones_leave_the_group(client: Any, press: Any, session: Any) -
 
 def test_what_is_refused(press: Any) -> None:
     assert press("/failures/0123456789ab/explode").status_code == 404
+    for failure in ("%00", "0123456789a%00", "x" * 12, "0123456789AB"):
+        assert press(f"/failures/{failure}/retry").status_code == 404
     for most in ("0", "51", "x", "-1", "9" * 400):
         assert press(f"/failures/0123456789ab/retry?most={most}").status_code == 422
     assert press("/failures/0123456789ab/retry?most=1").status_code == 303
