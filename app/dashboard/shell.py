@@ -19,8 +19,6 @@ WORKER_COMMAND = "huey_consumer app.worker.huey -w 5 -k thread"
 BEHIND_AFTER_SECONDS = 60
 #: Fewer are no trend, whatever their share.
 MANY_MORE, MANY_FAILED = 100, 10
-
-
 NO_TREND = stats.Trend()
 
 

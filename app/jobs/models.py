@@ -89,9 +89,8 @@ class Job(Model):
     result: Mapped[Any] = mapped_column(JSONB, nullable=True)  # what the handler returned
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     last_error: Mapped[str | None] = mapped_column(Text)  # one line, of the last attempt
-    failure: Mapped[str | None] = mapped_column(
-        Text
-    )  # group of an open failure: type + exception + place
+    #: The group of an open failure (type, exception, place); NULL once it completed or was dealt with.
+    failure: Mapped[str | None] = mapped_column(Text)
     created_by: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = _instant(default_now=True)
     updated_at: Mapped[datetime] = _instant(default_now=True)  # heartbeats leave it

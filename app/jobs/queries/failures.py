@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import text
@@ -25,7 +25,7 @@ _GROUPS = text("""
         SELECT min(ended_at) AS first_seen, max(ended_at) AS last_seen, count(*) AS attempts
         FROM job_attempts WHERE failure = open.failure) AS seen
     CROSS JOIN LATERAL (
-        SELECT j.id AS job_id, j.type, a.error, a.error_class, a.traceback, a.outcome
+        SELECT j.type, a.error, a.error_class, a.traceback, a.outcome
         FROM job_attempts a JOIN jobs j ON j.id = a.job_id
         WHERE a.failure = open.failure ORDER BY a.ended_at DESC LIMIT 1) AS latest
     ORDER BY open.dead + open.trying DESC, open.failure
@@ -48,15 +48,12 @@ class FailureGroup:
     place: str  # "" where the error itself tells
     error: str  # of the latest attempt
     outcome: str
-    job_id: object  # of the latest attempt
     dead: int  # failed, with an open dead letter
     trying: int  # pending or processing
     attempts: int  # as far back as retention reaches; so are first_seen and per_hour
     first_seen: datetime
     last_seen: datetime
-    per_hour: list[int] = field(
-        default_factory=list
-    )  # failed attempts in the last HOURS, oldest first
+    per_hour: list[int]  # failed attempts in the last HOURS, oldest first
 
 
 def failure_groups(db: Reader) -> list[FailureGroup]:
@@ -73,7 +70,7 @@ def failure_groups(db: Reader) -> list[FailureGroup]:
         FailureGroup(
             failure=row.failure, type=row.type, error_class=row.error_class,
             place=place_of(row.outcome, row.traceback, None) if row.traceback else "", error=row.error or "",
-            outcome=row.outcome, job_id=row.job_id, dead=row.dead, trying=row.trying,
+            outcome=row.outcome, dead=row.dead, trying=row.trying,
             attempts=row.attempts, first_seen=row.first_seen, last_seen=row.last_seen,
             per_hour=[counted.get((row.failure, hour), 0) for hour in hours],
         )
