@@ -13,13 +13,14 @@ ROOT = Path(__file__).parent.parent
 APP = ROOT / "app"
 FILES = sorted(APP.rglob("*.py"))
 
-GROUND = {"config", "errors", "extensions", "security", "logs", "request_ids"}
+GROUND = {"config", "errors", "extensions", "security", "logs", "request_ids", "json_values"}
 #: Package of app → packages of app that it may import (itself always).
 MAY_IMPORT = {
     "config": set(),
     "errors": {"config"},
     "extensions": set(),
     "request_ids": set(),
+    "json_values": set(),
     "logs": {"config", "request_ids"},
     "security": {"config", "errors", "extensions"},
     "metrics": GROUND | {"jobs"},

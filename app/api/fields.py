@@ -18,6 +18,8 @@ from app.api import strict_json
 from app.api.errors import MalformedJson
 from app.errors import ValidationFailed
 from app.jobs import registry
+from app.jobs.bounds import MAX_TAG, MAX_TAGS
+from app.json_values import DEEP, is_deep
 
 #: Names of queues are spelled like names of job types.
 NAME = re.compile(rf"^{registry.NAME.pattern}\Z")
@@ -145,13 +147,13 @@ class Payload(fields.Dict):
     default_error_messages = {
         **_REQUIRED,
         "invalid": "must be a JSON object.",
-        "deep": f"is nested deeper than {strict_json.MAX_DEPTH} levels.",
+        "deep": DEEP,
     }
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         if type(value) is not dict:
             raise self.make_error("invalid")
-        if strict_json.is_deep(value):
+        if is_deep(value):
             raise self.make_error("deep")
         return value
 
@@ -190,9 +192,9 @@ class Tags(fields.List[str]):
     }
 
     def __init__(self, *, metadata: Mapping[str, Any] | None = None, **more: Any) -> None:
-        at_most = Length(max=20, error="must be at most {max} tags.")
+        at_most = Length(max=MAX_TAGS, error="must be at most {max} tags.")
         metadata = {"uniqueItems": True, **(metadata or {})}
-        super().__init__(Text(longest=64), validate=at_most, metadata=metadata, **more)
+        super().__init__(Text(longest=MAX_TAG), validate=at_most, metadata=metadata, **more)
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> Any:
         if type(value) is not list:

@@ -12,12 +12,22 @@ from typing import Any
 
 from marshmallow import ValidationError as SchemaError
 
-from app.api import reading, strict_json
+from app.api import reading
 from app.api.fields import NAME
-from app.api.shapes import BULK_ENVELOPE, MAX_ATTEMPTS, MAX_DELAY_SECONDS, MAX_UNIQUE_KEY, NEW_JOB
+from app.api.shapes import BULK_ENVELOPE, NEW_JOB
 from app.errors import UnknownJobType, ValidationFailed
 from app.jobs import registry
+from app.jobs.bounds import (
+    MAX_ATTEMPTS,
+    MAX_DELAY_SECONDS,
+    MAX_PRIORITY,
+    MAX_TAG,
+    MAX_TAGS,
+    MAX_UNIQUE_KEY,
+    MIN_PRIORITY,
+)
 from app.jobs.lifecycle import NewJob
+from app.json_values import MAX_ERRORS, is_deep
 from app.security import actor
 
 
@@ -35,7 +45,7 @@ def read_many(data: Any) -> list[NewJob]:
             jobs.append(_plain(item) or _by_shape(item, at=f"jobs.{index}"))
         except ValidationFailed as error:
             errors |= error.errors or {}
-        if len(errors) >= strict_json.MAX_ERRORS:
+        if len(errors) >= MAX_ERRORS:
             break
     if errors:
         raise ValidationFailed(errors)
@@ -91,14 +101,14 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_payload(value: Any) -> bool:
-    return type(value) is dict and not strict_json.is_deep(value)
+    return type(value) is dict and not is_deep(value)
 
 
 def _are_tags(value: Any) -> bool:
     return (
         type(value) is list
-        and len(value) <= 20
-        and all(type(tag) is str and 0 < len(tag) <= 64 and "\0" not in tag for tag in value)
+        and len(value) <= MAX_TAGS
+        and all(type(tag) is str and 0 < len(tag) <= MAX_TAG and "\0" not in tag for tag in value)
         and len(set(value)) == len(value)
     )
 
@@ -108,7 +118,7 @@ _PLAIN: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "type": ("type", lambda value: type(value) is str),
     "payload": ("payload", _is_payload),
     "queue": ("queue", lambda value: type(value) is str and NAME.match(value) is not None),
-    "priority": ("priority", _is_whole(-100, 100)),
+    "priority": ("priority", _is_whole(MIN_PRIORITY, MAX_PRIORITY)),
     "maxAttempts": ("max_attempts", _is_whole(1, MAX_ATTEMPTS)),
     "delay": ("delay_seconds", _is_whole(0, MAX_DELAY_SECONDS)),
     "nextRunAt": ("run_at", lambda value: type(value) is str),

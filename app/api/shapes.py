@@ -22,15 +22,18 @@ from app.api.fields import (
     Whole,
 )
 from app.api.seen import SeenJson, SeenObject
+from app.jobs.bounds import (
+    MAX_ATTEMPTS,
+    MAX_DELAY_SECONDS,
+    MAX_PRIORITY,
+    MAX_TIMEOUT_SECONDS,
+    MAX_UNIQUE_KEY,
+    MIN_PRIORITY,
+)
 from app.jobs.models import STATUSES, VIEWS, JobAttempt
 from app.jobs.queries import OFFSET_BOUND
 
-DAY = 86_400
 MAX_BULK = 10_000
-MAX_ATTEMPTS = 100
-MAX_TIMEOUT_SECONDS = 7 * DAY
-MAX_DELAY_SECONDS = 3650 * DAY
-MAX_UNIQUE_KEY = 200
 MAX_LIMIT = 500
 
 
@@ -56,7 +59,9 @@ class NewJobShape(Shape):
     )
     queue = Name(metadata=about("Default: the type's queue."))
     priority = Whole(
-        -100, 100, metadata=about("Order within the queue, higher first. Default: the type's.")
+        MIN_PRIORITY,
+        MAX_PRIORITY,
+        metadata=about("Order within the queue, higher first. Default: the type's."),
     )
     next_run_at = Instant(
         allow_none=True, metadata=about("Not before this time. Not together with delay.")
@@ -129,7 +134,9 @@ class EditShape(Shape):
     more: ClassVar[dict[str, Any]] = {"minProperties": 1}
 
     payload = Payload(metadata=about("Replaces the payload."))
-    priority = Whole(-100, 100, metadata=about("Order within the queue, higher first.", 10))
+    priority = Whole(
+        MIN_PRIORITY, MAX_PRIORITY, metadata=about("Order within the queue, higher first.", 10)
+    )
     queue = Name()
     next_run_at = Instant(allow_none=True, metadata=about("null: as soon as possible."))
     max_attempts = Whole(1, MAX_ATTEMPTS)

@@ -32,7 +32,13 @@ BUILT_IN = "app.handlers"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 NAME_RULE = "must be 1 to 100 letters, digits, '.', '_', ':' or '-', the first a letter or digit."
 
+
 _types: dict[str, JobType] = {}
+
+
+def is_name(value: object) -> bool:
+    """Whether ``value`` is spelled like the name of a type or a queue."""
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
 @dataclass(frozen=True, slots=True)
