@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import click
+import flask_migrate.cli
 from flask import Flask
-from flask.cli import AppGroup
+from flask.cli import AppGroup, with_appcontext
 from sqlalchemy.exc import IntegrityError
 
+from app import own_migrations
 from app.config import ROLES
+from app.errors import ConfigError
 from app.extensions import db
 from app.jobs import doctor, stats
 from app.jobs.publishing import current_trigger
@@ -15,6 +21,9 @@ from app.security import tokens
 
 counters = AppGroup("counters", help="The numbers kept by triggers.")
 token_commands = AppGroup("tokens", help="Tokens of programs that call the API.")
+migration_commands = AppGroup(
+    "migrations", help="Migrations of your own tables, in the folder JOB_MIGRATIONS."
+)
 dlq = AppGroup("dlq", help="The Redis list of open dead letters.")
 
 
@@ -24,6 +33,8 @@ def register(app: Flask) -> None:
     app.cli.add_command(dlq)
     app.cli.add_command(see_doctor)
     app.cli.add_command(token_commands)
+    app.cli.add_command(migration_commands)
+    app.cli.add_command(_with_own_tables(flask_migrate.cli.db), "db")
 
 
 @click.command("doctor")
@@ -115,3 +126,73 @@ def revoke_token(name: str) -> None:
         raise click.ClickException(f"No valid token is named {name!r}; see `flask tokens list`.")
     db.session.commit()
     click.echo(f"{name} is revoked.")
+
+
+def _with_own_tables(group: click.Group) -> click.Group:
+    """Flask-Migrate's ``flask db``, whose ``upgrade`` to the head goes on with the user's own migrations."""
+    product_upgrade = group.commands["upgrade"]
+
+    @with_appcontext
+    def upgrade(**options: object) -> None:
+        assert product_upgrade.callback is not None
+        product_upgrade.callback(**options)
+        if options["revision"] in ("head", "heads") and not options["sql"]:
+            own_migrations.upgrade()
+
+    commands = dict(group.commands)
+    commands["upgrade"] = click.Command(
+        "upgrade",
+        params=product_upgrade.params,
+        help=product_upgrade.help,
+        callback=_plainly(upgrade),
+    )
+    return click.Group(
+        group.name, params=group.params, help=group.help, callback=group.callback, commands=commands
+    )
+
+
+def _plainly(run: Callable[..., None]) -> Callable[..., None]:
+    """A wrong setting or folder is one sentence, without a traceback."""
+
+    @functools.wraps(run)
+    def wrapped(*args: object, **options: object) -> None:
+        try:
+            run(*args, **options)
+        except ConfigError as error:
+            raise click.ClickException(str(error)) from error
+
+    return wrapped
+
+
+@migration_commands.command("new")
+@click.argument("message")
+@click.option("--empty", "is_empty", is_flag=True, help="Write one to fill in by hand.")
+@_plainly
+def new_migration(message: str, *, is_empty: bool) -> None:
+    """Compare the models in JOB_MODULES with the database and write the difference as a migration."""
+    made = own_migrations.create(message, is_empty=is_empty)
+    if made is None:
+        click.echo("The database has all tables that JOB_MODULES declare; no migration written.")
+        return
+    click.echo(f"Wrote {made}. Read it, then run `flask --app wsgi db upgrade`.")
+
+
+@migration_commands.command("status")
+def migration_status() -> None:
+    """The applied revision, and the ones still missing. Exits with 1 when some are missing."""
+    with db.engine.connect() as connection:
+        applied = ", ".join(own_migrations.current(connection)) or "none"
+        missing = own_migrations.missing(connection)
+    click.echo(f"Applied: {applied}")
+    for revision in missing:
+        click.echo(f"Missing: {revision}")
+    if missing:
+        raise click.ClickException("Run `flask --app wsgi db upgrade`.")
+
+
+@migration_commands.command("downgrade")
+@click.argument("revision", default="-1")
+@_plainly
+def downgrade_own(revision: str) -> None:
+    """Take back the newest migration, or all down to REVISION (base: every one)."""
+    own_migrations.downgrade(revision)

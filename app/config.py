@@ -69,6 +69,7 @@ class Settings:
     max_result_bytes: int
     max_log_lines: int
     job_modules: tuple[str, ...]
+    job_migrations: Path | None  # versions of the tables that job_modules declare
     queues: tuple[str, ...]  # strict order; empty: all queues, round robin
     retention_days: float  # 0: keep for ever
     smtp_url: str | None
@@ -121,6 +122,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         max_result_bytes=_number(env, "MAX_RESULT_BYTES", int, MIB, 64, 64 * MIB),
         max_log_lines=_number(env, "MAX_LOG_LINES", int, 1000, 0, 100_000),
         job_modules=_names(env, "JOB_MODULES"),
+        job_migrations=Path(text) if (text := _text(env, "JOB_MIGRATIONS")) else None,
         queues=_names(env, "QUEUES"),
         retention_days=_number(env, "RETENTION_DAYS", float, 7.0, 0, 36500),
         smtp_url=_smtp_url(env),

@@ -4,6 +4,8 @@ from alembic import context
 from flask import current_app
 from sqlalchemy import text
 
+from app.own_migrations import product_tables
+
 migrate = current_app.extensions["migrate"]
 
 
@@ -27,8 +29,9 @@ def run_migrations() -> None:
 
 
 def _is_ours(_object: object, name: str | None, kind: str, *_: object) -> bool:
-    # The delta tables have no model: only triggers and fold touch them.
-    return not (kind == "table" and name in ("job_counter_deltas", "job_series_deltas"))
+    # Tables of JOB_MODULES and of others in the database are not ours to compare, nor those without
+    # a model, which only triggers touch.
+    return kind != "table" or name in product_tables()
 
 
 run_migrations()

@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "worker": GROUND | {"jobs"},
     "api": GROUND | {"jobs"},
     "dashboard": GROUND | {"jobs"},
-    "cli": GROUND | {"jobs"},
+    "own_migrations": {"config", "errors", "extensions"},
+    "cli": GROUND | {"jobs", "own_migrations"},
     "dev": {"config"},
 }
 #: Where a process of its own begins, which is why these may make the application.

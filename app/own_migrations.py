@@ -1,0 +1,133 @@
+"""Migrations of your own tables, beside the product's: a folder, a history and a version table of their own.
+
+``JOB_MIGRATIONS`` names the folder. The product's next release adds to its own history only, so neither
+side ever sees two heads. ``flask db upgrade`` brings both up to date, the product's first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from flask import current_app
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import ProgrammingError
+
+from app.config import Settings
+from app.errors import ConfigError
+from app.extensions import Base, db
+
+VERSION_TABLE = "own_alembic_version"
+WANTS_EMPTY = "wants_empty"
+#: Alembic's environment for that folder: the product ships it, the folder holds versions only.
+ENVIRONMENT = Path(__file__).resolve().parent.parent / "migrations" / "own"
+
+
+def product_tables() -> set[str]:
+    """Names of the tables whose models are the product's; every other model is the user's."""
+    return {
+        mapper.local_table.name  # type: ignore[attr-defined]
+        for mapper in Base.registry.mappers
+        if mapper.class_.__module__.partition(".")[0] == "app"
+    }
+
+
+def own_tables() -> set[str]:
+    """Names of the tables that ``JOB_MODULES`` declare."""
+    return set(db.metadata.tables) - product_tables()
+
+
+def folder() -> Path | None:
+    """``JOB_MIGRATIONS``, or None."""
+    settings: Settings = current_app.extensions["settings"]
+    return settings.job_migrations
+
+
+def upgrade(revision: str = "head") -> None:
+    """Apply what is missing. Nothing happens where JOB_MIGRATIONS is not set. Raises ConfigError."""
+    if folder() is not None:
+        with _config(must_exist=True) as config:
+            command.upgrade(config, revision)
+
+
+def downgrade(revision: str = "-1") -> None:
+    """Take back one migration, or down to ``revision`` ("base": all)."""
+    with _config(must_exist=True) as config:
+        command.downgrade(config, revision)
+
+
+def create(message: str, *, is_empty: bool = False) -> Path | None:
+    """A new migration file, comparing your models with the database; None where nothing differs."""
+    with _config(must_exist=False) as config:
+        config.attributes[WANTS_EMPTY] = is_empty
+        script = command.revision(config, message, autogenerate=not is_empty)
+    scripts = script if isinstance(script, list) else [script]
+    return next((Path(one.path) for one in scripts if one is not None), None)
+
+
+def missing(connection: Connection) -> list[str]:
+    """Revisions in the folder that the database does not have yet, oldest first."""
+    where = folder()
+    if where is None or not where.is_dir():
+        return []
+    with _config(must_exist=True) as config:
+        script = ScriptDirectory.from_config(config)
+        applied = current(connection)
+        known = {
+            revision.revision
+            for head in applied
+            for revision in script.iterate_revisions(head, "base")
+        }
+        every = [revision.revision for revision in script.walk_revisions()]
+    return [revision for revision in reversed(every) if revision not in known]
+
+
+def current(connection: Connection) -> tuple[str, ...]:
+    """The revisions that the database has (none, or one)."""
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    try:
+        return context.get_current_heads()
+    except ProgrammingError:  # no version table yet
+        connection.rollback()
+        return ()
+
+
+def lock(connection: Connection) -> None:
+    """For the time of this transaction: wait briefly for tables, and let one release run at a time."""
+    connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+    connection.execute(text("SELECT pg_advisory_xact_lock(7061422)"))
+
+
+def engine() -> Engine:
+    return db.engine
+
+
+@contextmanager
+def _config(*, must_exist: bool) -> Iterator[Config]:
+    where = folder()
+    if where is None:
+        raise ConfigError(
+            "JOB_MIGRATIONS is not set; set it to the folder for migrations of your own tables, "
+            "such as shop/migrations."
+        )
+    if must_exist and not where.is_dir():
+        raise ConfigError(
+            f"JOB_MIGRATIONS is {str(where)!r}, which is not a folder; "
+            'create its first migration with `flask --app wsgi migrations new "first tables"`.'
+        )
+    where.mkdir(parents=True, exist_ok=True)
+    config = Config()
+    config.set_main_option("script_location", str(ENVIRONMENT).replace("%", "%%"))
+    config.set_main_option("version_locations", str(where.resolve()).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("file_template", "%%(year)d%%(month).2d%%(day).2d_%%(rev)s_%%(slug)s")
+    try:
+        yield config
+    except CommandError as error:
+        raise ConfigError(f"Migrations in {where}: {error}") from error
