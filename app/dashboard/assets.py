@@ -20,7 +20,7 @@ STYLESHEETS = (
 )  # fmt: skip
 SCRIPTS = (
     "keep.js", "refresh.js", "hold.js", "live.js", "focus.js", "times.js", "theme.js", "copy.js",
-    "confirm.js", "select.js", "keys.js", "row.js", "flash.js",
+    "confirm.js", "select.js", "palette.js", "keys.js", "row.js", "flash.js",
 )  # fmt: skip
 A_YEAR = 365 * 24 * 3600
 

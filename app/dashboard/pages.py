@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from flask import Response, request
+from flask import Response, make_response, redirect, request, url_for
 
 from app.dashboard import blueprint as dashboard
 from app.dashboard import job_page, looks, overview_page
@@ -45,6 +45,17 @@ def jobs() -> Response:
         "jobs/index.html", "jobs/_table.html", query=query, page=page, newer=newer, most=PAGE_SIZE, type_names=type_names(query.type),
         queue_names=queue_names(query.queue), example=example(),
     )  # fmt: skip
+
+
+@dashboard.get("/jobs/find")
+def find_job() -> Response:
+    """To the job whose id, or part of an id, is given; to the search if not exactly one has it."""
+    words = request.args.get("id", "").strip()
+    query = JobQuery.parse({"q": words})
+    page = queries.list_jobs(db.session, query.filter(), limit=2, is_light=True)
+    is_sure = len(page.items) == 1 and not page.is_cut_short
+    url = url_for("dashboard.job", job_id=page.items[0].id) if is_sure else query.url()
+    return make_response(redirect(url, 303))
 
 
 @dashboard.get("/jobs/<uuid:job_id>")

@@ -12,6 +12,12 @@
     });
   }
   document.addEventListener("htmx:after:swap", plan);
-  document.addEventListener("click", (event) => event.target.closest("[data-dismiss]")?.closest(".flash-line").remove());
+  document.addEventListener("click", (event) => {
+    const line = event.target.closest("[data-dismiss]")?.closest(".flash-line");
+    if (!line) return;
+    const next = line.nextElementSibling?.querySelector("[data-dismiss]") || document.querySelector("#main");
+    line.remove();
+    next.focus({ preventScroll: true });
+  });
   plan();
 })();

@@ -1,4 +1,5 @@
-// When a page must not refresh under a person. live.js asks with a "look" event before each look.
+// When rows must not refresh under a person. live.js asks with a "look" event before each look; its detail names
+// the region. Counts and the health word stay live, whatever is being decided about the rows.
 (() => {
   let moved = 0, isWaiting = false;
   const live = () => document.querySelector("#live");
@@ -7,15 +8,24 @@
   // A row must not slide away under a pointer that is about to press its button.
   const aiming = () => Date.now() - moved < 8000 && document.querySelector("[data-live] .actions:hover");
   const deciding = () => document.querySelector("dialog[open], [data-live] [name=ids]:checked");
+  const holdsRows = () => isWaiting || aiming() || deciding();
 
+  function say(text) {
+    const held = document.querySelector("#held");
+    if (held.textContent !== text) held.textContent = text;
+  }
   document.addEventListener("look", (event) => {
-    isWaiting = selecting();
-    if (isWaiting) document.querySelector("#stale").textContent = "Waiting while you select";
-    if (document.hidden || paused() || isWaiting || aiming() || deciding()) event.preventDefault();
+    const isRows = event.detail !== "pulse";
+    if (isRows) {
+      isWaiting = selecting();
+      say(isWaiting ? "Updates paused" : "");
+    }
+    if (document.hidden || paused() || isRows && holdsRows()) event.preventDefault();
   });
   document.addEventListener("selectionchange", () => {
     if (!isWaiting || selecting()) return;
     isWaiting = false;
+    say("");
     document.dispatchEvent(new CustomEvent("refresh"));
   });
   document.addEventListener("visibilitychange", () => {

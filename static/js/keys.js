@@ -1,61 +1,58 @@
-// Work without a mouse: g + letter goes places, / searches, j and k walk the rows, r retries, ? tells, Ctrl-K asks.
+// Keyboard shortcuts. With rows selected the verbs act on the selection, else on the row in focus or the page.
 (() => {
-  const $ = (selector, from = document) => from.querySelector(selector);
+  const $ = (selector, from = document) => from?.querySelector(selector);
+  const VERBS = { r: "retry", c: "cancel", d: "discard" };
   let wasG = 0;
   const rows = () => [...document.querySelectorAll("#live tr[data-row]")];
   const rowOf = (element) => element?.closest?.("#live tr[data-row]");
+  const hasSelection = () => !!$("#live [name=ids]:checked");
 
   function walk(step) {
     const all = rows(), at = all.indexOf(rowOf(document.activeElement));
     const next = all[at < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(Math.max(at + step, 0), all.length - 1)];
-    const link = next && $("a[href]", next);
-    link?.focus({ preventScroll: true });
+    $("a[href]", next)?.focus({ preventScroll: true });
     next?.scrollIntoView({ block: "nearest" });
   }
-  function open(dialog) {
-    if (!dialog || dialog.open) return;
-    dialog.showModal();
-    const input = $("input", dialog);
-    if (input) { input.value = ""; filter(); input.focus(); }
+  function act(verb) {
+    if (hasSelection()) return $(`#selected [name=verb][value=${verb}]`)?.click();
+    const row = rowOf(document.activeElement);
+    // A row may stand for a whole group of jobs: those verbs are for a deliberate click.
+    return row ? $(`button[formaction*="/jobs/"][formaction$="/${verb}"]`, row)?.click()
+      : $(`.head-actions button[formaction$="/${verb}"]`)?.click();
   }
-  function filter() {
-    const words = $("#palette-q").value.trim().toLowerCase();
-    const items = [...document.querySelectorAll("#palette-list li")];
-    for (const item of items) item.hidden = !item.textContent.toLowerCase().includes(words);
-    const search = $("#palette-search");
-    search.hidden = !words;
-    $("a", search).href = `${search.dataset.url}?q=${encodeURIComponent($("#palette-q").value.trim())}`;
+  function edit() {
+    if (!hasSelection()) return;
+    $("#selected-change").open = true;
+    $("#selected-change input")?.focus();
   }
-  const shown = () => [...document.querySelectorAll("#palette-list li:not([hidden]) a")];
+  const KEYS = {
+    "/": () => { $("#q")?.focus(); $("#q")?.select(); },
+    j: () => walk(1),
+    k: () => walk(-1),
+    x: () => $("[name=ids]", rowOf(document.activeElement))?.click(),
+    a: () => $("#pick-all")?.click(),
+    e: edit,
+    b: () => hasSelection() && $("#selected [name=verb]")?.focus(),
+    n: () => $("#page-older")?.click(),
+    p: () => $("#page-newer")?.click(),
+    Escape: () => hasSelection() && $("#pick-none")?.click(),
+    "?": () => $("#keys").showModal(),
+  };
 
-  document.addEventListener("input", (event) => { if (event.target.id === "palette-q") filter(); });
   document.addEventListener("keydown", (event) => {
-    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
-      event.preventDefault();
-      return open($("#palette"));
-    }
-    const palette = event.target.closest?.("#palette");
-    if (palette && ["ArrowDown", "ArrowUp", "Enter"].includes(event.key)) {
-      const links = shown(), at = links.indexOf(document.activeElement);
-      if (event.key === "Enter") { if (at < 0) { event.preventDefault(); links[0]?.click(); } return; }
-      event.preventDefault();
-      const to = at + (event.key === "ArrowDown" ? 1 : -1);
-      return to < 0 ? $("#palette-q").focus() : links[Math.min(to, links.length - 1)]?.focus();
-    }
-    const typing = event.target.closest?.("input, textarea, select, [contenteditable], dialog[open]");
-    if (typing || event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]")) return;
-    const key = event.key;
+    const { key, target } = event;
+    const isTyping = target.closest?.("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
+    if (isTyping || event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]")) return;
     if (Date.now() - wasG < 1200) {
       wasG = 0;
       const link = $(`#palette-list a[data-key="${CSS.escape(key)}"]`);
       if (link) { event.preventDefault(); location.assign(link.href); }
       return;
     }
-    if (key === "g") wasG = Date.now();
-    else if (key === "/") { event.preventDefault(); $("#q")?.focus(); $("#q")?.select(); }
-    else if (key === "j" || key === "k") { event.preventDefault(); walk(key === "j" ? 1 : -1); }
-    else if (key === "r") $('button[formaction$="/retry"]', rowOf(document.activeElement) || $(".head-actions") || document.createElement("i"))?.click();
-    else if (key === "x") $("[name=ids]", rowOf(document.activeElement) || document.createElement("i"))?.click();
-    else if (key === "?") { event.preventDefault(); open($("#keys")); }
+    if (key === "g") { wasG = Date.now(); return; }
+    const run = VERBS[key] ? () => act(VERBS[key]) : Object.hasOwn(KEYS, key) && KEYS[key];
+    if (!run) return;
+    event.preventDefault();
+    run();
   });
 })();

@@ -8,11 +8,12 @@
   const region = (ctx) => ctx?.sourceElement?.matches?.("[data-live]") ? ctx.sourceElement.id : null;
   const chosen = () => +document.querySelector("#interval")?.value || 0;
 
-  // The counts come with every main region; alone they are asked for only beside a slower one, or none.
-  const idle = (el) => el.id === "pulse" && document.querySelector("#live")
+  let isHeld = false;
+  // The counts come with every main region; alone they are asked for beside a slower or held one, or none.
+  const idle = (el) => el.id === "pulse" && document.querySelector("#live") && !isHeld
     && (chosen() || +document.querySelector("#live").dataset.live <= FAST);
   // hold.js objects while a person is deciding about what they see.
-  const mayLook = () => document.dispatchEvent(new CustomEvent("look", { cancelable: true }));
+  const mayLook = (id) => document.dispatchEvent(new CustomEvent("look", { cancelable: true, detail: id }));
 
   function seconds(el) {
     const usual = chosen() || +el.dataset.live || FAST;
@@ -27,7 +28,10 @@
   function look(id, force) {
     const el = document.getElementById(id);
     plan(id);
-    if (el && !idle(el) && (force || mayLook())) htmx.trigger(el, "tick");
+    if (!el || idle(el)) return;
+    const isAllowed = force || mayLook(id);
+    if (id === "live") isHeld = !isAllowed;
+    if (isAllowed) htmx.trigger(el, "tick");
   }
 
   function result(id, why) {

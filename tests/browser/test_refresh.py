@@ -185,34 +185,39 @@ def test_an_instant_tells_local_time_and_utc(tab: Tab, session: Any) -> None:
 
 
 class TestHeld:
-    """No look happens, although 20 seconds pass."""
+    """Nothing is asked for, or no rows, although 20 seconds pass."""
 
     @pytest.fixture
-    def waits(self, tab: Tab) -> Callable[[], int]:
-        def wait() -> int:
+    def waits(self, tab: Tab) -> Callable[..., int]:
+        def wait(*, but: str = "/static/") -> int:
             before = len(tab.requests)
             tab.pass_seconds(20)
             # An icon that arrives late on a busy machine is no look.
-            return sum(
-                "/static/" not in url and "/assets/" not in url for _, url in tab.requests[before:]
-            )
+            others = ("/static/", "/assets/", but)
+            return sum(not any(o in url for o in others) for _, url in tab.requests[before:])
 
         tab.page.clock.install()
         return wait
 
-    def test_otherwise_it_looks(self, tab: Tab, session: Any, waits: Callable[[], int]) -> None:
+    def test_otherwise_it_looks(self, tab: Tab, session: Any, waits: Callable[..., int]) -> None:
         make.pending_job()
         tab.open("/jobs")
         assert waits() > 0
 
-    def test_while_paused(self, tab: Tab, session: Any, waits: Callable[[], int]) -> None:
+    def test_while_paused(self, tab: Tab, session: Any, waits: Callable[..., int]) -> None:
         page = tab.open("/jobs")
         page.get_by_role("button", name="Pause refresh").click()
+        expect(page.locator("#interval")).to_be_hidden()
+        expect(page.locator(".refresh")).to_contain_text("Paused")
         assert waits() == 0
+        page.get_by_role("link", name="Queues").click()
+        expect(page.locator(".refresh")).to_contain_text("Paused")
+        assert waits() == 0
+        page.go_back()
         with page.expect_response(LIST):
             page.locator("#pause").click()
 
-    def test_while_hidden(self, tab: Tab, session: Any, waits: Callable[[], int]) -> None:
+    def test_while_hidden(self, tab: Tab, session: Any, waits: Callable[..., int]) -> None:
         page = tab.open("/jobs")
         hide = "Object.defineProperty(document, 'hidden', { value: %s, configurable: true })"
         page.evaluate(hide % "true")
@@ -222,25 +227,27 @@ class TestHeld:
             page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
     def test_while_a_question_is_open(
-        self, tab: Tab, session: Any, waits: Callable[[], int]
+        self, tab: Tab, session: Any, waits: Callable[..., int]
     ) -> None:
         make.failed_job()
         page = tab.open("/dead-letters")
         page.get_by_role("button", name="Discard").click()
         expect(page.get_by_role("dialog")).to_be_visible()
-        assert waits() == 0
+        assert waits(but="/pulse") == 0
         page.keyboard.press("Escape")
         assert waits() > 0
 
-    def test_while_text_is_selected(self, tab: Tab, session: Any, waits: Callable[[], int]) -> None:
+    def test_while_text_is_selected(
+        self, tab: Tab, session: Any, waits: Callable[..., int]
+    ) -> None:
         make.pending_job()
         page = tab.open("/jobs")
         page.evaluate("getSelection().selectAllChildren(document.querySelector('td.c-type'))")
-        assert waits() == 0
-        expect(page.locator("#stale")).to_have_text("Waiting while you select")
+        assert waits(but="/pulse") == 0
+        expect(page.locator("#held")).to_have_text("Updates paused")
         with page.expect_response(LIST):
             page.evaluate("getSelection().removeAllRanges()")
-        expect(page.locator("#stale")).to_have_text("")
+        expect(page.locator("#held")).to_have_text("")
 
     def test_while_the_pointer_aims_at_a_button(self, tab: Tab, session: Any) -> None:
         make.failed_job()
@@ -249,10 +256,10 @@ class TestHeld:
         page.locator("button[formaction$=retry]").hover()
         asked = len(tab.requests)
         tab.pass_seconds(6)
-        assert len(tab.requests) == asked
+        assert [url for _, url in tab.requests[asked:] if "/jobs" in url] == []
 
     def test_a_chosen_interval_is_kept(
-        self, tab: Tab, session: Any, waits: Callable[[], int]
+        self, tab: Tab, session: Any, waits: Callable[..., int]
     ) -> None:
         page = tab.open("/jobs")
         page.locator("#interval").select_option("30")

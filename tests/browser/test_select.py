@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from app.jobs import stats
 from tests import factories as make
 from tests.browser.conftest import Tab
 
@@ -50,6 +51,44 @@ def test_x_selects_the_row_in_focus(tab: Tab) -> None:
     for key in "jjx":
         page.keyboard.press(key)
     expect(page.locator("#live tr").nth(2).locator("[name=ids]")).to_be_checked()
+
+
+def test_counts_and_health_stay_live_while_rows_are_selected(tab: Tab, session: Any) -> None:
+    make.worker()
+    job = make.failed_job()
+    tab.page.clock.install()
+    page = tab.open("/jobs")
+    expect(page.locator("#health")).to_contain_text("Healthy")
+    page.locator("#live [name=ids]").check()
+    session.execute(make.db.text("UPDATE workers SET stopped_at = now()"))
+    make.failed_job()
+    stats.forget()
+    tab.pass_seconds(12)
+    expect(page.locator("[data-count=nav-failed]")).to_contain_text("2")
+    expect(page.locator("#health")).to_contain_text("No workers")
+    expect(page.locator("#live tr[data-row]")).to_have_count(1)
+    expect(page.locator(f"#job-{job.id} [name=ids]")).to_be_checked()
+    expect(page.locator("#selected")).to_contain_text("Updates paused")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_message_never_lies_on_the_bar(tab: Tab, session: Any, width: int) -> None:
+    for _ in range(40):
+        make.completed_job()
+    tab.page.set_viewport_size({"width": width, "height": 800})
+    page = tab.open("/jobs?status=completed")
+    page.locator("#live [name=ids]").first.check()
+    page.locator("#selected").get_by_role("button", name="Retry").click()
+    expect(page.locator(".flash-line.is-problem")).to_be_visible()
+    page.locator("#live [name=ids]").nth(1).check()
+    flash, bar = (page.locator(name).bounding_box() for name in (".flash-line", "#selected"))
+    assert flash
+    assert bar
+    assert flash["y"] + flash["height"] <= bar["y"]
+    assert bar["y"] + bar["height"] <= 800
+    for button in page.locator("#selected > button, #selected summary").all():
+        button.click(trial=True)
+    page.locator("#live [name=ids]").nth(2).click(trial=True)
 
 
 def test_ticks_stay_while_the_list_would_have_changed(tab: Tab, session: Any) -> None:
