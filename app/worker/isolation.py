@@ -90,7 +90,7 @@ _child: dict[str, Any] = {}
 def _attempt(job: Claimed) -> Outcome:
     """Runs in the child."""
     from app import create_app, logs
-    from app.worker.runner import judge, make_context
+    from app.worker.runner import close_session, judge, make_context, report
 
     app = _child.setdefault("app", None) or create_app()
     _child["app"] = app
@@ -105,7 +105,8 @@ def _attempt(job: Claimed) -> Outcome:
         outcome = judge(
             job, job_type, settings, lambda: _until_deadline(context, job_type, job.payload)
         )
-        outcome.progress, outcome.lines = context.drain(is_last=True)
+        close_session()
+        report(outcome, context)
         return outcome
 
 

@@ -6,12 +6,14 @@ Outcomes survive an absent database here, in memory, and are written when it is 
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from threading import Condition, Thread
 from typing import Any
 from uuid import UUID
@@ -32,6 +34,8 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 #: More than this waiting, and whoever adds one waits too.
 MAX_WAITING = 5000
 MAX_PAUSE_SECONDS = 5.0
+#: Stands for the texts of an outcome that PostgreSQL refused; how the attempt ended stays as it was.
+STRIPPED = "PostgreSQL can't store what this attempt returned or reported; it was left out."
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +53,21 @@ class Outcome:
     progress: dict[str, Any] | None = None
     lines: Sequence[LogLine] = ()
     max_crashes: int | None = None
+    is_stripped: bool = False
+
+    def stripped(self) -> Outcome:
+        """The same end of the attempt, without what PostgreSQL may have refused to store."""
+        is_complete = self.verb == "complete"
+        return replace(
+            self,
+            result=json.dumps(STRIPPED) if is_complete else "null",
+            error=None if is_complete else STRIPPED,
+            error_class=None,
+            traceback=None,
+            progress=None,
+            lines=[(datetime.now(UTC), "warning", STRIPPED)],
+            is_stripped=True,
+        )
 
     def as_end(self) -> dict[str, Any]:
         return {
@@ -143,6 +162,11 @@ class Outbox:
                 if time.monotonic() > self._give_up_at:
                     raise
                 time.sleep(min(MAX_PAUSE_SECONDS, 0.05 * 2 ** min(failures, 8)) * random.random())
+            except Exception:
+                # A value that can't even be sent: its attempt has ended, and must not run again for that.
+                log.exception("Could not write %s outcomes as they are", len(batch))
+                self._bisect(batch)
+                return
 
     def _write(self, batch: Sequence[Outcome], *, is_replay: bool) -> None:
         completes = [o for o in batch if o.verb == "complete"]
@@ -199,21 +223,11 @@ class Outbox:
             self._write_until_done(batch[middle:])
             return
         bad = batch[0]
-        if bad.error_class == "UnstorableOutcome":
+        if bad.is_stripped:
             log.error("The outcome of job %s can't be stored at all", bad.job.id)
             return
-        is_last = bad.job.attempt >= bad.job.max_attempts
-        self._write_until_done([
-            Outcome(
-                bad.job,
-                lifecycle.BURY if is_last else lifecycle.RETRY_LATER,
-                outcome="failed",
-                error="The handler returned something PostgreSQL can't store as JSON "
-                "(a NUL character, a lone surrogate or an enormous number).",
-                error_class="UnstorableOutcome",
-                delay=0.0 if is_last else 2.0**bad.job.attempt,
-            )
-        ])  # fmt: skip
+        log.warning("Job %s (%s): %s", bad.job.id, bad.job.type, STRIPPED)
+        self._write_until_done([bad.stripped()])
 
     def held(self) -> list[Claimed]:
         """Jobs whose outcome is not written yet: their leases must live on."""

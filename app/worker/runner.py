@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -19,9 +18,10 @@ from app.errors import UnknownJobType
 from app.extensions import db
 from app.jobs import backoff, lifecycle, registry
 from app.jobs.backoff import Backoff
-from app.jobs.context import Context, storable
+from app.jobs.context import MAX_MESSAGE_CHARACTERS, Context, storable
 from app.jobs.outcomes import Cancel, JobTimeout, Permanent, RetryAfter, Snooze
 from app.jobs.registry import JobType
+from app.worker import results
 from app.worker.inbox import Claimed
 from app.worker.outbox import Outcome
 from app.worker.shield import Shield
@@ -85,8 +85,8 @@ class Runner:
                 )
         finally:
             del self.attempts[ident]
-            self._close_session()
-        outcome.progress, outcome.lines = context.drain(is_last=True)
+            close_session()
+        report(outcome, context)
         return outcome
 
     def _failed(self, job: Claimed, job_type: JobType | None, error: Exception) -> Outcome:
@@ -149,14 +149,6 @@ class Runner:
             self._thread.context = self._app.app_context()
             self._thread.context.push()
 
-    def _close_session(self) -> None:
-        # A handler's session ends with its attempt; what it did not commit is rolled back.
-        if db.session.registry.has():
-            try:
-                db.session.remove()
-            except Exception:
-                log.exception("Could not close a handler's session")
-
 
 def make_context(job: Claimed, job_type: JobType, settings: Settings) -> Context:
     timeout = job.timeout_seconds or job_type.timeout or settings.default_timeout_seconds
@@ -174,22 +166,72 @@ def make_context(job: Claimed, job_type: JobType, settings: Settings) -> Context
 
 
 def judge(job: Claimed, job_type: JobType, settings: Settings, call: Callable[[], Any]) -> Outcome:
-    """``call()`` and what its end means for the job."""
+    """``call()`` and what its end means for the job; commits ``db.session`` or rolls it back.
+
+    The commit comes before the outcome is written: a job never completes without its handler's rows.
+    """
     try:
         result = call()
-        if result is None:
-            return Outcome(job, "complete")
-        return Outcome(job, "complete", result=_encode(result, settings.max_result_bytes))
-    except Snooze as snooze:
-        return Outcome(job, lifecycle.SNOOZE, outcome="snoozed", delay=snooze.seconds,
-                       error=_line(snooze.reason))  # fmt: skip
-    except Cancel as cancel:
-        return Outcome(job, lifecycle.CANCEL, outcome="cancelled", error=_line(cancel.reason))
-    except JobTimeout as error:
-        return failure(job, job_type, settings, error, "timed_out")
+        commit_session()
     # SystemExit and KeyboardInterrupt from a handler must not end a worker thread.
     except BaseException as error:
-        return failure(job, job_type, settings, error, "failed")
+        # Before anything else runs: a hook that commits must not commit half of a failed handler's work.
+        roll_back_session()
+        return _raised(job, job_type, settings, error)
+    return _returned(job, result, settings)
+
+
+def _returned(job: Claimed, result: Any, settings: Settings) -> Outcome:
+    """The work is done and committed: whatever is wrong with the result, the job is completed."""
+    if result is None:
+        return Outcome(job, "complete")
+    text, warning = results.encode(result, settings.max_result_bytes)
+    outcome = Outcome(job, "complete", result=text)
+    if warning:
+        log.warning("Job %s (%s) completed: %s", job.id, job.type, warning)
+        outcome.lines = [(datetime.now(UTC), "warning", storable(warning, MAX_MESSAGE_CHARACTERS))]
+    return outcome
+
+
+def _raised(job: Claimed, job_type: JobType, settings: Settings, error: BaseException) -> Outcome:
+    if isinstance(error, Snooze):
+        return Outcome(job, lifecycle.SNOOZE, outcome="snoozed", delay=error.seconds,
+                       error=_line(error.reason))  # fmt: skip
+    if isinstance(error, Cancel):
+        return Outcome(job, lifecycle.CANCEL, outcome="cancelled", error=_line(error.reason))
+    how = "timed_out" if isinstance(error, JobTimeout) else "failed"
+    return failure(job, job_type, settings, error, how)
+
+
+def commit_session() -> None:
+    """Commit what the handler left uncommitted in ``db.session``; raises what the commit raises."""
+    if db.session.registry.has():
+        db.session.commit()
+
+
+def roll_back_session() -> None:
+    """Roll back what the handler left uncommitted in ``db.session``, enqueued jobs included."""
+    if db.session.registry.has():
+        try:
+            db.session.rollback()
+        except Exception:
+            log.exception("Could not roll back a handler's session")
+            close_session()
+
+
+def close_session() -> None:
+    """A handler's session ends with its attempt."""
+    if db.session.registry.has():
+        try:
+            db.session.remove()
+        except Exception:
+            log.exception("Could not close a handler's session")
+
+
+def report(outcome: Outcome, context: Context) -> None:
+    """Put the handler's last progress and log lines, before any of our own, into its outcome."""
+    outcome.progress, lines = context.drain(is_last=True)
+    outcome.lines = [*lines, *outcome.lines]
 
 
 def failure(
@@ -230,7 +272,7 @@ def describe(error: BaseException) -> str:
     except BaseException:  # people's code, SystemExit included
         text = "(its text can't be read)"
     name = type(error).__name__
-    if isinstance(error, (Permanent, RetryAfter, JobTimeout, UnknownJobType, UnusableResult)):
+    if isinstance(error, (Permanent, RetryAfter, JobTimeout, UnknownJobType)):
         return storable(text or name, MAX_ERROR_CHARACTERS)
     return storable(f"{name}: {text}" if text else name, MAX_ERROR_CHARACTERS)
 
@@ -249,29 +291,13 @@ def _delay(
         return backoff.delay(job.attempt, default)
 
 
-class UnusableResult(Exception):
-    """What the handler returned can't be kept."""
-
-
-def _encode(result: Any, max_bytes: int) -> str:
-    try:
-        text = json.dumps(result, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UnusableResult(f"The handler returned something JSON can't hold: {error}") from None
-    if len(text) > max_bytes:
-        raise UnusableResult(
-            f"The handler returned {len(text):,} bytes of JSON; MAX_RESULT_BYTES allows {max_bytes:,}."
-        )
-    return text
-
-
 def _line(reason: str) -> str | None:
     return storable(reason, MAX_ERROR_CHARACTERS) if reason else None
 
 
 def _traceback(error: BaseException) -> str | None:
     # What the handler decided itself needs no traceback.
-    if isinstance(error, (Permanent, RetryAfter, UnusableResult, UnknownJobType)):
+    if isinstance(error, (Permanent, RetryAfter, UnknownJobType)):
         return None
     tb = error.__traceback__
     while tb is not None and tb.tb_frame.f_globals.get("__name__", "") in _KERNEL_MODULES:

@@ -83,3 +83,17 @@ def test_a_child_starts_in_well_under_a_second_once_one_has(api, wait_until):
     wait_until(lambda: api.status(first) == "completed")
     ids = [api.job("act-apart") for _ in range(5)]
     wait_until(lambda: all(api.status(i) == "completed" for i in ids), timeout=20)
+
+
+def test_a_childs_session_is_committed_when_its_handler_returns_and_rolled_back_when_it_raises(
+    api, wait_until, audit
+):
+    ids = [
+        api.job("act-apart", {"do": "enqueue", **more}, maxAttempts=1)
+        for more in ({}, {"then": "raise"}, {"then": "permanent"}, {"then": "snooze", "seconds": 900})
+    ]  # fmt: skip
+    wait_until(lambda: [api.status(i) for i in ids] == ["completed", "failed", "failed", "pending"])
+    [child] = wait_until(lambda: api.get("/api/jobs?tag=child&status=completed"))
+    assert child["payload"] == {"of": ids[0]}
+    assert api.get(f"/api/jobs/{ids[0]}")["result"] == child["id"]
+    audit()

@@ -7,6 +7,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from marshmallow import Schema, fields
 from sqlalchemy import text
 
 from app.extensions import db
-from app.jobs import Cancel, Context, Permanent, RetryAfter, Snooze, job
+from app.jobs import Cancel, Context, Permanent, RetryAfter, Snooze, enqueue, job
 
 Payload = dict[str, Any]
 
@@ -54,6 +56,15 @@ def _report(payload: Payload, ctx: Context) -> Any:
     ctx.log("first line")
     ctx.log("second line", "warning")
     return "reported"
+
+
+def _enqueue(payload: Payload, ctx: Context) -> Any:
+    child = enqueue("act", {"of": str(ctx.job_id)}, tags=["child"])
+    if payload.get("commit"):
+        db.session.commit()
+    if then := payload.get("then"):
+        ACTS[then](payload, ctx)
+    return str(child)
 
 
 def _nested(depth: int) -> Any:
@@ -99,6 +110,10 @@ ACTS: dict[str, Callable[[Payload, Context], Any]] = {
     "return infinity": lambda payload, ctx: float("1e400"),
     "return a nul": lambda payload, ctx: {"text": "a\0b"},
     "return a surrogate": lambda payload, ctx: "\ud800",
+    "return a date": lambda payload, ctx: {
+        "at": datetime(2026, 11, 25, 12, tzinfo=UTC),
+        "sum": Decimal("1.10"),
+    },
     "return nested": lambda payload, ctx: _nested(payload["depth"]),
     "return big": lambda payload, ctx: "x" * payload["size"],
     "raise with a nul": lambda payload, ctx: _raise(ValueError("a\0b \ud800")),
@@ -109,6 +124,7 @@ ACTS: dict[str, Callable[[Payload, Context], Any]] = {
     "log without end": _log_without_end,
     "fork": _fork,
     "report": _report,
+    "enqueue": _enqueue,
     "attempt": lambda payload, ctx: {"attempt": ctx.attempt, "pid": os.getpid()},
     "wait for cancel": lambda payload, ctx: ctx.sleep(payload.get("seconds", 30)),
 }

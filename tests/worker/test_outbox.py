@@ -142,7 +142,7 @@ def test_what_gathers_while_one_writes_goes_out_in_one_batch(
 
 
 @pytest.mark.parametrize("result", UNSTORABLE.values(), ids=UNSTORABLE.keys())
-def test_a_result_that_cannot_be_stored_fails_its_attempt_and_no_neighbour(
+def test_a_result_that_cannot_be_stored_is_left_out_and_harms_no_neighbor(
     outbox: Outbox, claim: Any, enqueue_many: Any, row: Any, rows: Any, result: str
 ) -> None:
     jobs = claim(*enqueue_many(9))
@@ -153,22 +153,38 @@ def test_a_result_that_cannot_be_stored_fails_its_attempt_and_no_neighbour(
     for job in jobs:
         if job is not bad:
             assert (row(job.id).status, row(job.id).result) == ("completed", "fine")
-    assert row(bad.id).status == "pending"
-    assert row(bad.id).attempts == 1
-    assert "PostgreSQL can't store" in row(bad.id).last_error
-    assert [r.outcome for r in rows("SELECT * FROM job_attempts")] == ["failed"]
-    assert outbox.completed == 8
+    assert row(bad.id).status == "completed"
+    assert "PostgreSQL can't store" in row(bad.id).result
+    assert rows("SELECT * FROM job_attempts") == []
+    [line] = rows("SELECT * FROM job_log_lines")
+    assert (line.job_id, line.level, line.message) == (bad.id, "warning", row(bad.id).result)
+    assert outbox.completed == 9
 
 
-def test_a_bad_result_of_the_last_attempt_buries_the_job(
-    outbox: Outbox, claim: Any, enqueue: Any, row: Any, rows: Any
+def test_an_error_that_cannot_be_stored_leaves_the_end_of_its_attempt_as_it_was(
+    outbox: Outbox, claim: Any, enqueue_many: Any, row: Any, rows: Any
 ) -> None:
-    [job] = claim(enqueue(max_attempts=1))
+    snoozed, buried = claim(*enqueue_many(2))
 
-    outbox.put([completed(job, UNSTORABLE["a NUL"])])
+    outbox.put([
+        Outcome(snoozed, lifecycle.SNOOZE, outcome="snoozed", error="a\0b", delay=60.0),
+        Outcome(buried, lifecycle.BURY, outcome="failed", error="fine", error_class="\ud800"),
+    ])  # fmt: skip
 
-    assert row(job.id).status == "failed"
-    assert len(rows("SELECT * FROM dead_letters")) == 1
+    assert (row(snoozed.id).status, row(snoozed.id).attempts) == ("pending", 0)
+    assert row(buried.id).status == "failed"
+    assert "PostgreSQL can't store" in row(buried.id).last_error
+
+
+def test_an_outcome_that_cannot_be_sent_is_stripped_and_harms_no_neighbor(
+    outbox: Outbox, claim: Any, enqueue_many: Any, row: Any
+) -> None:
+    jobs = claim(*enqueue_many(3))
+
+    outbox.put([completed(jobs[0]), Outcome(jobs[1], "complete", progress={"at": object()}),  # type: ignore[dict-item]
+                completed(jobs[2])])  # fmt: skip
+
+    assert [row(job.id).status for job in jobs] == ["completed"] * 3
 
 
 def test_several_bad_results_are_all_found(
@@ -179,7 +195,8 @@ def test_several_bad_results_are_all_found(
     outbox.put([completed(j, UNSTORABLE["a NUL"] if n % 5 == 0 else "1") for n, j in enumerate(jobs)])  # fmt: skip
 
     counts = {r.status: r.n for r in rows("SELECT status, count(*) AS n FROM jobs GROUP BY 1")}
-    assert counts == {"completed": 16, "pending": 4}
+    assert counts == {"completed": 20}
+    assert outbox.completed == 20
 
 
 def test_an_outcome_that_cannot_be_stored_at_all_does_not_stop_the_writer(
@@ -189,7 +206,7 @@ def test_an_outcome_that_cannot_be_stored_at_all_does_not_stop_the_writer(
     bad, good = claim(*enqueue_many(2))
 
     outbox.put([
-        failed(bad, outcome="no such outcome", error_class="UnstorableOutcome"),
+        failed(bad, outcome="no such outcome"),
         completed(good),
     ])  # fmt: skip
 
