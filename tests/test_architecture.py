@@ -32,9 +32,10 @@ MAY_IMPORT = {
     "own_migrations": {"config", "errors", "extensions"},
     "cli": GROUND | {"jobs", "own_migrations"},
     "dev": {"config"},
+    "testing": GROUND | {"jobs", "worker", "dev", "own_migrations"},
 }
 #: Where a process of its own begins, which is why these may make the application.
-ENTRY_POINTS = {"app/worker/__init__.py", "app/worker/isolation.py"}
+ENTRY_POINTS = {"app/worker/__init__.py", "app/worker/isolation.py", "app/testing/__init__.py"}
 
 
 def name_of(path: Path) -> str:
@@ -137,8 +138,8 @@ def _called(call: ast.Call) -> str:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_only_config_reads_the_environment(path: Path) -> None:
-    if name_of(path) == "app/config.py" or package_of(path) == "dev":
-        return  # dev prepares the environment of the programs it starts
+    if name_of(path) == "app/config.py" or package_of(path) in ("dev", "testing"):
+        return  # these prepare the environment of the programs they start
     reads = [
         node
         for node in ast.walk(ast.parse(path.read_text()))
