@@ -6,7 +6,7 @@ import logging
 
 from flask import Flask
 
-from app import config, security
+from app import config, database, security
 from app.extensions import csrf, db, migrate
 
 __version__ = "0.1.0"
@@ -20,37 +20,19 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     app.config.update(
         SECRET_KEY=settings.secret_key,
         SQLALCHEMY_DATABASE_URI=settings.database_url,
-        SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings),
+        SQLALCHEMY_ENGINE_OPTIONS=database.engine_options(settings),
         MAX_CONTENT_LENGTH=max(settings.max_body_bytes, settings.max_bulk_bytes),
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]
     logging.getLogger("app").setLevel(settings.log_level)
     db.init_app(app)
+    with app.app_context():
+        database.attend(db.engine)
     migrate.init_app(app, db)
     csrf.init_app(app)
     security.init_app(app, settings)
     _wire(app, settings)
     return app
-
-
-def engine_options(settings: config.Settings) -> dict[str, object]:
-    """How every process talks to PostgreSQL; safe behind PgBouncer in transaction mode."""
-    return {
-        "pool_size": settings.database_pool_size,
-        "max_overflow": 0,
-        # What a statement was given is people's payloads: they belong in no log.
-        "hide_parameters": True,
-        "pool_timeout": 5,
-        # A dead server is noticed after 15 s of silence, not after the kernel's two hours.
-        "connect_args": {
-            "connect_timeout": 5,
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 15_000,
-            "application_name": "jobqueue",
-        },
-    }
 
 
 def _wire(app: Flask, settings: config.Settings) -> None:

@@ -9,6 +9,9 @@ from app.config import ConfigError
 
 __all__ = ["ConfigError", "JobQueueError"]  # and every class below
 
+#: What every 503 tells its caller to wait.
+RETRY_AFTER_SECONDS = 5
+
 
 class JobQueueError(Exception):
     """Something went wrong in the job queue."""
@@ -120,6 +123,30 @@ class DatabaseUnavailable(JobQueueError):
     """The database does not answer; nothing was stored. Try again in a few seconds."""
 
     http_status, code = 503, "database_unavailable"
+
+
+class DatabaseReadOnly(JobQueueError):
+    """The database is read-only at the moment (a failover or maintenance); nothing was stored. Try again in a few seconds."""
+
+    http_status, code = 503, "database_read_only"
+
+
+class QueryTooSlow(JobQueueError):
+    """The database took too long for this; narrow it by status, type, queue or time."""
+
+    http_status, code = 503, "query_too_slow"
+
+
+class TryAgain(JobQueueError):
+    """Another request changed the same jobs at that moment; nothing was stored. Send it again."""
+
+    http_status, code = 503, "try_again"
+
+
+class ValueRefused(JobQueueError):
+    """The database refused a value; nothing was stored."""
+
+    http_status, code = 422, "validation_failed"
 
 
 class Unauthenticated(JobQueueError):

@@ -9,8 +9,10 @@ from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.errors import JobQueueError
+from app import database_errors
+from app.errors import RETRY_AFTER_SECONDS, DatabaseUnavailable, JobQueueError
 from app.extensions import db
 from app.jobs import queries, stats
 from app.jobs.publishing import is_redis_up
@@ -36,11 +38,12 @@ def refused(error: JobQueueError) -> Response:
 
 
 @blueprint.errorhandler(DBAPIError)
-def unavailable(error: DBAPIError) -> Response:
-    log.warning("metrics: the database does not answer: %s", error.__class__.__name__)
-    return Response(
-        "The database does not answer.\n", 503, {"Retry-After": "5"}, content_type="text/plain"
-    )
+@blueprint.errorhandler(PoolTimeout)
+def unavailable(error: Exception) -> Response:
+    meaning = database_errors.meaning(error) or DatabaseUnavailable()
+    log.warning("metrics: %s: %s", meaning.code, database_errors.cause(error))
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return Response(f"{meaning}\n", 503, headers, content_type="text/plain")
 
 
 def _text() -> bytes:

@@ -6,19 +6,20 @@ import logging
 from typing import Any
 
 from flask import Response, request
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from werkzeug.exceptions import HTTPException
 
-from app import request_ids
+from app import database_errors, request_ids
 from app.api import cors
 from app.api.rendering import render
-from app.errors import DatabaseUnavailable, InvalidTransition, JobQueueError, ValidationFailed
+from app.errors import (
+    RETRY_AFTER_SECONDS,
+    InvalidTransition,
+    JobQueueError,
+    ValidationFailed,
+    ValueRefused,
+)
 
 log = logging.getLogger(__name__)
-
-RETRY_AFTER_SECONDS = 5
-QUERY_CANCELED = "57014"
-LOST_RACES = ("40001", "40P01", "55P03")  # serialization failure, deadlock, lock not available
 
 
 class MalformedJson(JobQueueError):
@@ -54,24 +55,6 @@ class JobTypeNotFound(JobQueueError):
     """No job type is named {name!r}; see /api/job-types."""
 
     http_status, code = 404, "job_type_not_found"
-
-
-class QueryTooSlow(JobQueueError):
-    """The database took too long for this; narrow it by status, type, queue or time."""
-
-    http_status, code = 503, "query_too_slow"
-
-
-class TryAgain(JobQueueError):
-    """Another request changed the same jobs at that moment; nothing was stored. Send it again."""
-
-    http_status, code = 503, "try_again"
-
-
-class Refused(JobQueueError):
-    """The database refused a value; nothing was stored."""
-
-    http_status, code = 422, "validation_failed"
 
 
 class Crashed(JobQueueError):
@@ -135,21 +118,16 @@ def answer(error: HTTPException) -> Response:
 
 
 def database_failed(error: Exception) -> Response:
-    """503 while PostgreSQL is away; 422 for a value that only PostgreSQL noticed."""
-    if isinstance(error, DataError | IntegrityError):
-        # The last wall held; the door should have. Our bug, not the client's to see.
-        log.error("the database refused what the API let in: %s", error.orig)
-        return tell(Refused())
-    code = getattr(getattr(error, "orig", None), "pgcode", None)
-    if code in LOST_RACES:
-        return tell(TryAgain())
-    if code == QUERY_CANCELED:
-        return tell(QueryTooSlow())
-    is_away = isinstance(error, OperationalError | InterfaceError)
-    if isinstance(error, DBAPIError) and not is_away and not error.connection_invalidated:
+    """503 while PostgreSQL is away or read-only; 422 for a value that only PostgreSQL noticed."""
+    meaning = database_errors.meaning(error)
+    if meaning is None:
         return crashed(error)
-    log.warning("api: database unavailable: %s", getattr(error, "orig", error))
-    return tell(DatabaseUnavailable())
+    if isinstance(meaning, ValueRefused):
+        # Validation should have caught it: our bug, so the details stay here.
+        log.error("the database refused what the API let in: %s", database_errors.cause(error))
+    elif meaning.code.startswith("database_"):
+        log.warning("api: %s: %s", meaning.code, database_errors.cause(error))
+    return tell(meaning)
 
 
 def crashed(error: Exception) -> Response:

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
+from app import database, database_errors
 from app.api.operations import operation
 from app.api.shapes import HEALTH
+from app.errors import RETRY_AFTER_SECONDS, DatabaseUnavailable, JobQueueError
 from app.extensions import db
 from app.jobs.publishing import current_trigger
 
@@ -52,6 +55,8 @@ def _run(check: Callable[[], None], future: Future[Dependency]) -> None:
     started = time.perf_counter()
     try:
         check()
+    except JobQueueError as error:
+        future.set_result(Dependency("down", str(error), None))
     except Exception as error:
         # The class only: messages of drivers hold addresses and user names.
         future.set_result(Dependency("down", type(error).__name__, None))
@@ -69,17 +74,26 @@ def health() -> tuple[Health, int, dict[str, str]]:
     """Check the health.
 
     200 with `ok`, or `degraded` while Redis is away (jobs are stored and published later). 503 with
-    `down` only without PostgreSQL. Answers within a second whatever is down.
+    `down` while PostgreSQL is away or read-only. Answers within a second whatever is down.
     """
     engine = db.engine
-    checks = [_database.start(lambda: _select_one(engine)), _redis.start(current_trigger().ping)]
+    checks = [
+        _database.start(lambda: _check_database(engine)),
+        _redis.start(current_trigger().ping),
+    ]
     wait(checks, ANSWER_WITHIN_SECONDS)
     database, redis = (check.result() if check.done() else _SILENT for check in checks)
     if database.status == "down":
-        return Health("down", database, redis), 503, {"Retry-After": "5"}
+        return Health("down", database, redis), 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return Health(redis.status.replace("down", "degraded"), database, redis), 200, {}
 
 
-def _select_one(engine: Engine) -> None:
-    with engine.connect() as connection:
-        connection.execute(text("SELECT 1"))
+def _check_database(engine: Engine) -> None:
+    """Raises where jobs can't be stored."""
+    try:
+        database.require_writable(engine)
+    except SQLAlchemyError as error:
+        meaning = database_errors.meaning(error)
+        if meaning is None or isinstance(meaning, DatabaseUnavailable):
+            raise
+        raise meaning from error

@@ -7,19 +7,25 @@ import logging
 from flask import Response, make_response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from app import database_errors
 from app.dashboard import blueprint as dashboard
 from app.dashboard.actions import came_from
 from app.dashboard.fragments import flash_only, is_part, plain_page
-from app.errors import DatabaseUnavailable, JobQueueError, Unauthenticated
+from app.errors import (
+    RETRY_AFTER_SECONDS,
+    DatabaseReadOnly,
+    JobQueueError,
+    QueryTooSlow,
+    Unauthenticated,
+)
 from app.extensions import db
 
 log = logging.getLogger(__name__)
 
-QUERY_CANCELED = "57014"
 TOO_SLOW = "The database took too long for this. Narrow the search by type, queue or time."
 
 TITLES = {
@@ -59,16 +65,19 @@ def ask_who(error: Unauthenticated) -> Response:
     return make_response(redirect(address, 303))
 
 
-@dashboard.errorhandler(OperationalError)
-@dashboard.errorhandler(InterfaceError)
+@dashboard.errorhandler(DBAPIError)
 @dashboard.errorhandler(PoolTimeout)
-def database_is_away(error: Exception) -> Response:
+def database_failed(error: Exception) -> Response:
+    """What the database's error means, in words; anything else is a mistake of ours."""
     db.session.rollback()
-    cause = getattr(error, "orig", error)
-    if getattr(cause, "pgcode", None) == QUERY_CANCELED:
+    meaning = database_errors.meaning(error)
+    if meaning is None:
+        return crashed(error)
+    if isinstance(meaning, QueryTooSlow):
         return tell(503, TOO_SLOW)
-    log.warning("dashboard: database unavailable: %s", cause)
-    return tell(503, str(DatabaseUnavailable()))
+    log.warning("dashboard: %s: %s", meaning.code, database_errors.cause(error))
+    title = "The database is read-only" if isinstance(meaning, DatabaseReadOnly) else None
+    return tell(meaning.http_status, str(meaning), title=title)
 
 
 @dashboard.errorhandler(DataError)
@@ -100,14 +109,17 @@ def answer_outside(error: HTTPException) -> ResponseReturnValue:
     return error if is_api else answer(error)
 
 
-def tell(status: int, message: str) -> Response:
+def tell(status: int, message: str, *, title: str | None = None) -> Response:
     """htmx: a message above what is there; else a page."""
     if is_part():
-        return flash_only(message, status)
-    title = TITLES.get(status, "Something went wrong")
-    return plain_page(
-        "errors/error.html", status, title=title, code=status, message=message, back=came_from()
-    )
+        response = flash_only(message, status)
+    else:
+        title = title or TITLES.get(status, "Something went wrong")
+        facts = {"title": title, "code": status, "message": message, "back": came_from()}
+        response = plain_page("errors/error.html", status, **facts)
+    if status == 503:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
 
 
 def _sentence(error: JobQueueError) -> str:

@@ -54,8 +54,9 @@ FOLD_SERIES = text(f"""
     SELECT count(*) FROM taken
 """)
 IS_OVERDUE = text("""
-    SELECT EXISTS (SELECT FROM job_counter_deltas OFFSET :limit)
-        OR EXISTS (SELECT FROM job_series_deltas OFFSET :limit)
+    SELECT current_setting('transaction_read_only') = 'off'
+       AND (EXISTS (SELECT FROM job_counter_deltas OFFSET :limit)
+            OR EXISTS (SELECT FROM job_series_deltas OFFSET :limit))
 """)
 PRUNE_SERIES = text("""
     WITH old_minutes AS (

@@ -22,6 +22,9 @@ from redis.exceptions import TimeoutError as RedisTimeout
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.database import require_writable
+from app.database_errors import cause
+from app.errors import JobQueueError
 from app.jobs import lifecycle
 from app.jobs.publishing import Ref
 from app.jobs.sessions import autocommit
@@ -34,7 +37,7 @@ MAX_PREFETCH = 200
 WINDOW_SECONDS = 0.020
 STUCK_SECONDS = 0.050
 BLOCK_SECONDS = 1.0
-MAX_PAUSE_SECONDS = 5.0
+MAX_PAUSE_SECONDS = 2.0
 
 # A claim refused these: early ones wait in the delayed set, the others are no longer ours to run.
 _EARLY = text("""
@@ -93,6 +96,7 @@ class Inbox:
         self._queues_read_at = float("-inf")
         self._turn = 0
         self._failures = 0
+        self._unclaimed: list[str] = []
 
     def next(self) -> Claimed | None:
         """The next job for the calling thread; None after about a second without one."""
@@ -116,7 +120,7 @@ class Inbox:
         try:
             jobs = self._pop_and_claim(idle)
             self._failures = 0
-        except (RedisError, SQLAlchemyError, OSError) as error:
+        except (RedisError, SQLAlchemyError, OSError, JobQueueError) as error:
             self._pause(error)
         finally:
             with self._condition:
@@ -135,8 +139,9 @@ class Inbox:
     def _pop_and_claim(self, idle: int) -> list[Claimed]:
         if self._failures:
             # Nothing is popped that could not be claimed: the database is asked first.
-            with autocommit(self._engine) as db:
-                db.execute(text("SELECT 1"))
+            require_writable(self._engine)
+        if self._unclaimed:
+            return self._claim([])
         queues = self._queues_in_order()
         wanted = idle + self._prefetch()
         ids, next_due_ms = self._ready.pop(queues, wanted)
@@ -167,6 +172,8 @@ class Inbox:
 
     def _claim(self, ids: list[str]) -> list[Claimed]:
         token = uuid4()
+        # Kept until the claim went through: Redis has forgotten them already.
+        self._unclaimed = ids = [*self._unclaimed, *ids]
         with autocommit(self._engine) as db:
             rows = lifecycle.claim(
                 db,
@@ -178,6 +185,7 @@ class Inbox:
             )
             if len(rows) < len(set(ids)):
                 self._return_early(db, set(ids) - {row.id.hex for row in rows})
+        self._unclaimed = []
         if rows:
             self._clock.set(rows[0].claimed_at)
         now = time.monotonic()
@@ -192,9 +200,14 @@ class Inbox:
         return [claimed[i] for i in dict.fromkeys(ids) if i in claimed]
 
     def _return_early(self, db: Any, ids: set[str]) -> None:
-        early = db.execute(_EARLY, {"ids": "{" + ",".join(ids) + "}"}).all()
-        if early:
-            self._ready.publish([Ref(r.id, r.queue, r.priority, r.run_at_ms, False) for r in early])
+        try:
+            early = db.execute(_EARLY, {"ids": "{" + ",".join(ids) + "}"}).all()
+            refs = [Ref(r.id, r.queue, r.priority, r.run_at_ms, False) for r in early]
+            if refs:
+                self._ready.publish(refs)
+        except (RedisError, SQLAlchemyError, OSError) as error:
+            # The audit publishes them; what was claimed beside them is ours to run all the same.
+            log.warning("Can't return %s early jobs: %s", len(ids), cause(error))
 
     def _queues_in_order(self) -> list[str]:
         if self._strict_queues:
@@ -252,7 +265,7 @@ class Inbox:
     def _pause(self, error: Exception) -> None:
         self._failures += 1
         if self._failures == 1:
-            log.warning("Can't fetch jobs, trying again: %s", str(error).strip().splitlines()[0])
+            log.warning("Can't fetch jobs, trying again: %s", cause(error))
         # With jitter: a fleet must not come back in step.
         pause = min(MAX_PAUSE_SECONDS, 0.1 * 2 ** min(self._failures, 8)) * random.uniform(0.5, 1)
         with self._condition:

@@ -33,7 +33,7 @@ MAX_BATCH = 500
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 #: More than this waiting, and whoever adds one waits too.
 MAX_WAITING = 5000
-MAX_PAUSE_SECONDS = 5.0
+MAX_PAUSE_SECONDS = 2.0
 #: Stands for the texts of an outcome that PostgreSQL refused; how the attempt ended stays as it was.
 STRIPPED = "PostgreSQL can't store what this attempt returned or reported; it was left out."
 

@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine, Row, create_engine, text
 
-from app import engine_options
+from app.database import attend, engine_options
 from app.extensions import db
 from app.jobs import lifecycle
 from app.jobs.lifecycle import NewJob
@@ -224,7 +224,7 @@ def cut_engine(database_proxy: Proxy, settings: Any) -> Iterator[Engine]:
     """An engine like the kernel's whose database can be cut off."""
     url = database_proxy.url.replace("postgresql://", "postgresql+psycopg2://")
     options: Any = engine_options(settings)
-    engine = create_engine(url, **options)
+    engine = attend(create_engine(url, **options))
     yield engine
     engine.dispose()
 

@@ -1,0 +1,71 @@
+"""How every process talks to PostgreSQL: its engines, and connections that outlive their server's role."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import ExceptionContext
+
+from app.config import Settings
+from app.errors import DatabaseReadOnly
+
+READ_ONLY = "25006"
+#: The server this connection leads to can't serve us any more: it became read-only (a failover that
+#: left the sockets open), is shutting down or starting, or ended our session.
+STALE = frozenset({READ_ONLY, "57P01", "57P02", "57P03", "25P03"})
+
+
+def engine_options(settings: Settings) -> dict[str, Any]:
+    """Options of every engine; safe behind PgBouncer in transaction mode."""
+    return {
+        "pool_size": settings.database_pool_size,
+        "max_overflow": 0,
+        # Statement parameters are people's payloads: they belong in no log.
+        "hide_parameters": True,
+        "pool_timeout": 5,
+        # A dead server is noticed after 15 s of silence, not after the kernel's two hours.
+        "connect_args": {
+            "connect_timeout": 5,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
+            "application_name": "jobqueue",
+        },
+    }
+
+
+def make_engine(settings: Settings, **options: Any) -> Engine:
+    """An engine of its own, with ``options`` of create_engine over the usual ones."""
+    return attend(create_engine(settings.database_url, **{**engine_options(settings), **options}))
+
+
+def attend(engine: Engine) -> Engine:
+    """Replace all pooled connections of ``engine`` once the server's role has changed; answers it."""
+    if not event.contains(engine, "handle_error", _discard_stale):
+        event.listen(engine, "handle_error", _discard_stale)
+    return engine
+
+
+def _discard_stale(context: ExceptionContext) -> None:
+    # SQLAlchemy knows closed sockets only. With this the failed connection is closed, and every other one
+    # of the pool when it is next taken: the new ones go to the address again, and so to the new server.
+    if sqlstate(context.original_exception) in STALE:
+        context.is_disconnect = True
+
+
+def sqlstate(error: BaseException | None) -> str | None:
+    """The five characters PostgreSQL gave with ``error`` (or the driver's error inside it)."""
+    code = getattr(getattr(error, "orig", error), "pgcode", None)
+    return code if isinstance(code, str) else None
+
+
+def require_writable(engine: Engine) -> None:
+    """Raise DatabaseReadOnly, after dropping the pooled connections, where nothing can be stored now."""
+    with engine.connect() as connection:
+        is_read_only = connection.scalar(text("SELECT current_setting('transaction_read_only')"))
+    if is_read_only == "on":
+        # A statement that only reads never fails on a demoted server: leave that one, too.
+        engine.dispose()
+        raise DatabaseReadOnly

@@ -1,0 +1,46 @@
+"""What an error of PostgreSQL means: SQLSTATE → our error, once for API, dashboard and metrics."""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from app.database import READ_ONLY, STALE, sqlstate
+from app.errors import (
+    DatabaseReadOnly,
+    DatabaseUnavailable,
+    JobQueueError,
+    QueryTooSlow,
+    TryAgain,
+    ValueRefused,
+)
+
+QUERY_CANCELED = "57014"
+#: Serialization failure, deadlock, lock not available.
+LOST_RACES = ("40001", "40P01", "55P03")
+#: What libpq says, without a SQLSTATE, when target_session_attrs=read-write finds no such server.
+NO_WRITABLE_SERVER = ("session is read-only", "server is in hot standby mode")
+
+
+def meaning(error: BaseException) -> JobQueueError | None:
+    """The error to answer with; None for a mistake of ours (500)."""
+    code = sqlstate(error)
+    if code == READ_ONLY or any(text in str(error) for text in NO_WRITABLE_SERVER):
+        return DatabaseReadOnly()
+    if code in LOST_RACES:
+        return TryAgain()
+    if code == QUERY_CANCELED:
+        return QueryTooSlow()
+    if isinstance(error, DataError | IntegrityError):
+        return ValueRefused()
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout) or code in STALE:
+        return DatabaseUnavailable()
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return DatabaseUnavailable()
+    return None
+
+
+def cause(error: BaseException) -> str:
+    """The first line of what PostgreSQL or its driver said, for a log line."""
+    text = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+    return text.splitlines()[0]
