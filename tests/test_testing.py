@@ -30,7 +30,6 @@ def place_order(payload):
     if payload.get("is_bad"):
         raise Permanent("bad order")
     enqueue("send-receipt", {"order": payload["order"]}, queue="mail")
-    db.session.commit()
     return {"placed": payload["order"]}
 
 

@@ -1,0 +1,93 @@
+"""What the guides show is run: the example package, its tests, the client, the outbox."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from tests.support import services
+
+GUIDE = (Path(services.ROOT) / "docs" / "python.md").read_text()
+
+
+def block(title: str) -> str:
+    """The code that begins with the comment ``# title``."""
+    found = re.search(rf"```(?:python|ini)\n# {re.escape(title)}\n(.*?)```", GUIDE, re.DOTALL)
+    assert found, f"no code block named {title}"
+    return found[1]
+
+
+def test_the_example_package_passes_its_own_tests(tmp_path: Path, redis_url: str) -> None:
+    beside = tmp_path / "shop"
+    for name in (
+        "shop/jobs.py",
+        "shop/models.py",
+        "conftest.py",
+        "tests/test_jobs.py",
+        "pytest.ini",
+    ):
+        file = beside / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(block(name))
+    (beside / "shop" / "__init__.py").touch()
+    (tmp_path / "jobqueue").symlink_to(services.ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=beside,
+        env={
+            "PATH": os.environ["PATH"],
+            services.DATABASE_VARIABLE: os.environ[services.DATABASE_VARIABLE],
+            services.REDIS_VARIABLE: redis_url,
+        },
+        capture_output=True, text=True, timeout=55,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+
+
+@pytest.fixture
+def client_class() -> Any:
+    names: dict[str, Any] = {}
+    exec(block("jobs_client.py"), names)
+    return names["JobsClient"]
+
+
+def test_the_client_enqueues_once_however_often_it_asks(web: Any, client_class: Any) -> None:
+    client = client_class(web().url)
+    first = client.enqueue("echo", {"n": 1}, key="order-1", tags=["a"])
+    assert client.enqueue("echo", {"n": 1}, key="order-1", tags=["a"])["id"] == first["id"]
+    assert client.get(first["id"])["tags"] == ["a"]
+    with pytest.raises(ValueError, match="priority"):
+        client.enqueue("echo", {}, priority=1000)
+
+
+def test_the_outbox_sends_each_row_once(
+    web: Any, client_class: Any, database_url: str, session: Any
+) -> None:
+    names: dict[str, Any] = {}
+    exec(block("relay.py"), names)
+    connection = psycopg2.connect(database_url)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE outbox (id serial PRIMARY KEY, type text, payload jsonb)")
+            cursor.execute("INSERT INTO outbox (type, payload) VALUES ('echo', '{\"n\": 1}')")
+        client = client_class(web().url)
+        assert [names["relay"](connection, client) for _ in range(2)] == [1, 0]
+    finally:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("DROP TABLE IF EXISTS outbox")
+        connection.close()
+
+
+def test_every_link_of_the_guides_leads_to_a_file() -> None:
+    root = Path(services.ROOT)
+    for guide in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+        for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", guide.read_text()):
+            assert (guide.parent / target).exists(), f"{guide.name} links to {target}"
