@@ -1,52 +1,63 @@
 # make run is all a fresh machine needs; make help lists the rest.
 
-PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
-STAMP  := $(VENV)/installed
+VENV := .venv
+BIN  := $(VENV)/bin
+
+# The Python that .venv is made with: PYTHON=… names one, else the first of these that the project runs on.
+PYTHONS  := $(BIN)/python python3 python3.13 python3.12 python3.11 python3.14 /usr/bin/python3
+IS_GOOD  := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+# $(call bootstrap,ARGUMENTS): the step before the project's packages are there.
+bootstrap = @for python in $(if $(PYTHON),"$(PYTHON)",$(PYTHONS)); do \
+	if "$$python" -c '$(IS_GOOD)' 2>/dev/null; then exec "$$python" app/dev/bootstrap.py $(1); fi; done; \
+	echo "error: $(or $(PYTHON),python3) is not a Python from 3.11 to 3.14; name one: make $(firstword $(MAKECMDGOALS)) PYTHON=python3.13" >&2; exit 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format demo bench chaos shell clean
+.PHONY: help install ready-run ready-test ready-check run test check format lock demo bench chaos shell clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## the virtual environment with the pinned dependencies
+install: ready-check ## everything for work on the project into .venv; PYTHON=python3.13 chooses the Python
 
-$(STAMP): requirements.txt requirements-dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; name one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "error: could not make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@touch $@
+ready-run:
+	$(call bootstrap,install run --servers $(if $(PYTHON),--chosen))
+ready-test:
+	$(call bootstrap,install dev --servers $(if $(PYTHON),--chosen))
+ready-check:
+	$(call bootstrap,install dev $(if $(PYTHON),--chosen))
 
-run: $(STAMP) ## PostgreSQL, Redis, web and worker; PORT=3000 unless set; Ctrl-C ends everything
+run: ready-run ## PostgreSQL, Redis, web and worker; PORT=3000 unless set; Ctrl-C ends everything
 	@exec $(BIN)/python -m app.dev run
 
-demo: $(STAMP) ## lively sample work for the running system; SECONDS=60 (0: until Ctrl-C)
+demo: ready-run ## lively sample work for the running system; SECONDS=60 (0: until Ctrl-C)
 	@exec $(BIN)/python -m app.dev demo --seconds $(or $(SECONDS),60)
 
-test: $(STAMP) ## the whole suite on its own services; ARGS="-k word" narrows it
+test: ready-test ## the whole suite on its own services; ARGS="-k word" narrows it
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-check: $(STAMP) ## lint, format and types
+check: ready-check ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy app/
 
-format: $(STAMP) ## let ruff mend what it can
+format: ready-check ## apply what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## measure our program beside plain Huey, on fresh services with fsync; ARGS="drain"
+bench: ready-test ## measure our program beside plain Huey, on fresh services with fsync; ARGS="drain"
 	@exec $(BIN)/python -m app.dev services --fresh -- $(BIN)/python -m benchmarks $(ARGS)
 
-chaos: $(STAMP) ## faults at random on a private system, then an audit of every job; ARGS="--minutes 20 --seed 7"
+chaos: ready-test ## faults at random on a private system, then an audit of every job; ARGS="--minutes 20 --seed 7"
 	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
-shell: $(STAMP) ## a Python shell in the application, on the development services
+shell: ready-run ## a Python shell in the application, on the development services
 	@exec $(BIN)/python -m app.dev services -- $(BIN)/flask --app wsgi shell
 
+lock: ready-check ## requirements*.txt from requirements*.in, with hashes; ARGS="--upgrade-package flask"
+	@for set in "" -run -dev; do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	    --custom-compile-command "make lock" $(ARGS) requirements$$set.in -o requirements$$set.txt || exit 1; \
+	done
+
 clean: ## remove the virtual environment, the caches and all development data
-	@if test -x $(BIN)/python; then $(BIN)/python -m app.dev clean; fi
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	$(call bootstrap,clean)

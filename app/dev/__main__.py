@@ -1,4 +1,4 @@
-"""``python -m app.dev``: run the system, or a command with its services; demo data; clean up."""
+"""``python -m app.dev``: run the system, or a command with its services; demo data."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from dotenv import dotenv_values
 
 from app.config import ConfigError
 from app.dev import DevError, demo, supervisor
-from app.dev.home import Home, remove
-from app.dev.instance import open_instance
 from app.dev.process import follow_parent
-from app.dev.surroundings import DEV_INSTANCE, ROOT, settings, surroundings
+from app.dev.surroundings import ROOT, settings, surroundings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,8 +56,6 @@ def _parser() -> argparse.ArgumentParser:
     fill.add_argument("--seconds", type=float, default=60.0, help="0: until Ctrl-C (default 60)")
     fill.set_defaults(command=_demo)
 
-    clean = commands.add_parser("clean", help="remove the embedded services' data")
-    clean.set_defaults(command=_clean)
     return parser
 
 
@@ -86,15 +82,6 @@ def _services(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _demo(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     url = arguments.url or f"http://127.0.0.1:{settings(environ).port}"
     return demo.fill(url, seconds=arguments.seconds or None)
-
-
-def _clean(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    var = ROOT / "var"
-    if var.exists():
-        with open_instance(Home(var), DEV_INSTANCE):  # refuses while it runs
-            pass
-        remove(var)
-    return 0
 
 
 if __name__ == "__main__":

@@ -16,11 +16,10 @@ import tempfile
 from pathlib import Path
 
 from app.dev import DevError
+from app.dev.bootstrap import LINK_NAME, OWNER_NOTE, owns
 from app.dev.process import Identity
 
 UNPRIVILEGED_USERS = ("nobody", "daemon")
-LINK_NAME = "services"  # in var/, only where root had to go elsewhere
-OWNER_NOTE = "checkout"  # in the folder elsewhere: which var/ it belongs to
 
 
 class Home:
@@ -57,14 +56,10 @@ class Home:
 
     def _is_ours(self, link: Path) -> bool:
         """False for a link that came along when somebody copied the whole checkout."""
-        note = link / OWNER_NOTE
-        if not note.is_file():
-            return False
-        owner = Path(note.read_text())
-        if owner != self.var and not owner.is_dir():  # the checkout was moved, not copied
-            note.write_text(str(self.var))
-            owner = self.var
-        return owner == self.var
+        is_ours = owns(link, self.var)
+        if is_ours:  # also after the checkout was moved
+            (link / OWNER_NOTE).write_text(str(self.var))
+        return is_ours
 
     def reachable(self, root: Path, probe: str, *, within: str = "") -> Path:
         """``root``, or a copy that the services' user can read (tried on the file ``probe``).
@@ -104,15 +99,6 @@ class Home:
     def make_private(self, folder: Path) -> Path:
         """``folder``, made if need be: owned by the services' user, closed to all others."""
         return _private(folder, self.identity)
-
-
-def remove(var: Path) -> None:
-    """Removes ``var`` and the folder elsewhere that belongs to it."""
-    if not var.exists():
-        return
-    home = Home(var)
-    shutil.rmtree(home.folder)
-    shutil.rmtree(var)
 
 
 def can_enter(identity: Identity, folder: Path) -> bool:

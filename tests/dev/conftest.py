@@ -17,7 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.dev.home import can_enter, remove
+from app.dev.bootstrap import remove_data
+from app.dev.home import can_enter
 from app.dev.instance import free_port
 from app.dev.process import Identity, kill_group, spawn
 from tests.support.waiting import wait_until
@@ -57,6 +58,13 @@ class Checkout:
         printed = (self.folder / "output").read_text()
         return subprocess.CompletedProcess(arguments, process.returncode, printed)
 
+    def bootstrap(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """``python app/dev/bootstrap.py …`` to its end; stdout holds both outputs."""
+        process = self._spawn([str(self.python), "app/dev/bootstrap.py", *arguments], "output", {})
+        process.wait(60)
+        printed = (self.folder / "output").read_text()
+        return subprocess.CompletedProcess(arguments, process.returncode, printed)
+
     def start(self, **env: str) -> subprocess.Popen[bytes]:
         """``python -m app.dev run``, answering."""
         process = self.spawn("run", **env)
@@ -78,7 +86,7 @@ class Checkout:
         """``make run`` with our virtual environment, answering."""
         shutil.copy(ROOT / "Makefile", self.folder)
         (self.folder / ".venv").symlink_to(sys.prefix)
-        make = self._spawn(["make", "-o", ".venv/installed", "run"], "log", {})
+        make = self._spawn(["make", "-o", "ready-run", "run"], "log", {})
         wait_until(lambda: make.poll() is not None or self.is_up(), timeout=60, what="ready")
         assert make.poll() is None, self.log
         return make
@@ -128,7 +136,7 @@ class Checkout:
                 left.kill()
         wait_until(lambda: not self.processes(), interval=0.1, what="all ended")
         if self.identity is None:
-            remove(self.var)
+            remove_data(self.var)
         shutil.rmtree(self.folder)
 
 

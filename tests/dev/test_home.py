@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.dev.home import Home, can_read, remove
+from app.dev.bootstrap import remove_data
+from app.dev.home import Home, can_read
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="about what root has to do")
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="about what root has t
 def home(tmp_path):
     tmp_path.chmod(0o700)
     yield Home(tmp_path / "var")
-    remove(tmp_path / "var")
+    remove_data(tmp_path / "var")
 
 
 @pytest.fixture
@@ -62,5 +63,5 @@ def test_a_copied_link_is_not_followed_into_the_other_checkouts_data(home, tmp_p
     second = Home(other)
 
     assert second.folder != home.folder
-    remove(other)
+    remove_data(other)
     assert home.folder.is_dir()

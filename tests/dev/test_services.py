@@ -173,7 +173,7 @@ def test_clean_removes_the_folder_elsewhere_too(checkout):
     checkout.dev("services", "--", "true")
     elsewhere = (checkout.var / "services").resolve()
 
-    assert checkout.dev("clean").returncode == 0
+    assert checkout.bootstrap("clean").returncode == 0
 
     assert not elsewhere.exists()
     assert not checkout.var.exists()
@@ -230,7 +230,7 @@ def _servers(checkout) -> list[psutil.Process]:
     for process in checkout.processes():
         with contextlib.suppress(psutil.Error):  # just ended
             line = " ".join(process.cmdline())
-            if " -D " in line or "redis-server" in line:
+            if " -D " in line or "valkey-server" in line:
                 found.append(process)
     return found
 
