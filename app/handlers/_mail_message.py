@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -17,6 +18,8 @@ from app.handlers._schema import messages, refuse_control_characters
 
 MAX_RECIPIENTS = 100
 MAX_SUBJECT_CHARACTERS = 900
+#: Fits the line of the header's name; a longer one is encoded, and so can be folded anywhere.
+MAX_PLAIN_SUBJECT = 69
 _ADDRESS = "give an address such as ada@example.com or Ada Lovelace <ada@example.com>"
 _ADDRESSES = "give an address such as ada@example.com, or a list of them"
 _SUBJECT = f"give one line of 1 to {MAX_SUBJECT_CHARACTERS} characters"
@@ -24,8 +27,9 @@ _DOMAIN = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.(?!-)[A-Za-z0-9-]{1,63})*", r
 
 
 def parse_address(value: str) -> Address:
-    """One address, with or without a name. Raises ValidationError."""
+    """One address, with or without a name in plain text. Raises ValidationError."""
     refuse_control_characters(value)
+    _refuse_encoded_words(value)
     try:
         header = SMTP.header_factory("To", value)
     except Exception:  # the standard parser trips over some malformed ones: IndexError for "x@"
@@ -34,10 +38,21 @@ def parse_address(value: str) -> Address:
     if header.defects or len(found) != 1 or not found[0].domain or ":" in value.partition("<")[0]:
         raise ValidationError(f"is not one e-mail address; {_ADDRESS}")
     address = found[0]
+    # Again, without the quotes and backslashes that the parser has removed.
+    _refuse_encoded_words(str(address.display_name) + address.username)
     domain = _ascii_domain(address.domain)
     if domain is None or not 1 <= len(address.username) <= 64:
         raise ValidationError(f"is not one e-mail address; {_ADDRESS}")
     return Address(address.display_name, address.username, domain)
+
+
+def _refuse_encoded_words(value: str) -> None:
+    # The standard library decodes them when it parses a header and once more when it writes one;
+    # what comes out may hold line breaks, and so write headers of its own.
+    if "=?" in value:
+        raise ValidationError(
+            f'must not contain "=?": write the name as plain text, in any alphabet; {_ADDRESS}'
+        )
 
 
 def _ascii_domain(domain: str) -> str | None:
@@ -126,12 +141,20 @@ def build_message(payload: dict[str, Any], *, sender: Address, job_id: object) -
         message["Cc"] = payload["cc"]
     if payload["reply_to"]:
         message["Reply-To"] = payload["reply_to"]
-    message["Subject"] = payload["subject"]
+    message.set_raw("Subject", _encoded(payload["subject"]))
     message["Date"] = format_datetime(datetime.now(UTC))
     message["Message-ID"] = f"<{job_id}@{sender.domain}>"
     message["Auto-Submitted"] = "auto-generated"
     _add_content(message, payload["body"], payload["html"])
     return message
+
+
+def _encoded(subject: str) -> str:
+    """The subject as it stands on the wire. Assigned as it is, encoded words in it would be decoded."""
+    is_plain = subject.isascii() and "=?" not in subject and len(subject) <= MAX_PLAIN_SUBJECT
+    if is_plain:
+        return subject
+    return Header(subject, "utf-8", header_name="Subject").encode(linesep="\r\n")
 
 
 def _add_content(message: EmailMessage, body: str | None, html: str | None) -> None:

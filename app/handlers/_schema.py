@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 from marshmallow import ValidationError, fields
@@ -37,6 +38,10 @@ class Flag(fields.Boolean):
 
 
 def refuse_control_characters(value: str) -> None:
-    """Raises ValidationError for what could end a header line and start another one."""
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+    """Raises ValidationError for what could end a header line and start another one.
+
+    Control characters of ASCII and Latin-1, and Unicode's line and paragraph separators, at which
+    the standard library splits lines as well.
+    """
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in value):
         raise ValidationError("must be one line of text; remove line breaks and control characters")

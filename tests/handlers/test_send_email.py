@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from email.header import Header
 from pathlib import Path
 from typing import Any
 
@@ -280,3 +281,68 @@ def test_a_payload_that_can_not_be_sent_is_refused_with_its_field(
     with pytest.raises(ValidationFailed) as caught:
         run_handler("send-email", {**MAIL, **payload})
     assert field in str(caught.value.errors)
+
+
+INJECTION = "x=0d=0aReply-To:_thief=40evil.example=0d=0aContent-Type:_text/html=0d=0a=0d=0a=3Cb=3E"
+ENCODED = f"=?utf-8?q?{INJECTION}?="
+NESTED = Header(ENCODED, "utf-8", maxlinelen=10_000).encode()
+LINE_SEPARATORS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+
+
+class TestInjection:
+    @pytest.mark.parametrize(
+        "subject",
+        [
+            ENCODED,
+            NESTED,
+            f"Hello {ENCODED} and =?utf-8?b?DQpCY2M6IHg=?=",
+            "=?utf-8?q?a?= =?utf-8?q?b?=",
+            "=?us-ascii?q?=0aBcc:_eve=40evil.example?=",
+            "5 =? 6 ?= 11",
+            "word " * 170 + "=?utf-8?q?=0d=0aBcc:x?=",
+            "x" * 900,
+        ],
+    )
+    def test_a_subject_is_taken_literally(self, smtp_server: MailServer, subject: str) -> None:
+        send(smtp_server.url, {"subject": subject.strip()})
+        [got] = smtp_server.received
+        assert got.message["Subject"] == subject.strip()
+        assert sorted(got.message.keys()) == sorted(
+            ["From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version",
+             "Content-Type", "Content-Transfer-Encoding"]
+        )  # fmt: skip
+        assert got.message.get_content_type() == "text/plain"
+        assert got.message.get_content().strip() == "Thank you."
+
+    @pytest.mark.parametrize("field", ["to", "cc", "bcc", "from", "replyTo"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            ENCODED,
+            NESTED,
+            f'"{ENCODED}"',
+            '"' + ENCODED.replace("?", "\\?") + '"',
+            "=?utf-8?q?Ada?=",
+        ],
+    )
+    def test_a_name_is_no_encoded_word(self, field: str, name: str) -> None:
+        with pytest.raises(ValidationFailed) as caught:
+            run_handler("send-email", {**MAIL, field: f"{name} <ada@example.com>"})
+        assert list(caught.value.errors) == [f"payload.{field}"]
+
+    @pytest.mark.parametrize("character", [*LINE_SEPARATORS, "\0", "\x7f", "\x9b", "\t"])
+    def test_no_header_holds_a_line_break_or_a_control_character(self, character: str) -> None:
+        for field, value in (
+            ("subject", f"a{character}Bcc: eve@evil.example"),
+            *((name, f"A{character}b <ada@example.com>") for name in ("to", "cc", "bcc")),
+            ("from", f'"A{character}b" <ada@example.com>'),
+            ("replyTo", f"ada{character}@example.com"),
+        ):
+            with pytest.raises(ValidationFailed) as caught:
+                run_handler("send-email", {**MAIL, field: value})
+            assert list(caught.value.errors) == [f"payload.{field}"]
+
+    def test_a_name_of_any_alphabet_still_arrives(self, smtp_server: MailServer) -> None:
+        send(smtp_server.url, {"to": "Žofie = ? <zofie@example.com>"})
+        [got] = smtp_server.received
+        assert got.message["To"].addresses[0].display_name == "Žofie = ?"
