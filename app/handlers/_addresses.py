@@ -14,17 +14,11 @@ import threading
 import time
 from typing import Any
 
+from app.handlers._special_networks import Address, kind_of
 from app.jobs.context import Context
 from app.jobs.outcomes import Permanent
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
 LOOKUP_POLL_SECONDS = 0.25
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
-_IPV4_COMPATIBLE = ipaddress.IPv6Network("::/96")
-#: Public by their number, private by their use: Azure's host service.
-_METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
 
 
 class LookupFailed(Exception):
@@ -41,51 +35,13 @@ def allowed_addresses(
     addresses = _addresses(host, port, ctx, ends_at)
     if not is_private_allowed:
         for address in addresses:
-            if why := why_forbidden(address):
+            if why := kind_of(address):
                 shown = host if host == str(address) else f"{host} is {address},"
                 raise Permanent(
                     f"{shown} {why}; http-request calls public addresses only "
                     "(the operator can set HTTP_ALLOW_PRIVATE=1)"
                 )
     return [str(address) for address in addresses]
-
-
-def why_forbidden(address: Address) -> str | None:
-    """What is not public about an address, such as "a loopback address"; None when it is public."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = _inner_ipv4(address)
-        if inner is not None:
-            return why_forbidden(inner)
-        if address in _LOCAL_NAT64:
-            return "a private address"
-    if address in _METADATA:
-        return "a metadata service"
-    for is_so, why in (
-        (address.is_unspecified, "an unspecified address"),
-        (address.is_loopback, "a loopback address"),
-        (address.is_link_local, "a link-local address"),
-        (address.is_multicast, "a multicast address"),
-        (not address.is_global or address.is_reserved, "a private or reserved address"),
-        (getattr(address, "is_site_local", False), "a private address"),
-    ):
-        if is_so:
-            return why
-    return None
-
-
-def _inner_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that a mapped, translated or tunnelled IPv6 address leads to."""
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    if address.sixtofour is not None:
-        return address.sixtofour
-    if address.teredo is not None:
-        return address.teredo[1]
-    last = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    # ::1 and :: look IPv4-compatible, too, but are themselves.
-    if address in _NAT64 or (address in _IPV4_COMPATIBLE and int(address) > 0xFFFF):
-        return last
-    return None
 
 
 def _addresses(host: str, port: int, ctx: Context, ends_at: float) -> list[Address]:
