@@ -29,8 +29,9 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     with app.app_context():
         database.attend(db.engine)
     migrate.init_app(app, db)
-    csrf.init_app(app)
+    # The door before the form check, which reads a body: nothing is read for nobody.
     security.init_app(app, settings)
+    csrf.init_app(app)
     _wire(app, settings)
     return app
 

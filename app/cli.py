@@ -1,4 +1,5 @@
-"""Commands for operators: ``flask doctor``, ``flask counters check``, ``flask dlq rebuild``, ``flask tokens``."""
+"""Commands for operators: ``flask doctor``, ``flask counters check``, ``flask dlq rebuild``, ``flask tokens``,
+``flask sessions end``."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Callable
 
 import click
 import flask_migrate.cli
-from flask import Flask
+from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
 from sqlalchemy.exc import IntegrityError
 
@@ -15,16 +16,21 @@ from app import own_migrations
 from app.config import ROLES
 from app.errors import ConfigError
 from app.extensions import db
-from app.jobs import doctor, stats
+from app.jobs import doctor, lifecycle, stats
 from app.jobs.publishing import current_trigger
-from app.security import tokens
+from app.security import events, sessions, tokens
 
 counters = AppGroup("counters", help="The numbers kept by triggers.")
 token_commands = AppGroup("tokens", help="Tokens of programs that call the API.")
 migration_commands = AppGroup(
     "migrations", help="Migrations of your own tables, in the folder JOB_MIGRATIONS."
 )
+session_commands = AppGroup("sessions", help="People who are signed in to the dashboard.")
 dlq = AppGroup("dlq", help="The Redis list of open dead letters.")
+
+
+#: Who a command's user is in the audit.
+CLI = "cli"
 
 
 def register(app: Flask) -> None:
@@ -35,6 +41,7 @@ def register(app: Flask) -> None:
     app.cli.add_command(token_commands)
     app.cli.add_command(migration_commands)
     app.cli.add_command(_with_own_tables(flask_migrate.cli.db), "db")
+    app.cli.add_command(session_commands)
 
 
 @click.command("doctor")
@@ -100,13 +107,23 @@ def rebuild_dead_letters() -> None:
 @click.option("--role", type=click.Choice(ROLES), default="operator", show_default=True)
 def create_token(name: str, role: str) -> None:
     """Make a token; it is printed once and kept only as a hash."""
+    settings = current_app.extensions["settings"]
     try:
-        secret = tokens.create(name, role)
+        secret = tokens.create(name, role, taken=settings.actor_names)
+        lifecycle.record(db.session, CLI, "token.create", name, {"role": role})
         db.session.commit()
+    except ValueError as error:
+        raise click.ClickException(f"{name!r} can't be a token's name: {error}.") from None
+    except tokens.NameTaken:
+        raise click.ClickException(
+            f"{name!r} is reserved, or the name of a person or a token in DASHBOARD_USERS or API_TOKENS; "
+            "take another name."
+        ) from None
     except IntegrityError:
         raise click.ClickException(
             f"A token is named {name!r}; revoke it first, or take another name."
         ) from None
+    events.happened("token.created", actor=CLI, token=name, role=role)
     click.echo(secret)
 
 
@@ -124,7 +141,9 @@ def revoke_token(name: str) -> None:
     """End a token; it is refused within five seconds."""
     if not tokens.revoke(name):
         raise click.ClickException(f"No valid token is named {name!r}; see `flask tokens list`.")
+    lifecycle.record(db.session, CLI, "token.revoke", name)
     db.session.commit()
+    events.happened("token.revoked", actor=CLI, token=name)
     click.echo(f"{name} is revoked.")
 
 
@@ -196,3 +215,17 @@ def migration_status() -> None:
 def downgrade_own(revision: str) -> None:
     """Take back the newest migration, or all down to REVISION (base: every one)."""
     own_migrations.downgrade(revision)
+
+
+@session_commands.command("end")
+@click.argument("name", required=False)
+@click.option("--all", "is_everyone", is_flag=True, help="The sessions of everyone.")
+def end_sessions(name: str | None, *, is_everyone: bool) -> None:
+    """Sign a person out everywhere, or everyone; effective within five seconds."""
+    if bool(name) == is_everyone:
+        raise click.UsageError("Give a name, or --all.")
+    count = sessions.end_all(name)
+    lifecycle.record(db.session, CLI, "sessions.end", name or "everyone", {"count": count})
+    db.session.commit()
+    events.happened("sessions.ended", actor=CLI, person=name or "everyone", count=count)
+    click.echo(f"{count} {'session' if count == 1 else 'sessions'} ended.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,19 @@ class ConfigError(Exception):
 
 ROLES = ("viewer", "operator", "admin")
 _SCOPES = {"read": "viewer", "write": "operator"}
+
+
+#: Who the audit means when nobody signed in: a command line, a stranger.
+RESERVED_NAMES = frozenset({"cli", "nobody", "anybody"})
+_ACTOR_NAME = re.compile(r"[^\s,:\x00-\x1f\x7f](?:[^,:\x00-\x1f\x7f]{0,98}[^\s,:\x00-\x1f\x7f])?")
+
+
+def check_actor_name(name: str) -> None:
+    """Raises ValueError for what can't name a person or a program in the audit."""
+    if not _ACTOR_NAME.fullmatch(name) or not name.isprintable():
+        raise ValueError(
+            "a name has 1 to 100 printable characters, without comma and colon, and no space at its ends"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,8 @@ class Settings:
     dashboard_users: tuple[Credential, ...]
     is_auth_disabled: bool
     session_hours: float
+    session_idle_minutes: float  # 0: no limit
+    https_only: bool
     api_rate_limit: int  # requests a minute and caller, in each web process; 0: none
     trusted_proxies: int
     host: str
@@ -72,6 +88,7 @@ class Settings:
     job_migrations: Path | None  # versions of the tables that job_modules declare
     queues: tuple[str, ...]  # strict order; empty: all queues, round robin
     retention_days: float  # 0: keep for ever
+    audit_retention_days: float  # 0: keep for ever
     smtp_url: str | None
     mail_from: str
     mail_dir: Path | None
@@ -83,6 +100,12 @@ class Settings:
     @property
     def is_development(self) -> bool:
         return self.app_env in ("development", "test")
+
+    @property
+    def actor_names(self) -> frozenset[str]:
+        """Names of people and programs in the settings, in lower case; no stored token has one of them."""
+        everyone = (*self.api_tokens, *self.dashboard_users)
+        return frozenset(one.name.casefold() for one in everyone) | RESERVED_NAMES
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -101,6 +124,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         dashboard_users=_dashboard_users(env),
         is_auth_disabled=_flag(env, "AUTH_DISABLED", False),
         session_hours=_number(env, "SESSION_HOURS", float, 12.0, 0.01, 24 * 365),
+        session_idle_minutes=_number(env, "SESSION_IDLE_MINUTES", float, 480.0, 0, 60 * 24 * 365),
+        https_only=_flag(env, "HTTPS_ONLY", False),
         api_rate_limit=_number(env, "API_RATE_LIMIT", int, 60_000, 0, 10**9),
         trusted_proxies=_number(env, "TRUSTED_PROXIES", int, 0, 0, 10),
         host=_text(env, "HOST") or ("127.0.0.1" if is_development else "0.0.0.0"),
@@ -125,6 +150,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         job_migrations=Path(text) if (text := _text(env, "JOB_MIGRATIONS")) else None,
         queues=_names(env, "QUEUES"),
         retention_days=_number(env, "RETENTION_DAYS", float, 7.0, 0, 36500),
+        audit_retention_days=_retention(env),
         smtp_url=_smtp_url(env),
         mail_from=_mail_from(env),
         mail_dir=_mail_dir(env, is_development),
@@ -135,6 +161,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         ),
         database_pool_size=_number(env, "DATABASE_POOL_SIZE", int, 7, 1, 1000),
     )
+    _check_names(settings)
     if settings.heartbeat_seconds * 2 > settings.lease_seconds:
         raise ConfigError(
             f"HEARTBEAT_SECONDS ({settings.heartbeat_seconds:g}) must be at most half of "
@@ -277,8 +304,35 @@ def _credentials(env: Mapping[str, str], name: str, shortest: int) -> tuple[Cred
         found.append(Credential(who, secret, role))
     names = [one.name for one in found]
     if len(set(names)) < len(names):
-        raise ConfigError(f"{name}: a name stands there twice; give each its own.")
+        raise ConfigError(f"{name}: a name is used twice; names must be unique.")
     return tuple(found)
+
+
+def _check_names(settings: Settings) -> None:
+    # By its name somebody is known in the audit, the rate limits and Idempotency-Key.
+    seen = set(RESERVED_NAMES)
+    for one in (*settings.api_tokens, *settings.dashboard_users):
+        try:
+            check_actor_name(one.name)
+        except ValueError as error:
+            raise ConfigError(
+                f"API_TOKENS or DASHBOARD_USERS names {one.name!r}: {error}."
+            ) from None
+        if one.name.casefold() in seen:
+            raise ConfigError(
+                f"API_TOKENS and DASHBOARD_USERS: the name {one.name!r} is reserved or used more than once; "
+                "names must be unique over both."
+            )
+        seen.add(one.name.casefold())
+
+
+def _retention(env: Mapping[str, str]) -> float:
+    days = _number(env, "AUDIT_RETENTION_DAYS", float, 365.0, 0, 36500)
+    if 0 < days < 1:
+        raise ConfigError(
+            f"AUDIT_RETENTION_DAYS is {days:g}; set it to at least 1, or 0 to keep everything."
+        )
+    return days
 
 
 def _dashboard_users(env: Mapping[str, str]) -> tuple[Credential, ...]:

@@ -162,9 +162,15 @@ class Forbidden(JobQueueError):
 
 
 class NotHere(JobQueueError):
-    """This server is in development, where nobody is asked who they are: it answers only to this machine."""
+    """This server is in development mode, without authentication, so it answers only to this machine."""
 
     http_status, code = 403, "only_this_machine"
+
+
+class CrossSite(JobQueueError):
+    """This server asks nobody who they are, so it takes no changes from pages of other sites. Add the page's origin to CORS_ORIGIN to let it call the API; a router in front must pass on the Host header."""
+
+    http_status, code = 403, "cross_site"
 
 
 class TooManyRequests(JobQueueError):

@@ -121,6 +121,8 @@ def _truncate(database_url: str) -> None:
                 "WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
             )
             tables = [name for (name,) in cursor.fetchall()]
+            # audit_events can only grow, but for its retention.
+            cursor.execute("SET jobqueue.audit_retention = 'on'")
             cursor.execute(
                 " UNION ALL ".join(f"SELECT '{t}' WHERE EXISTS (SELECT FROM {t})" for t in tables)
             )

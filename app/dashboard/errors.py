@@ -56,7 +56,11 @@ def refused(error: JobQueueError) -> Response:
 @dashboard.errorhandler(Unauthenticated)
 def ask_who(error: Unauthenticated) -> Response:
     """To the sign-in page, and from there back here."""
-    here = came_from() if is_part() or request.method != "GET" else request.full_path.rstrip("?")
+    here = (
+        came_from()
+        if is_part() or request.method not in ("GET", "HEAD")
+        else request.full_path.rstrip("?")
+    )
     address = url_for("dashboard.sign_in", next=here or None)
     if is_part():
         response = make_response("", 200)

@@ -11,7 +11,7 @@ from typing import Any, cast
 from flask import Response, get_flashed_messages, make_response, render_template, request
 
 from app.dashboard.shell import Shell, shell
-from app.security import current
+from app.security import current, may
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,9 @@ def flash_only(message: str, status: int) -> Response:
 
 
 def plain_page(page: str, status: int, **context: Any) -> Response:
-    """A page that comes even when the database does not."""
+    """A page that comes even when the database does not; without the shell for who was not let in."""
+    if not may("viewer"):
+        return _answer(render_template("errors/bare.html", **page_facts(), **context), status)
     facts = page_facts() | {"flashes": [], "shell": _shell_if_any(status)} | context
     return _answer(render_template(page, **facts), status)
 

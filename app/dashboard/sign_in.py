@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from flask import Response, make_response, redirect, render_template, request, session, url_for
+from flask import Response, make_response, redirect, render_template, request, url_for
 
 from app.dashboard import blueprint as dashboard
 from app.dashboard.fragments import page_facts
 from app.extensions import db
-from app.jobs import lifecycle
+from app.jobs import lifecycle, queries
+from app.security import events
 from app.security.door import the_door
 
-REFUSED = "That is not a name and a password that belong together."
+#: An address that an account has signed in from so recently is not slowed by others' guessing.
+KNOWN_DAYS = 30
+
+REFUSED = "Wrong name or password."
 
 
 @dashboard.route("/sign-in", methods=["GET", "POST"])
@@ -21,25 +25,55 @@ def sign_in() -> Response:
     door = the_door()
     if door.is_open:
         return make_response(redirect(next_page, 303))
-    if request.method == "GET":
+    if request.method != "POST":  # HEAD comes to this view as well
         return _ask(next_page)
-    if seconds := door.rates.take_sign_in(request.remote_addr or ""):
-        minutes = -(-seconds // 60)
-        return _ask(next_page, f"Too many tries. Wait {minutes} min, then try again.", 429, seconds)
     name = request.form.get("name", "").strip()[:200]
+    address = request.remote_addr or "unknown"
+    if seconds := _wait(name, address):
+        events.refused("sign-in.limited", actor=name)
+        minutes = -(-seconds // 60)
+        return _ask(
+            next_page, f"Too many failed attempts. Try again in {minutes} min.", 429, seconds
+        )
     user = door.check_password(name, request.form.get("password", "")[:1000])
     if user is None:
-        _record(name, "sign-in refused")
+        door.rates.count_failed_sign_in(address, name)
+        _record_refusal(name, address)
         return _ask(next_page, REFUSED, 422, name=name)
     door.admit(user)
-    _record(user.name, "sign-in")
+    _record(user.name, "sign-in", address)
     return make_response(redirect(next_page, 303))
 
 
 @dashboard.post("/sign-out")
 def sign_out() -> Response:
-    session.clear()
+    door = the_door()
+    person = None if door.is_open else door.identify(request)
+    door.leave()
+    if person is not None:
+        _record(person.name, "sign-out", request.remote_addr or "unknown")
     return make_response(redirect(url_for("dashboard.sign_in"), 303))
+
+
+@dashboard.post("/sign-out/everywhere")
+def sign_out_everywhere() -> Response:
+    """End all sessions of this person, copied cookies included."""
+    door = the_door()
+    person = None if door.is_open else door.identify(request)
+    if person is not None:
+        door.sessions.end_all(person.name)
+        _record(person.name, "sign-out everywhere", request.remote_addr or "unknown")
+    door.leave()
+    return make_response(redirect(url_for("dashboard.sign_in"), 303))
+
+
+def _wait(name: str, address: str) -> int:
+    rates = the_door().rates
+    # Asked only while somebody guesses at the account.
+    is_known_here = rates.is_account_guessed(name) and queries.has_audit_event(
+        db.session, actor=name, action="sign-in", subject=address, days=KNOWN_DAYS
+    )
+    return rates.sign_in_wait(address, name, is_known_here=is_known_here)
 
 
 def _ask(
@@ -55,11 +89,18 @@ def _ask(
     return response
 
 
-def _record(name: str, action: str) -> None:
-    lifecycle.record(
-        db.session, name.replace("\0", "") or "nobody", action, request.remote_addr or "unknown"
-    )
+def _record(name: str, action: str, address: str) -> None:
+    lifecycle.record(db.session, name, action, address)
     db.session.commit()
+    events.happened(action.replace(" ", "-"), actor=name)
+
+
+def _record_refusal(name: str, address: str) -> None:
+    events.refused("sign-in.refused", actor=name)
+    # Names that nobody has are in the log alone: strangers must not fill the table.
+    if the_door().user(name) is not None:
+        lifecycle.record(db.session, name, "sign-in refused", address)
+        db.session.commit()
 
 
 def _ours(address: str | None) -> str:

@@ -390,6 +390,26 @@ class ApiToken(Model):
     )
 
 
+class PersonSession(Model):
+    """A person who is signed in to the dashboard; gone when the session ends."""
+
+    __tablename__ = "sessions"
+
+    hash: Mapped[str] = mapped_column(
+        Text, primary_key=True
+    )  # SHA-256 of the id in the cookie, hex
+    user_name: Mapped[str] = mapped_column(Text)
+    address: Mapped[str] = mapped_column(Text)  # where it began
+    created_at: Mapped[datetime] = _instant(default_now=True)
+    used_at: Mapped[datetime] = _instant(default_now=True)  # to a minute; refreshing is no use
+    expires_at: Mapped[datetime] = _instant()
+
+    __table_args__ = (
+        Index("ix_sessions_user_name", "user_name"),
+        Index("ix_sessions_expires_at", "expires_at"),
+    )
+
+
 class BulkAction(Model):
     """One verb for everything that matched when a person said yes; done in chunks by a worker."""
 

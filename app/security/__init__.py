@@ -14,5 +14,5 @@ __all__ = ["MASK", "actor", "current", "init_app", "is_secret_name", "masked", "
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Before any blueprint: nothing is answered that was not let in."""
-    headers.init_app(app)
+    headers.init_app(app, settings)
     door.init_app(app, settings)

@@ -12,22 +12,35 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask, Request, current_app, g, has_request_context, request, session
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.config import ROLES, Credential, Settings
-from app.errors import Forbidden, NotHere, TooManyRequests, Unauthenticated
+from app.errors import (
+    CrossSite,
+    Forbidden,
+    JobQueueError,
+    NotHere,
+    TooManyRequests,
+    Unauthenticated,
+)
+from app.security import events
+from app.security.origins import is_cross_site, is_from_this_machine
 from app.security.rates import Rates
 from app.security.secrets import masked
+from app.security.sessions import Sessions
 from app.security.tokens import Tokens
 
 #: Answered to anybody: nothing in them tells of any job.
 OPEN_ENDPOINTS = frozenset(
-    {"static", "dashboard.bundle", "api.health", "dashboard.sign_in", "dashboard.sign_out"}
-)
+    {"static", "dashboard.bundle", "api.health", "dashboard.sign_in", "dashboard.sign_out",
+     "dashboard.sign_out_everywhere"}
+)  # fmt: skip
 #: What can't be undone, and who did what.
 ADMIN_ENDPOINTS = frozenset({"api.delete_job", "dashboard.delete_job", "dashboard.audit"})
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-_LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]", "::1")
+#: Requests that pages of the dashboard send by themselves (htmx names the element that asked).
+_REFRESHES = ("#live", "#pulse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +48,17 @@ class Principal:
     """Whoever sent this request."""
 
     name: str
-    role: str
+    role: str  # one of ROLES; empty: none
     is_anybody: bool = False  # nobody was asked
 
     def may(self, role: str) -> bool:
-        return ROLES.index(self.role) >= ROLES.index(role)
+        return self.role in ROLES and ROLES.index(self.role) >= ROLES.index(role)
 
 
+#: Where the door is open, whoever comes.
 ANYBODY = Principal("anybody", "admin", is_anybody=True)
+#: Who showed nothing valid, or was not asked yet.
+NOBODY = Principal("nobody", "")
 
 
 class Door:
@@ -51,11 +67,12 @@ class Door:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.is_open = settings.is_development or settings.is_auth_disabled
-        self.tokens = Tokens(settings.api_tokens)
+        self.tokens = Tokens(settings)
+        self.sessions = Sessions(settings)
         self.rates = Rates(settings)
 
     def identify(self, request: Request) -> Principal | None:
-        """Who it is; None where nothing valid was shown."""
+        """Who it is; None where nothing valid was shown. Raises TooManyRequests."""
         header = request.headers.get("Authorization", "")
         if header:
             scheme, _, secret = header.partition(" ")
@@ -78,13 +95,16 @@ class Door:
 
     def _of_session(self) -> Principal | None:
         # A request of the API has a session only where it carries the cookie of one.
-        told = session.get("who") if session is not None else None
-        if not isinstance(told, dict):
+        who = session.get("who") if session is not None else None
+        if not isinstance(who, dict):
             return None
-        user = self.user(str(told.get("name")))
-        age = time.time() - float(told.get("at", 0))
+        user = self.user(str(who.get("name")))
+        age = time.time() - float(who.get("at", 0))
         is_fresh = 0 <= age < self._settings.session_hours * 3600
-        if user is None or not is_fresh or told.get("proof") != self._proof(user):
+        if user is None or not is_fresh or who.get("proof") != self._proof(user):
+            return None
+        is_in_use = not request.headers.get("HX-Source", "").endswith(_REFRESHES)
+        if not self.sessions.is_live(str(who.get("id")), user.name, is_in_use=is_in_use):
             return None
         return Principal(user.name, user.role)
 
@@ -99,9 +119,22 @@ class Door:
         return user if user and is_right else None
 
     def admit(self, user: Credential) -> None:
-        """Begin a session; whatever the browser had before is forgotten."""
+        """Begin a session; whatever the browser had before is forgotten. The caller commits."""
+        self.leave()
+        session_id = self.sessions.begin(user.name, request.remote_addr or "unknown")
+        session["who"] = {
+            "name": user.name,
+            "at": time.time(),
+            "proof": self._proof(user),
+            "id": session_id,
+        }
+
+    def leave(self) -> None:
+        """End this browser's session, copies of its cookie included. The caller commits."""
+        who = session.get("who")
+        if isinstance(who, dict) and "id" in who:
+            self.sessions.end(str(who["id"]))
         session.clear()
-        session["who"] = {"name": user.name, "at": time.time(), "proof": self._proof(user)}
 
     def _proof(self, user: Credential) -> str:
         # A changed password or role ends every session that was begun with the old one.
@@ -118,7 +151,8 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.extensions["door"] = Door(settings)
     if settings.trusted_proxies:
         count = settings.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
+        # Not X-Forwarded-Host: many routers pass on what the client sent. They keep Host.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=0)  # type: ignore[method-assign]
     app.before_request(_ask)
     app.jinja_env.globals["may"] = may
 
@@ -129,27 +163,52 @@ def the_door() -> Door:
 
 
 def _ask() -> None:
-    door = the_door()
-    if (
-        request.endpoint in OPEN_ENDPOINTS
-        or request.endpoint is None
-        or request.method == "OPTIONS"
-    ):
+    """Before everything else, the form's CSRF check included: a body is read for those who may send it."""
+    if request.method == "OPTIONS" or request.endpoint in OPEN_ENDPOINTS:
         return
+    if request.endpoint is None:
+        _recognize()
+        return
+    try:
+        _admit(the_door())
+    except (Unauthenticated, TooManyRequests, NotHere, CrossSite) as refusal:
+        # Without credentials it is a page that was opened before signing in, not an attack.
+        is_bad = not isinstance(refusal, Unauthenticated) or "Authorization" in request.headers
+        events.refused(f"door.{refusal.code}", is_bad=is_bad, actor=current().name)
+        raise
+
+
+def _recognize() -> None:
+    # An address that nothing stands at is answered to anybody; who is known sees the page around it.
+    try:
+        g.principal = _principal(the_door())
+    except (JobQueueError, SQLAlchemyError):
+        return
+
+
+def _admit(door: Door) -> None:
+    principal = g.principal = _principal(door)
+    if principal.is_anybody:
+        settings: Settings = current_app.extensions["settings"]
+        allowed = settings.cors_origins if request.blueprint == "api" else ()
+        if request.method not in SAFE_METHODS and is_cross_site(request, allowed):
+            raise CrossSite
+        return
+    if seconds := door.rates.take(principal.name):
+        raise TooManyRequests(seconds=seconds)
+    require(needed_role(str(request.endpoint), request.method))
+
+
+def _principal(door: Door) -> Principal:
+    """Who sent this request. Raises NotHere, Unauthenticated, TooManyRequests."""
     if door.is_open:
-        if current_app.extensions["settings"].is_development:
-            _only_this_machine()
-        g.principal = ANYBODY
-        return
+        if current_app.extensions["settings"].is_development and not is_from_this_machine(request):
+            raise NotHere
+        return ANYBODY
     principal = door.identify(request)
     if principal is None:
         raise Unauthenticated
-    if seconds := door.rates.take(principal.name):
-        raise TooManyRequests(seconds=seconds)
-    g.principal = principal
-    needed = needed_role(request.endpoint, request.method)
-    if not principal.may(needed):
-        raise Forbidden(name=principal.name, role=principal.role, needed=needed)
+    return principal
 
 
 def needed_role(endpoint: str, method: str) -> str:
@@ -159,18 +218,17 @@ def needed_role(endpoint: str, method: str) -> str:
     return "viewer" if method in SAFE_METHODS else "operator"
 
 
-def _only_this_machine() -> None:
-    # A page of anywhere can point its own name at 127.0.0.1 (DNS rebinding): the name must be ours, too.
-    host = request.host.rsplit(":", 1)[0] if not request.host.endswith("]") else request.host
-    address = request.remote_addr or "127.0.0.1"
-    is_near = address.startswith("127.") or address in ("::1", "::ffff:127.0.0.1")
-    if not is_near or host.lower() not in _LOOPBACK_HOSTS:
-        raise NotHere
+def require(role: str) -> None:
+    """Raises Forbidden where this request's sender has neither the role nor one above it."""
+    principal = current()
+    if not principal.may(role):
+        events.refused("door.forbidden", actor=principal.name, role=principal.role, needed=role)
+        raise Forbidden(name=principal.name, role=principal.role or "none", needed=role)
 
 
 def current() -> Principal:
-    """Who sent this request; anybody on pages that ask for nobody."""
-    found: Principal = g.get("principal", ANYBODY) if has_request_context() else ANYBODY
+    """Who sent this request; nobody until the door knows better."""
+    found: Principal = g.get("principal", NOBODY) if has_request_context() else NOBODY
     return found
 
 
@@ -184,8 +242,7 @@ def actor() -> str:
     principal = current()
     if not principal.is_anybody:
         return principal.name
-    is_page = has_request_context() and not request.path.startswith("/api/")
-    return "dashboard" if is_page else "api"
+    return "api" if request.path.startswith("/api/") else "dashboard"
 
 
 def shown(value: Any) -> Any:

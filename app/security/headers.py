@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request
 from flask import request as flask_request
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+
+from app.config import Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -39,43 +42,54 @@ _API_HEADERS = [("Content-Security-Policy", API_CONTENT_SECURITY_POLICY), *HEADE
 _ONLY_TLS = ("Strict-Transport-Security", "max-age=31536000")
 
 
-def init_app(app: Flask) -> None:
+def init_app(app: Flask, settings: Settings) -> None:
     # Assigned: Flask and its extensions have put defaults of their own there.
     # A dashboard stays open all day: the token lives as long as the session that it belongs to.
     app.config["WTF_CSRF_TIME_LIMIT"] = None
     app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
     app.config["SESSION_COOKIE_HTTPONLY"] = True
+    app.config["SESSION_COOKIE_SECURE"] = settings.https_only
+    app.config["SESSION_COOKIE_PATH"] = "/"
     app.session_interface = SessionsOfPages()
-    app.wsgi_app = Headers(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = Headers(app.wsgi_app, is_https_only=settings.https_only)  # type: ignore[method-assign]
 
 
 class SessionsOfPages(SecureCookieSessionInterface):
     """Sessions for the dashboard; a call of the JSON API has none and need not look for one."""
 
+    digest_method = staticmethod(hashlib.sha256)
+
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         if request.path.startswith("/api/"):
             # Links of the dashboard lead to the API; only reading, so that no other site can make
             # a browser change anything here.
-            is_a_look = request.method == "GET" and "Authorization" not in request.headers
-            if not is_a_look or app.config["SESSION_COOKIE_NAME"] not in request.cookies:
+            is_a_look = request.method in ("GET", "HEAD") and "Authorization" not in request.headers
+            if not is_a_look or self.get_cookie_name(app) not in request.cookies:
                 return None
         return super().open_session(app, request)
 
+    def get_cookie_name(self, app: Flask) -> str:
+        # With the prefix no other host of the domain, and no page without TLS, can set the cookie.
+        name: str = app.config["SESSION_COOKIE_NAME"]
+        return f"__Host-{name}" if self.get_cookie_secure(app) else name
+
     def get_cookie_secure(self, app: Flask) -> bool:
-        return is_tls(flask_request.environ)
+        return bool(app.config["SESSION_COOKIE_SECURE"]) or is_tls(flask_request.environ)
 
 
 def is_tls(environ: WSGIEnvironment) -> bool:
     """Whether the browser came by HTTPS, as this server or the proxy before it says."""
-    return "https" in (environ.get("wsgi.url_scheme"), environ.get("HTTP_X_FORWARDED_PROTO"))
+    forwarded = environ.get("HTTP_X_FORWARDED_PROTO", "").partition(",")[0].strip().lower()
+    return "https" in (environ.get("wsgi.url_scheme"), forwarded)
 
 
 class Headers:
     """The headers of every answer. Around Flask, where a list is joined to a list: as a hook after
     each request, six headers set one by one took 90 µs of a POST's 1,200."""
 
-    def __init__(self, wsgi_app: WSGIApplication) -> None:
+    def __init__(self, wsgi_app: WSGIApplication, *, is_https_only: bool) -> None:
         self._wsgi_app = wsgi_app
+        self._is_https_only = is_https_only
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
         is_static = environ.get("PATH_INFO", "").startswith(("/static/", "/assets/"))
@@ -85,7 +99,7 @@ class Headers:
                 name == "Content-Type" and value.startswith("text/html") for name, value in headers
             )
             ours = _PAGE_HEADERS if is_page else _API_HEADERS
-            if is_tls(environ):
+            if self._is_https_only or is_tls(environ):
                 ours = [*ours, _ONLY_TLS]
             return start_response(status, headers + ours, *exc_info)
 

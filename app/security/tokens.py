@@ -6,14 +6,15 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Container
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import text
 
-from app.config import Credential
+from app.config import Settings, check_actor_name
 from app.extensions import db
+from app.security import events
 
 PREFIX = "jq_"
 #: A revoked token is refused after this time at the latest.
@@ -33,12 +34,18 @@ class StoredToken:
     revoked_at: datetime | None
 
 
+class NameTaken(Exception):
+    """A person or a program of the settings has this name."""
+
+
 class Tokens:
     """Finds whose a token is."""
 
-    def __init__(self, given: Sequence[Credential]) -> None:
+    def __init__(self, settings: Settings) -> None:
         # Hashed: a dump of this process's memory or a slip of a debugger shows none of them.
+        given = settings.api_tokens
         self._given = [(hash_of(one.secret), one.name, one.role) for one in given]
+        self._taken = settings.actor_names
         self._found: dict[str, tuple[float, tuple[str, str] | None]] = {}
         self._right: set[str] = set()
 
@@ -70,6 +77,10 @@ class Tokens:
         row = db.session.execute(_FIND, {"hash": hashed}).first()
         db.session.rollback()
         found = (row.name, row.role) if row else None
+        if found and found[0].casefold() in self._taken:
+            # Made before the setting was: two would be one in the audit, the limits and the keys.
+            events.refused("token.ambiguous", actor=found[0])
+            found = None
         if len(self._found) >= MOST_REMEMBERED:
             self._found.clear()
         self._found[hashed] = (time.monotonic(), found)
@@ -80,8 +91,15 @@ def hash_of(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def create(name: str, role: str) -> str:
-    """A new token, told this once; the caller commits. Raises IntegrityError where the name is taken."""
+def create(name: str, role: str, *, taken: Container[str]) -> str:
+    """A new token, shown this once; the caller commits.
+
+    ``taken``: names in use elsewhere, in lower case. Raises ValueError for a name that can't be one,
+    NameTaken, and IntegrityError where a valid token has the name.
+    """
+    check_actor_name(name)
+    if name.casefold() in taken:
+        raise NameTaken(name)
     secret = PREFIX + secrets.token_urlsafe(32)
     db.session.execute(
         text("INSERT INTO api_tokens (name, role, hash) VALUES (:name, :role, :hash)"),

@@ -213,18 +213,40 @@ class Pruner:
 
 _OLD_ROWS = text("""
 WITH keys AS (DELETE FROM job_keys WHERE created_at < now() - interval '24 hours'),
+     over AS (DELETE FROM sessions WHERE expires_at < now()),
      gone AS (DELETE FROM workers WHERE COALESCE(stopped_at, heartbeat_at) < now() - interval '1 day')
 DELETE FROM dead_letters WHERE closed_at < now() - make_interval(days => 90)
 """)
 
 
 def prune_small_tables(engine: Engine) -> int:
-    """Idempotency keys after 24 h, workers gone for a day, closed dead letters after 90 days."""
+    """Idempotency keys after 24 h, sessions that expired, workers gone for a day, closed dead letters after 90 days."""
     with elected(engine, "prune_small") as db:
         if db is None:
             return 0
         db.execute(_OLD_ROWS)
         return stats.prune_series(db)
+
+
+# By id, which grows with time: the oldest are looked at, however long the table.
+_OLD_EVENTS = text("""
+WITH oldest AS MATERIALIZED (SELECT id, at FROM audit_events ORDER BY id LIMIT :limit)
+DELETE FROM audit_events WHERE id = ANY(ARRAY(
+    SELECT id FROM oldest WHERE at < now() - make_interval(secs => :seconds)))
+""")
+
+
+def prune_audit(engine: Engine, settings: Settings) -> int:
+    """Audit events older than AUDIT_RETENTION_DAYS, the oldest first."""
+    if not settings.audit_retention_days:
+        return 0
+    with elected(engine, "prune_audit") as db:
+        if db is None:
+            return 0
+        # The table refuses every other DELETE (see its trigger).
+        db.execute(text("SELECT set_config('jobqueue.audit_retention', 'on', true)"))
+        seconds = settings.audit_retention_days * 86400
+        return db.execute(_OLD_EVENTS, {"limit": 1000, "seconds": seconds}).rowcount
 
 
 def bulk_step() -> int:
@@ -254,6 +276,7 @@ class Sweeper:
             ("bulk", 0.2, bulk_step),
             ("fold", min(1.0, every), lambda: fold(engine)),
             ("prune", 10.0, pruner.run_once),
+            ("prune audit", 60.0, lambda: prune_audit(engine, settings)),
             ("prune small tables", 60.0, lambda: prune_small_tables(engine)),
         ]
         self._due_at = dict.fromkeys((name for name, _, _ in self._duties), 0.0)

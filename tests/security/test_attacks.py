@@ -112,7 +112,7 @@ def test_session_forgery_a_cookie_of_another_key_is_nobodys(make: Any, sign_in: 
 def test_session_forgery_a_cookie_names_no_role(sign_in: Any) -> None:
     client = sign_in("eve")
     with client.session_transaction() as session:
-        assert set(session["who"]) == {"name", "at", "proof"}
+        assert set(session["who"]) == {"name", "at", "proof", "id"}
         session["who"] = {**session["who"], "name": "ada"}
     assert client.get("/").status_code == 303
 
@@ -133,8 +133,11 @@ def test_cookie_theft_the_cookie_is_closed_to_scripts_and_secure_behind_tls(clos
     answer = closed.test_client().post(
         "/sign-in", data=data, headers={"X-Forwarded-Proto": "https"}
     )
-    cookie = next(c for c in answer.headers.getlist("Set-Cookie") if c.startswith("session="))
-    assert all(word in cookie for word in ("HttpOnly", "SameSite=Lax", "Secure"))
+    cookie = next(
+        c for c in answer.headers.getlist("Set-Cookie") if c.startswith("__Host-session=")
+    )
+    assert all(word in cookie for word in ("HttpOnly", "SameSite=Lax", "Secure", "Path=/"))
+    assert "Domain" not in cookie
     assert answer.headers["Strict-Transport-Security"]
 
 

@@ -6,7 +6,7 @@ candidates and then say that they stopped, and counts that stopped say so (``Cou
 """
 
 from app.jobs.count import Count
-from app.jobs.queries.audit import audit_events, audit_of
+from app.jobs.queries.audit import audit_events, audit_of, has_audit_event
 from app.jobs.queries.cursors import OFFSET_BOUND, Page
 from app.jobs.queries.failures import FAILURE_GROUPS, FailureGroup, failure_groups
 from app.jobs.queries.filters import JobFilter
@@ -47,6 +47,7 @@ __all__ = [
     "dead_letters",
     "failure_groups",
     "get_job",
+    "has_audit_event",
     "job_type_overview",
     "letters_of",
     "list_jobs",

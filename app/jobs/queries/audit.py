@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from datetime import timedelta
+
+from sqlalchemy import func, select
 
 from app.jobs.models import AuditEvent
 from app.jobs.sessions import Reader
@@ -17,6 +19,19 @@ def audit_of(db: Reader, subject: str, *, limit: int = 50) -> list[AuditEvent]:
         .limit(limit)
     )
     return list(reversed(db.scalars(events).all()))
+
+
+def has_audit_event(db: Reader, *, actor: str, action: str, subject: str, days: float) -> bool:
+    """Whether ``actor`` has done this to ``subject`` within the last ``days``."""
+    since = func.now() - timedelta(days=days)
+    event = (  # ix_audit_events_subject
+        select(AuditEvent.id)
+        .where(AuditEvent.subject == subject, AuditEvent.actor == actor)
+        .where(AuditEvent.action == action, AuditEvent.at > since)
+        .order_by(AuditEvent.subject, AuditEvent.id.desc())
+        .limit(1)
+    )
+    return db.scalar(event) is not None
 
 
 def audit_events(db: Reader, *, limit: int, before: int | None = None) -> list[AuditEvent]:

@@ -1,0 +1,104 @@
+"""Guessing passwords and tokens is slow: by address, by IPv6 network, by account, over all processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.security.rates import source_of
+from tests.security.conftest import PASSWORDS
+
+RIGHT = PASSWORDS["ada"][0]
+
+
+def attempt(app: Any, address: str, name: str = "ada", password: str = "wrong guess") -> int:
+    app.config["WTF_CSRF_ENABLED"] = False
+    answer = app.test_client().post(
+        "/sign-in",
+        data={"name": name, "password": password},
+        environ_base={"REMOTE_ADDR": address},
+    )
+    if answer.status_code == 429:
+        assert int(answer.headers["Retry-After"]) > 0
+    status: int = answer.status_code
+    return status
+
+
+def test_an_ipv6_network_is_one_guesser(closed: Any) -> None:
+    statuses = [attempt(closed, f"2001:db8:1:2::{n:x}", name=f"user{n}") for n in range(11)]
+    assert statuses == [422] * 10 + [429]
+    assert attempt(closed, "2001:db8:1:3::1") == 422
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("unix:", "unix:"),
+        ("x" * 1000, "x" * 100),
+    ],
+)
+def test_whom_an_address_belongs_to(address: str, source: str) -> None:
+    assert source_of(address) == source
+
+
+def test_an_account_is_guessed_slowly_from_however_many_addresses(make: Any) -> None:
+    one, other = make(), make()
+    statuses = [attempt((one, other)[n % 2], f"198.51.100.{n}") for n in range(101)]
+    assert statuses == [422] * 100 + [429]
+    # The right password would be a guess as well; others are not affected.
+    assert attempt(one, "203.0.113.1", password=RIGHT) == 429
+    assert attempt(one, "203.0.113.1", name="bob", password=PASSWORDS["bob"][0]) == 303
+
+
+def test_an_account_is_never_locked_where_it_signed_in_before(closed: Any) -> None:
+    assert attempt(closed, "203.0.113.9", password=RIGHT) == 303
+    for n in range(100):
+        attempt(closed, f"198.51.100.{n}")
+    assert attempt(closed, "198.51.100.200", password=RIGHT) == 429
+    assert attempt(closed, "203.0.113.9", password=RIGHT) == 303
+
+
+def test_only_failures_count(closed: Any) -> None:
+    # An office behind one address.
+    assert {attempt(closed, "192.0.2.1", password=RIGHT) for _ in range(15)} == {303}
+    statuses = [attempt(closed, "192.0.2.1") for _ in range(11)]
+    assert statuses == [422] * 10 + [429]
+
+
+def tokens(app: Any, address: str, n: int) -> list[int]:
+    client = app.test_client()
+    return [
+        client.get(
+            "/api/jobs",
+            headers={"Authorization": f"Bearer guess-{k}"},
+            environ_base={"REMOTE_ADDR": address},
+        ).status_code
+        for k in range(n)
+    ]
+
+
+def test_wrong_tokens_are_counted_over_all_processes(make: Any) -> None:
+    one, other = make(), make()
+    assert set(tokens(one, "192.0.2.1", 60)) == {401}
+    # 40 are left; one more is what it takes the other process to learn of the first's.
+    assert tokens(other, "192.0.2.1", 43)[-1] == 429
+    assert tokens(one, "192.0.2.1", 2)[-1] == 429
+    assert tokens(make(), "192.0.2.1", 2) == [401, 429]
+    assert tokens(one, "192.0.2.2", 1) == [401]
+
+
+def test_wrong_tokens_of_an_ipv6_network_are_counted_together(closed: Any) -> None:
+    for n in range(100):
+        tokens(closed, f"2001:db8::{n:x}", 1)
+    assert tokens(closed, "2001:db8::ffff", 1) == [429]
+
+
+def test_wrong_tokens_are_limited_while_redis_is_away(make: Any) -> None:
+    app = make(REDIS_URL="redis://127.0.0.1:1/0")
+    assert tokens(app, "192.0.2.1", 101)[-1] == 429
