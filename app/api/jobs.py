@@ -157,13 +157,24 @@ def list_log(job_id: UUID, query: dict[str, Any]) -> list[JobLogLine]:
 def retry_job(job_id: UUID) -> Job:
     """Retry a job.
 
-    A failed or cancelled job goes back to pending: attempts, crashes and error start anew. 400 if its status is another one; 409 while another job with its uniqueKey
-    is live.
+    A failed or cancelled job goes back to pending with attempts 0. It runs at once, unless it was cancelled before its `nextRunAt`: then it goes back to that
+    time (`POST …/run` starts it now). 400 from any other status; 409 while another job with its uniqueKey is pending or processing.
     """
     try:
         lifecycle.retry(db.session, [job_id], by=actor()).one()
     except InvalidTransition as refusal:
         raise NotRetryable(**refusal.facts) from None
+    return _changed(job_id)
+
+
+@operation("POST", "/api/jobs/<uuid:job_id>/run", answers={200: JOB}, errors=(404, 409), tag=TAG)
+def run_job_now(job_id: UUID) -> Job:
+    """Run a job now.
+
+    A scheduled or retrying job becomes due at once; its attempts stay. A pending job that is due already stays as it is.
+    409 from any other status.
+    """
+    lifecycle.run_now(db.session, [job_id], by=actor()).one()
     return _changed(job_id)
 
 

@@ -24,8 +24,17 @@ from app.security import actor
 @dashboard.post("/jobs/<uuid:job_id>/retry")
 def retry_job(job_id: UUID) -> Response:
     job = queries.get_job(db.session, job_id)
+    is_restored = job.is_restorable
     lifecycle.retry(db.session, [job_id], by=actor()).one()
-    return done(f"{_name(job)} goes back to pending.", job)
+    name = _name(job)
+    return done(f"{name} restored to its schedule." if is_restored else f"Retrying {name}.", job)
+
+
+@dashboard.post("/jobs/<uuid:job_id>/run")
+def run_job_now(job_id: UUID) -> Response:
+    job = queries.get_job(db.session, job_id)
+    lifecycle.run_now(db.session, [job_id], by=actor()).one()
+    return done(f"{_name(job)} is due now.", job)
 
 
 @dashboard.post("/jobs/<uuid:job_id>/cancel")
@@ -34,9 +43,7 @@ def cancel_job(job_id: UUID) -> Response:
     lifecycle.cancel(db.session, [job_id], by=actor()).one()
     db.session.refresh(job)
     return done(
-        f"{_name(job)} was asked to stop."
-        if job.cancel_requested
-        else f"{_name(job)} is cancelled.",
+        f"Requested stop of {_name(job)}." if job.cancel_requested else f"{_name(job)} cancelled.",
         job,
     )
 
@@ -45,7 +52,7 @@ def cancel_job(job_id: UUID) -> Response:
 def discard_job(job_id: UUID) -> Response:
     job = queries.get_job(db.session, job_id)
     lifecycle.discard(db.session, [job_id], by=actor()).one()
-    return done(f"The dead letter of {_name(job)} is discarded.", job)
+    return done(f"Dead letter of {_name(job)} discarded.", job)
 
 
 @dashboard.post("/jobs/<uuid:job_id>/delete")
@@ -57,7 +64,7 @@ def delete_job(job_id: UUID) -> Response:
     name = _name(job)
     lifecycle.delete(db.session, [job_id], by=actor()).one()
     _commit()
-    flash(f"{name} is deleted.", "done")
+    flash(f"{name} deleted.", "done")
     # Its page is gone: leave it altogether.
     return leave(url_for("dashboard.jobs"))
 
@@ -65,32 +72,32 @@ def delete_job(job_id: UUID) -> Response:
 @dashboard.post("/queues/<path:name>/pause")
 def pause_queue(name: str) -> Response:
     lifecycle.pause_queue(db.session, name, by=actor())
-    return done(f"Queue {name} is paused; running jobs finish.")
+    return done(f"Queue {name} paused. Running jobs will finish.")
 
 
 @dashboard.post("/queues/<path:name>/resume")
 def resume_queue(name: str) -> Response:
     lifecycle.resume_queue(db.session, name, by=actor())
-    return done(f"Queue {name} runs again.")
+    return done(f"Queue {name} resumed.")
 
 
 @dashboard.post("/job-types/<path:name>/pause")
 def pause_type(name: str) -> Response:
     lifecycle.pause_type(db.session, name, by=actor())
-    return done(f"Type {name} is paused; running jobs finish.", home="dashboard.job_types")
+    return done(f"Type {name} paused. Running jobs will finish.", home="dashboard.job_types")
 
 
 @dashboard.post("/job-types/<path:name>/resume")
 def resume_type(name: str) -> Response:
     lifecycle.resume_type(db.session, name, by=actor())
-    return done(f"Type {name} runs again.", home="dashboard.job_types")
+    return done(f"Type {name} resumed.", home="dashboard.job_types")
 
 
 @dashboard.post("/workers/<uuid:worker_id>/stop")
 def stop_worker(worker_id: UUID) -> Response:
     workers.request_stop(db.session, worker_id, by=actor())
     return done(
-        "The worker was asked to stop: it finishes what runs and takes nothing new.",
+        "Stop requested. The worker finishes its running jobs and takes no new ones.",
         home="dashboard.workers",
     )
 

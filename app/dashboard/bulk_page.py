@@ -10,6 +10,7 @@ from flask import Response, flash, make_response, redirect, request, url_for
 
 from app.dashboard import blueprint as dashboard
 from app.dashboard.actions import done
+from app.dashboard.format import number
 from app.dashboard.fragments import show
 from app.dashboard.lists import JobQuery
 from app.dashboard.new_job import priority_of
@@ -19,16 +20,17 @@ from app.jobs import bulk, registry
 from app.security import actor, current, may
 
 SENTENCES = {
-    "retry": "Retry", "cancel": "Cancel", "discard": "Discard the dead letters of", "edit": "Change",
+    "retry": "Retry", "run": "Run now", "cancel": "Cancel", "discard": "Discard the dead letters of", "edit": "Change",
     "delete": "Delete",
 }  # fmt: skip
-#: What became of selected jobs: of one, of several.
+#: What became of selected jobs.
 BECAME = {
-    "retry": ("goes back to pending", "go back to pending"),
-    "cancel": ("is cancelled, or asked to stop", "are cancelled, or asked to stop"),
-    "discard": ("is discarded", "are discarded"),
-    "delete": ("is deleted", "are deleted"),
-    "edit": ("is changed", "are changed"),
+    "retry": "Retrying {jobs}.",
+    "run": "{jobs} due now.",
+    "cancel": "{jobs} cancelled or stopping.",
+    "discard": "{jobs} discarded.",
+    "delete": "{jobs} deleted.",
+    "edit": "{jobs} changed.",
 }
 
 
@@ -63,9 +65,9 @@ def act_on_selected() -> Response:
     args = _changes(request.form) if verb == "edit" else {}
     changes = bulk.act(db.session, verb, ids, by=actor(), args=args)
     n, refused = len(changes.done), list(changes.refused.values())
-    told = f"{n} {'job' if n == 1 else 'jobs'} {BECAME[verb][n != 1]}." if n else ""
+    told = BECAME[verb].format(jobs=jobs(n)) if n else ""
     if refused:
-        told += f" {len(refused)} refused: {refused[0]}" + (" …" if len(refused) > 1 else "")
+        told += f" {len(refused)} skipped: {refused[0]}" + (" …" if len(refused) > 1 else "")
     return done(told.strip(), home="dashboard.jobs", tone="done" if n else "problem")
 
 
@@ -96,6 +98,11 @@ def steer_bulk(number: int, what: str) -> Response:
     }
     flash(f"Bulk action {number} {words[what]}.", "done")
     return make_response(redirect(url_for("dashboard.bulk_action", number=number), 303))
+
+
+def jobs(n: int) -> str:
+    """ "1 job", "6,000 jobs"."""
+    return f"{number(n)} {'job' if n == 1 else 'jobs'}"
 
 
 def _check(verb: str) -> None:

@@ -49,6 +49,7 @@ OUTCOMES = {
 ACTS = {
     "job.edit": ("scheduled", "Changed"),
     "job.retry": ("retrying", "Retried"),
+    "job.run": ("pending", "Run now requested"),
     "job.cancel": ("cancelled", "Cancelled"),
 }
 

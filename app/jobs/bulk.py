@@ -19,7 +19,7 @@ from app.jobs.models import ALLOWED, BulkAction, BulkItem, DeadLetter, Job
 from app.jobs.queries.filters import JobFilter, conditions
 
 Sessions = Session | scoped_session[Any]
-VERBS = ("retry", "cancel", "delete", "discard", "edit")
+VERBS = ("retry", "run", "cancel", "delete", "discard", "edit")
 #: So many jobs in one transaction: a second of work, and no lock held for longer.
 CHUNK = 500
 MOST = 1_000_000
@@ -109,7 +109,7 @@ def act(
     if verb == "edit":
         return lifecycle.edit(db, ids, args or {}, by=by)
     acts = {
-        "retry": lifecycle.retry, "cancel": lifecycle.cancel,
+        "retry": lifecycle.retry, "run": lifecycle.run_now, "cancel": lifecycle.cancel,
         "delete": lifecycle.delete, "discard": lifecycle.discard,
     }  # fmt: skip
     return acts[verb](db, ids, by=by)

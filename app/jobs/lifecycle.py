@@ -490,7 +490,7 @@ chosen AS (
 closed AS (
     UPDATE dead_letters SET closed_at = now(), closed_by = :by, closed_how = 'retried'
     WHERE closed_at IS NULL AND job_id IN (SELECT id FROM chosen))
-UPDATE jobs SET status = 'pending', attempts = 0, crashes = 0, run_at = now(),
+UPDATE jobs SET status = 'pending', attempts = 0, crashes = 0, run_at = greatest(run_at, now()),
     lease_token = NULL, leased_until = NULL, cancel_requested_at = NULL, started_at = NULL,
     finished_at = NULL, last_error = NULL, failure = NULL, result = NULL, progress = NULL,
     expires_at = CASE WHEN expires_at > now() THEN expires_at END, updated_at = now()
@@ -502,6 +502,7 @@ RETURNING {_REF}
 def retry(db: Db, ids: Sequence[UUID], *, by: str) -> Changes:
     """failed, cancelled → pending with attempts and crashes 0; closes the open dead letter.
 
+    A job whose run_at lies ahead keeps it: undoing the cancel of a schedule restores the schedule.
     A job whose unique key is live elsewhere is refused with UniqueConflict.
     """
     try:
@@ -518,6 +519,30 @@ def retry(db: Db, ids: Sequence[UUID], *, by: str) -> Changes:
     after_commit(db, [_ref(row) for row in rows])
     _audit(db, by, "job.retry", [row.id for row in rows])
     return _changes(db, ids, {row.id for row in rows}, "retry")
+
+
+_RUN_NOW = text(f"""
+WITH picked AS MATERIALIZED (
+    SELECT id FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
+      AND status = 'pending' ORDER BY id FOR UPDATE)
+UPDATE jobs SET run_at = now(), updated_at = now()
+WHERE id = ANY(ARRAY(SELECT id FROM picked)) AND run_at > now()
+RETURNING {_REF}
+""")
+_PENDING_OF = text(
+    "SELECT id FROM jobs WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'pending'"
+)
+
+
+def run_now(db: Db, ids: Sequence[UUID], *, by: str) -> Changes:
+    """pending with run_at ahead (scheduled, retrying) → due now; one that is due already stays so."""
+    rows = db.execute(_RUN_NOW, {"ids": _array(i.hex for i in ids)}).all()
+    after_commit(db, [_ref(row) for row in rows])
+    _audit(db, by, "job.run", [row.id for row in rows])
+    done = {row.id for row in rows}
+    if len(done) < len(ids):
+        done |= set(db.scalars(_PENDING_OF, {"ids": _array(i.hex for i in ids)}))
+    return _changes(db, ids, done, "run")
 
 
 #: Column → SQL for the new value; the keys are what a person may edit.

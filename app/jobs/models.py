@@ -45,6 +45,7 @@ VIEWS = ("pending", "scheduled", "retrying", "processing", "completed", "failed"
 #: Person's verb → the statuses it starts from. lifecycle.py guards with the same table.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "retry": (FAILED, CANCELLED),
+    "run": (PENDING,),
     "cancel": (PENDING, PROCESSING),
     "edit": (PENDING, FAILED, CANCELLED),
     "delete": (PENDING, COMPLETED, FAILED, CANCELLED),
@@ -162,12 +163,19 @@ class Job(Model):
         return self.status in FINAL
 
     @property
+    def is_restorable(self) -> bool:
+        """Whether a retry puts it back on its schedule: cancelled before its time came."""
+        return self.status == CANCELLED and self.run_at > datetime.now(UTC)
+
+    @property
     def cancel_requested(self) -> bool:
         return self.cancel_requested_at is not None
 
     def can(self, verb: str) -> bool:
         """Whether a person may do ``verb`` (a key of ALLOWED) to the job as it stands."""
         if verb == "cancel" and self.cancel_requested:
+            return False
+        if verb == "run" and self.next_run_at is None:
             return False
         return self.status in ALLOWED[verb]
 

@@ -32,6 +32,7 @@ CANCELLED = (
 )
 TABLE = {
     "retry": (post("retry"), {view: (400 if code == 409 else code, status) for view, (code, status) in RETRIED.items()}),
+    "run": (post("run"), SAME | dict.fromkeys(("pending", "scheduled", "retrying"), (200, "pending"))),
     "status pending": (set_to("pending"), RETRIED),
     "cancel": (post("cancel"), CANCELLED),
     "status cancelled": (set_to("cancelled"), CANCELLED),
@@ -75,6 +76,26 @@ def test_retry_starts_anew_and_publishes(api: Api, have, stored, redis):
     assert redis.zcard("{jobs}:ready:default") == 1
     (letter,) = stored("dead_letters")
     assert (letter["closed_how"], letter["closed_by"]) == ("retried", "api")
+
+
+def test_retry_of_a_cancelled_schedule_restores_it(api: Api, have, stored, redis):
+    job_id = have(factories.scheduled_job, due_in=9000)
+    at = api.get(f"/api/jobs/{job_id}").json["nextRunAt"]
+    api.post(f"/api/jobs/{job_id}/cancel")
+    job = api.post(f"/api/jobs/{job_id}/retry").json
+    assert (job["status"], job["attempts"], job["nextRunAt"]) == ("pending", 0, at)
+    assert redis.zcard("{jobs}:ready:default") == 0
+    assert redis.zcard("{jobs}:delayed") == 1
+
+
+@pytest.mark.parametrize("view", ["scheduled", "retrying"])
+def test_run_now_publishes_as_due(api: Api, have, stored, redis, view):
+    job_id = have(factories.BY_VIEW[view])
+    job = api.post(f"/api/jobs/{job_id}/run").json
+    assert (job["status"], job["nextRunAt"]) == ("pending", None)
+    assert redis.zcard("{jobs}:ready:default") == 1
+    (event,) = stored("audit_events")
+    assert (event["action"], event["subject"]) == ("job.run", str(job_id))
 
 
 def test_a_second_retry_is_400(api: Api, have):

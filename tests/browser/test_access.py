@@ -151,7 +151,7 @@ def test_every_page_and_every_verb_work_without_scripts(
     plain_tab.open("/jobs?status=failed")
     page.locator("#live [name=ids]").first.check()
     page.locator("#selected").get_by_role("button", name="Retry").click()
-    expect(page.locator("#flash")).to_contain_text("1 job goes back to pending.")
+    expect(page.locator("#flash")).to_contain_text("Retrying 1 job.")
 
 
 def test_nothing_moves_after_the_first_paint(browser: Browser, site: Site, session: Any) -> None:

@@ -29,7 +29,7 @@ def test_retry_from_the_list(tab: Tab, session: Any) -> None:
     job = make.failed_job(type="mail")
     page = tab.open("/jobs?status=failed&type=mail")
     page.get_by_role("button", name="Retry mail").click()
-    expect(page.locator("#flash")).to_contain_text("goes back to pending")
+    expect(page.locator("#flash")).to_contain_text("Retrying ")
     expect(page.locator(f"#job-{job.id}")).to_have_count(0)
     expect(page.get_by_text("Nothing matches.")).to_be_visible()
     assert page.url.endswith("/jobs?status=failed&type=mail")
@@ -41,7 +41,7 @@ def test_a_double_click_is_one_request(tab: Tab, session: Any) -> None:
     job = make.failed_job()
     page = tab.open("/jobs")
     page.get_by_role("button", name="Retry").dblclick()
-    expect(page.locator("#flash")).to_contain_text("goes back to pending")
+    expect(page.locator("#flash")).to_contain_text("Retrying ")
     page.wait_for_timeout(300)
     assert posts(tab) == [f"/jobs/{job.id}/retry"]
 
@@ -79,7 +79,7 @@ def test_delete_asks_and_leads_to_the_list(tab: Tab, session: Any) -> None:
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     page.wait_for_url("**/jobs")
-    expect(page.locator("#flash")).to_contain_text("is deleted")
+    expect(page.locator("#flash")).to_contain_text(" deleted.")
     session.expire_all()
     assert session.get(Job, job_id) is None
 
@@ -150,7 +150,7 @@ class TestWithoutScripts:
         job = make.failed_job()
         page = plain_tab.open("/jobs?status=failed")
         page.get_by_role("button", name="Retry").click()
-        expect(page.locator("#flash")).to_contain_text("goes back to pending")
+        expect(page.locator("#flash")).to_contain_text("Retrying ")
         assert page.url.endswith("/jobs?status=failed")
         assert status_of(session, job) == "pending"
 
@@ -170,4 +170,4 @@ class TestWithoutScripts:
         page.get_by_role("button", name="Delete").click()
         expect(page.locator("h1")).to_contain_text("Delete echo")
         page.get_by_role("button", name="Delete it").click()
-        expect(page.locator("#flash")).to_contain_text("is deleted")
+        expect(page.locator("#flash")).to_contain_text(" deleted.")

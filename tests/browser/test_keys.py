@@ -42,7 +42,7 @@ def test_j_and_k_walk_the_rows_and_r_retries(tab: Tab, session: Any) -> None:
     press(page, "k")
     assert focused_row(page) == first
     press(page, "r")
-    expect(page.locator("#flash")).to_contain_text("goes back to pending")
+    expect(page.locator("#flash")).to_contain_text("Retrying ")
     assert first in {f"job-{job.id}" for job in jobs}
 
 

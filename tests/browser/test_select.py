@@ -26,7 +26,7 @@ def test_shift_click_takes_all_between_and_the_bar_retries_them(tab: Tab, sessio
     expect(page.locator("#live [name=ids]:checked")).to_have_count(4)
     expect(page.locator("#picked")).to_have_text("4 selected")
     bar.get_by_role("button", name="Retry").click()
-    expect(page.locator("#flash")).to_contain_text("4 jobs go back to pending.")
+    expect(page.locator("#flash")).to_contain_text("Retrying 4 jobs.")
     expect(page.locator("#live tr[data-row]")).to_have_count(2)
     expect(page.locator("#live [name=ids]:checked")).to_have_count(0)
     expect(bar).to_be_hidden()
@@ -111,6 +111,6 @@ def test_the_selection_gets_another_priority(tab: Tab, session: Any) -> None:
     page.get_by_text("Change …").click()
     page.locator("#selected [name=priority]").fill("9")
     page.get_by_role("button", name="Change the selected jobs").click()
-    expect(page.locator("#flash")).to_contain_text("1 job is changed.")
+    expect(page.locator("#flash")).to_contain_text("1 job changed.")
     session.expire_all()
     assert session.get(type(job), job.id).priority == 9

@@ -20,15 +20,17 @@ Press = Callable[..., TestResponse]
 
 #: verb → a job it fits, the status afterwards, words of the message
 VERBS: dict[str, tuple[Callable[[], Job], str, str]] = {
-    "retry": (make.failed_job, "pending", "goes back to pending"),
-    "cancel": (make.pending_job, "cancelled", "is cancelled"),
-    "discard": (make.failed_job, "failed", "is discarded"),
+    "retry": (make.failed_job, "pending", "Retrying "),
+    "run": (make.scheduled_job, "pending", " is due now."),
+    "cancel": (make.pending_job, "cancelled", " cancelled."),
+    "discard": (make.failed_job, "failed", " discarded."),
 }
 #: verb → jobs it does not fit
 REFUSED = {
     "retry": ("pending", "scheduled", "retrying", "processing", "completed"),
     "cancel": ("completed", "failed"),
     "delete": ("processing",),
+    "run": ("processing", "completed", "failed", "cancelled"),
 }
 
 
@@ -44,6 +46,20 @@ def test_a_form_works_without_scripts(
     assert words in client.get(answer.location).text
     session.refresh(job)
     assert job.status == status
+
+
+def test_a_schedule_that_was_cancelled_is_restored(
+    client: FlaskClient, session: Any, press: Press
+) -> None:
+    job = make.cancelled_job(run_at=make._now(9000))
+    page = client.get(f"/jobs/{job.id}").text
+    assert 'aria-label="Restore echo ' in page
+    assert 'aria-label="Retry ' not in page
+    assert 'aria-label="Restore echo ' in client.get("/jobs?status=cancelled").text
+    press(f"/jobs/{job.id}/retry")
+    page = client.get("/jobs?status=scheduled").text
+    assert " restored to its schedule." in page
+    assert 'aria-label="Run now echo ' in page
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -86,7 +102,7 @@ def test_a_discarded_dead_letter_keeps_its_job(
 def test_a_running_job_is_asked_to_stop(client: FlaskClient, session: Any, press: Press) -> None:
     job = make.processing_job()
     answer = press(f"/jobs/{job.id}/cancel")
-    assert "was asked to stop" in client.get(answer.location).text
+    assert "Requested stop of " in client.get(answer.location).text
     session.refresh(job)
     assert job.status == "processing"
     assert job.cancel_requested
@@ -114,7 +130,7 @@ class TestDelete:
         job_id = make.completed_job().id
         answer = press(f"/jobs/{job_id}/delete", confirmed="yes", page=f"/jobs/{job_id}")
         assert (answer.status_code, answer.location) == (303, "/jobs")
-        assert "is deleted" in client.get("/jobs").text
+        assert " deleted." in client.get("/jobs").text
         session.expunge_all()
         assert session.get(Job, job_id) is None
 
@@ -124,7 +140,7 @@ class TestDelete:
         job = make.completed_job()
         answer = press(f"/jobs/{job.id}/delete", part=True, confirmed="yes", page=f"/jobs/{job.id}")
         assert answer.headers["HX-Redirect"] == "/jobs"
-        assert "is deleted" in client.get("/jobs").text
+        assert " deleted." in client.get("/jobs").text
 
 
 class TestRefused:
@@ -280,7 +296,7 @@ def test_a_worker_is_asked_to_stop(client: FlaskClient, session: Any, press: Pre
     assert f"/workers/{worker.id}/stop" in page
     assert press(f"/workers/{worker.id}/stop", page="/workers").status_code == 303
     page = client.get("/workers").text
-    assert "was asked to stop" in page
+    assert "Stop requested. " in page
     assert "Stopping" in page
     assert f"/workers/{worker.id}/stop" not in page
     assert "worker.stop" in client.get("/audit").text

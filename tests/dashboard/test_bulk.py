@@ -78,7 +78,7 @@ def test_selected_rows_are_acted_on_at_once(
     failed, done = ids(2, factories.failed_job), ids(1, factories.completed_job)
     assert press("/jobs/selected", verb="retry", ids=[*failed, *done]).status_code == 303
     page = client.get("/jobs").text
-    assert "2 jobs go back to pending. 1 refused: " in page
+    assert "Retrying 2 jobs. 1 skipped: " in page
     assert client.get("/api/jobs/stats").json["pending"] == 2
 
 
@@ -87,7 +87,7 @@ def test_selected_rows_move_to_another_queue(
 ) -> None:
     chosen = ids(2, factories.pending_job)
     press("/jobs/selected", verb="edit", ids=chosen, queue="slow", priority="")
-    assert "2 jobs are changed." in client.get("/jobs").text
+    assert "2 jobs changed." in client.get("/jobs").text
     assert {client.get(f"/api/jobs/{id}").json["queue"] for id in chosen} == {"slow"}
 
 
@@ -125,4 +125,4 @@ def test_nothing_done_is_a_problem(client: Any, press: Any, session: Any, redis:
     press("/jobs/selected", verb="retry", ids=[str(factories.completed_job().id)])
     page = client.get("/jobs").text
     assert "is-problem" in page
-    assert "1 refused: " in page
+    assert "1 skipped: " in page

@@ -78,9 +78,9 @@ def test_a_tick_of_another_tab_leaves_the_message_to_the_tab_that_acted(
 ) -> None:
     job = make.failed_job()
     press(f"/jobs/{job.id}/retry")
-    assert "goes back to pending" not in client.get("/jobs", headers=TICK).text
-    assert "goes back to pending" in client.get("/jobs", headers=BUTTON).text
-    assert "goes back to pending" not in client.get("/jobs").text
+    assert "Retrying " not in client.get("/jobs", headers=TICK).text
+    assert "Retrying " in client.get("/jobs", headers=BUTTON).text
+    assert "Retrying " not in client.get("/jobs").text
 
 
 def test_fifty_tabs_ask_the_database_for_statistics_once(app: Any, session: Any) -> None:

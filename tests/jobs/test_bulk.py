@@ -125,7 +125,9 @@ def test_the_filter_is_the_lists_own(session: Any, failed: Any) -> None:
     failed(2, "echo")
     failed(3, "sleep")
     found = bulk.preview(session, JobFilter(status="failed", type="sleep"))
-    assert found.counts == {"retry": 3, "cancel": 0, "delete": 3, "discard": 3, "edit": 3}
+    assert found.counts == {
+        "retry": 3, "run": 0, "cancel": 0, "delete": 3, "discard": 3, "edit": 3,
+    }  # fmt: skip
     assert len(found.sample) == 3
     make(session, "retry", JobFilter(status="failed", type="sleep"))
     bulk.step(session)

@@ -51,6 +51,7 @@ PERSON = {
         {"pending": None, "completed": None, "failed": None, "cancelled": None},
     ),
     "discard": (lifecycle.discard, {"failed": "failed"}),
+    "run": (lifecycle.run_now, {"pending": "pending"}),
 }
 
 
@@ -108,6 +109,49 @@ def test_retry_starts_the_job_anew_and_closes_its_letter(session):
     assert {name: row[name] for name in fresh} == fresh
     assert (row["attempts"], row["crashes"]) == (0, 0)
     assert [letter.closed_how for letter in letters_of(session, job_id)] == ["retried"]
+
+
+@pytest.mark.parametrize("status", ["cancelled", "failed"])
+def test_retry_keeps_a_time_that_lies_ahead(session, status):
+    make = {"cancelled": factories.cancelled_job, "failed": factories.failed_job}[status]
+    job_id = make(run_at=factories._now(9000)).id
+    before = row_of(session, job_id)
+    lifecycle.retry(session, [job_id], by="ada").one()
+    session.commit()
+    row = row_of(session, job_id)
+    assert (row["status"], row["attempts"], row["run_at"]) == ("pending", 0, before["run_at"])
+
+
+def test_a_cancel_that_is_undone_starts_nothing_early(session):
+    job_id = factories.scheduled_job(due_in=9000).id
+    lifecycle.cancel(session, [job_id], by="ada").one()
+    lifecycle.retry(session, [job_id], by="ada").one()
+    session.commit()
+    assert lifecycle.claim(
+        session, [job_id.hex], token=uuid4(), worker_id=uuid4(), lease_seconds=30
+    ) == []  # fmt: skip
+
+
+@pytest.mark.parametrize(("view", "attempts"), [("scheduled", 0), ("retrying", 1)])
+def test_run_now_makes_a_job_due_and_keeps_its_attempts(session, view, attempts):
+    job_id = factories.BY_VIEW[view]().id
+    lifecycle.run_now(session, [job_id], by="ada").one()
+    session.commit()
+    row = row_of(session, job_id)
+    assert (row["run_at"], row["attempts"]) == (row["updated_at"], attempts)
+    token, worker_id = uuid4(), uuid4()
+    claimed = lifecycle.claim(
+        session, [job_id.hex], token=token, worker_id=worker_id, lease_seconds=30
+    )
+    assert [job.id for job in claimed] == [job_id]
+
+
+def test_run_now_leaves_a_job_that_is_due_in_its_place(session):
+    job_id = factories.pending_job(due_in=-60).id
+    before = row_of(session, job_id)
+    lifecycle.run_now(session, [job_id], by="ada").one()
+    session.commit()
+    assert row_of(session, job_id) == before
 
 
 def test_discard_closes_the_letter_once(session):

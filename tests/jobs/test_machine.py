@@ -131,7 +131,15 @@ class Lifecycle(RuleBasedStateMachine):
         )
         if model is not None and is_done:
             self._close(model, "retried")
-            model.status, model.attempts, model.crashes, model.is_due = "pending", 0, 0, True
+            model.status, model.attempts, model.crashes = "pending", 0, 0
+
+    @rule(job=jobs)
+    def run_now(self, job: UUID) -> None:
+        model = self.models.get(job)
+        is_done = self._person(lifecycle.run_now, job)
+        assert is_done == (model is not None and model.status == "pending")
+        if model is not None and is_done:
+            model.is_due = True
 
     @rule(job=jobs)
     def discard(self, job: UUID) -> None:
