@@ -50,10 +50,16 @@ def folder() -> Path | None:
 
 
 def upgrade(revision: str = "head") -> None:
-    """Apply what is missing. Nothing happens where JOB_MIGRATIONS is not set. Raises ConfigError."""
-    if folder() is not None:
-        with _config(must_exist=True) as config:
-            command.upgrade(config, revision)
+    """Apply what is missing. Nothing happens where JOB_MIGRATIONS is not set. Raises ConfigError.
+
+    In development the folder may still be missing: its first migration is made on the running system.
+    """
+    where = folder()
+    settings: Settings = current_app.extensions["settings"]
+    if where is None or (settings.is_development and not where.is_dir()):
+        return
+    with _config(must_exist=True) as config:
+        command.upgrade(config, revision)
 
 
 def downgrade(revision: str = "-1") -> None:

@@ -42,6 +42,7 @@ def jobqueue_app(request: pytest.FixtureRequest) -> Iterator[Flask]:
         env = {
             **os.environ,
             "APP_ENV": "test",
+            "FLASK_SKIP_DOTENV": "1",
             "DATABASE_URL": server_url,
             "REDIS_URL": redis_url,
             **({"JOB_MODULES": modules} if modules else {}),

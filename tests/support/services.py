@@ -45,6 +45,7 @@ def test_environment(database_url: str, redis_url: str, **extra: str) -> dict[st
         "LC_ALL": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
         "APP_ENV": "test",
+        "FLASK_SKIP_DOTENV": "1",  # the developer's own .env is not for tests
         "HOST": "127.0.0.1",
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
