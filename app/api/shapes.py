@@ -312,6 +312,17 @@ class AttemptShape(Shape):
     worker_id = fields.UUID(required=True, allow_none=True)
     started_at = fields.DateTime(required=True)
     ended_at = fields.DateTime(required=True)
+    times = fields.Integer(
+        required=True,
+        metadata=about(
+            "Attempts given back for one reason (snoozes, releases) are counted in one entry: how many."
+        ),
+    )
+    since = fields.DateTime(
+        required=True,
+        allow_none=True,
+        metadata=about("When the first of several counted attempts ended."),
+    )
     retry_at = fields.DateTime(required=True, allow_none=True)
 
 

@@ -96,6 +96,7 @@ def _attempt(attempt: JobAttempt, before: JobAttempt | None) -> Event:
     notes = [
         _waited(waited),
         f"after {ran}",
+        f"{attempt.times:,} times" if attempt.times and attempt.times > 1 else "",
         _on(attempt.worker_id),
         f"next one {duration(wait)} later" if wait and wait > 0 else "",
     ]

@@ -12,13 +12,21 @@ from sqlalchemy import text
 from app.jobs.context import LogLine, Progress
 from app.jobs.publishing import Db
 
+# The newest lines of a job push out its oldest ones: what the last attempt says matters most.
 _LINES = text("""
+WITH given AS MATERIALIZED (
+    SELECT l.*, row_number() OVER (PARTITION BY l.job_id ORDER BY l.n DESC) AS rank
+    FROM json_to_recordset(CAST(:lines AS json)) AS l(
+        n int, job_id uuid, attempt int, at timestamptz, level text, message text)
+    WHERE EXISTS (SELECT 1 FROM jobs j WHERE j.id = l.job_id)),
+edges AS MATERIALIZED (
+    SELECT g.job_id, (SELECT old.id FROM job_log_lines old WHERE old.job_id = g.job_id
+                      ORDER BY old.id DESC OFFSET greatest(:most - g.n, 0) LIMIT 1) AS last_id
+    FROM (SELECT job_id, count(*) AS n FROM given GROUP BY job_id) AS g),
+pushed_out AS (
+    DELETE FROM job_log_lines old USING edges e WHERE old.job_id = e.job_id AND old.id <= e.last_id)
 INSERT INTO job_log_lines (job_id, attempt, at, level, message)
-SELECT l.job_id, l.attempt, l.at, l.level, l.message
-FROM json_to_recordset(CAST(:lines AS json)) AS l(
-    n int, job_id uuid, attempt int, at timestamptz, level text, message text)
-WHERE EXISTS (SELECT 1 FROM jobs j WHERE j.id = l.job_id)
-ORDER BY l.n
+SELECT job_id, attempt, at, level, message FROM given WHERE rank <= :most ORDER BY n
 """)
 
 _PROGRESS = text("""
@@ -32,8 +40,11 @@ FROM p WHERE j.id = p.id AND j.id = ANY(ARRAY(SELECT id FROM held))
 """)
 
 
-def write_lines(db: Db, lines: Sequence[tuple[UUID, int, LogLine]]) -> None:
-    """Append (job id, attempt, line), in order; lines of a deleted job are dropped."""
+def write_lines(db: Db, lines: Sequence[tuple[UUID, int, LogLine]], *, most: int) -> None:
+    """Append (job id, attempt, line), in order; a job keeps its newest ``most`` lines.
+
+    Lines of a deleted job are dropped.
+    """
     rows: list[dict[str, Any]] = [
         {
             "n": n,
@@ -45,7 +56,7 @@ def write_lines(db: Db, lines: Sequence[tuple[UUID, int, LogLine]]) -> None:
         }
         for n, (job_id, attempt, (at, level, message)) in enumerate(lines)
     ]
-    db.execute(_LINES, {"lines": json.dumps(rows)})
+    db.execute(_LINES, {"lines": json.dumps(rows), "most": most})
 
 
 def write_progress(db: Db, reports: Sequence[tuple[UUID, UUID, Progress]]) -> None:

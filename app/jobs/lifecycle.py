@@ -292,22 +292,32 @@ def complete(
     return set(db.scalars(_COMPLETE, values))
 
 
-#: How an attempt that did not complete ends. ``crash`` is what rescue writes.
-RETRY_LATER, BURY, CANCEL, RELEASE, SNOOZE, CRASH = END_VERBS = (
+#: How an attempt that did not complete ends. ``crash`` is what rescue writes, ``refuse`` the end of one that this
+#: worker can't run (its code is older or newer than the job): given back, and failed after ``give_up_after`` seconds.
+RETRY_LATER, BURY, CANCEL, RELEASE, SNOOZE, CRASH, REFUSE = END_VERBS = (
     "retry_later",
     "bury",
     "cancel",
     "release",
     "snooze",
     "crash",
+    "refuse",
 )
+
+#: A refused job waits 1, 2, 4 … seconds and at most this long before a worker tries it again.
+REFUSED_WAIT_SECONDS = 60
+#: Refusals this far apart are different episodes; the time after which the job fails starts again.
+REFUSED_APART_SECONDS = 3600
 
 _END = text(f"""
 WITH given AS MATERIALIZED (SELECT CAST(:outcomes AS jsonb) AS outcomes),
 held AS MATERIALIZED (
     SELECT j.id, j.lease_token, j.worker_id, j.started_at, j.attempts AS attempt, o.outcome,
-           o.error, o.error_class, o.traceback, o.delay, o.progress,
-           o.verb IN ('release', 'snooze', 'crash') AS is_given_back,
+           o.error, o.error_class, o.traceback, o.progress, earlier.lease_token AS counted_in,
+           CASE WHEN o.verb = 'refuse'
+                THEN least({REFUSED_WAIT_SECONDS}, 2 ^ least(COALESCE(earlier.times, 0), 10))
+                ELSE o.delay END AS delay,
+           o.verb IN ('release', 'snooze', 'crash', 'refuse') AS is_given_back,
            o.verb = 'crash' AS is_crash,
            CASE WHEN o.place IS NOT NULL THEN
                left(md5(concat_ws(chr(10), j.type, COALESCE(o.error_class, ''), o.place)), 12)
@@ -315,10 +325,23 @@ held AS MATERIALIZED (
            CASE WHEN o.verb = 'bury' THEN 'failed'
                 WHEN o.verb = 'cancel' OR j.cancel_requested_at IS NOT NULL THEN 'cancelled'
                 WHEN o.verb = 'crash' AND j.crashes + 1 >= o.max_crashes THEN 'failed'
+                WHEN o.verb = 'refuse'
+                     AND earlier.since < now() - make_interval(secs => o.give_up_after) THEN 'failed'
                 ELSE 'pending' END AS next_status
-    FROM jobs j, jsonb_to_record((SELECT outcomes FROM given) -> encode(uuid_send(j.id), 'hex')) AS o(
+    FROM jobs j CROSS JOIN
+        jsonb_to_record((SELECT outcomes FROM given) -> encode(uuid_send(j.id), 'hex')) AS o(
         token uuid, verb text, outcome text, error text, error_class text, traceback text,
-        place text, delay float8, max_crashes int, only_expired boolean, progress jsonb)
+        place text, delay float8, max_crashes int, only_expired boolean, progress jsonb,
+        give_up_after float8)
+    LEFT JOIN LATERAL (
+        -- Attempts given back for one reason are counted in one row, however many there are.
+        SELECT a.lease_token, a.times, COALESCE(a.since, a.ended_at) AS since FROM job_attempts a
+        WHERE o.verb IN ('release', 'snooze', 'refuse') AND a.job_id = j.id
+          AND a.attempt = j.attempts AND a.outcome = o.outcome
+          AND a.error_class IS NOT DISTINCT FROM o.error_class
+          AND (o.verb <> 'refuse'
+               OR a.ended_at > now() - interval '{REFUSED_APART_SECONDS} seconds')
+        ORDER BY a.ended_at DESC LIMIT 1) AS earlier ON true
     WHERE j.id = ANY(CAST(:ids AS uuid[])) AND j.status || '' = 'processing'
       AND j.lease_token = o.token
       AND (NOT COALESCE(o.only_expired, false) OR j.leased_until < now())
@@ -343,8 +366,15 @@ attempt_rows AS (
                               traceback, failure, worker_id, started_at, retry_at)
     SELECT h.id, h.lease_token, h.attempt, h.outcome, h.error, h.error_class, h.traceback,
            h.failure, h.worker_id, h.started_at, CASE WHEN e.status = 'pending' THEN e.run_at END
-    FROM held h JOIN ended e ON e.id = h.id WHERE h.outcome IS NOT NULL
+    FROM held h JOIN ended e ON e.id = h.id
+    WHERE h.outcome IS NOT NULL AND h.counted_in IS NULL
     ON CONFLICT DO NOTHING),
+counted AS (
+    UPDATE job_attempts a SET times = a.times + 1, since = COALESCE(a.since, a.ended_at),
+        started_at = h.started_at, ended_at = now(), error = h.error, worker_id = h.worker_id,
+        failure = h.failure, retry_at = CASE WHEN e.status = 'pending' THEN e.run_at END
+    FROM held h JOIN ended e ON e.id = h.id
+    WHERE a.job_id = h.id AND a.lease_token = h.counted_in),
 letters AS (
     INSERT INTO dead_letters (job_id, queue, type, payload, reason, attempts)
     SELECT id, queue, type, payload,
@@ -360,8 +390,9 @@ def end_attempts(db: Db, outcomes: Sequence[Mapping[str, Any]]) -> Sequence[Row[
     """processing → pending, failed (+ dead letter) or cancelled, for each outcome still held.
 
     An outcome is {"id", "token", "verb", "outcome", "error", "error_class", "traceback", "delay",
-    "max_crashes", "progress"}; see END_VERBS and JobAttempt.OUTCOMES. A requested cancel turns
-    every way back to pending into cancelled. release, snooze and crash give the attempt back.
+    "max_crashes", "progress", "give_up_after"}; see END_VERBS and JobAttempt.OUTCOMES. A requested
+    cancel turns every way back to pending into cancelled. release, snooze, crash and refuse give the
+    attempt back.
     Answers the rows that ended (with ``status``); the caller publishes the pending ones.
     """
     by_id = {outcome["id"]: _with_place(outcome) for outcome in outcomes}
@@ -370,48 +401,68 @@ def end_attempts(db: Db, outcomes: Sequence[Mapping[str, Any]]) -> Sequence[Row[
 
 def _with_place(outcome: Mapping[str, Any]) -> Mapping[str, Any]:
     how = outcome.get("outcome")
-    if how not in ("failed", "crashed", "timed_out"):
+    if how not in ("failed", "crashed", "timed_out") and outcome["verb"] != REFUSE:
         return outcome
-    return {**outcome, "place": place_of(how, outcome.get("traceback"), outcome.get("error"))}
+    return {**outcome, "place": place_of(str(how), outcome.get("traceback"), outcome.get("error"))}
 
 
 _EXPIRED_LEASES = text("""
-SELECT id, lease_token, type, attempts FROM jobs
-WHERE status = 'processing' AND leased_until < now() ORDER BY id LIMIT :limit
+SELECT j.id, j.lease_token, j.type, j.attempts, w.stopping_at IS NOT NULL AS was_stopping
+FROM jobs j LEFT JOIN workers w ON w.id = j.worker_id
+WHERE j.status = 'processing' AND j.leased_until < now() ORDER BY j.id LIMIT :limit
 """)
 
 
 def rescue(db: Db, *, limit: int = 500) -> Sequence[Row[Any]]:
     """processing with an expired lease → pending, or failed at the type's last crash.
 
-    The attempt is given back, the crash counted. Answers as end_attempts does.
+    The attempt is given back, the crash counted; a worker that had announced its shutdown did not
+    crash. Answers as end_attempts does.
     """
     expired = db.execute(_EXPIRED_LEASES, {"limit": limit}).all()
     if not expired:
         return []
+    ends = [stopped(row.type) if row.was_stopping else _crashed(row.type) for row in expired]
     return end_attempts(
         db,
         [
-            {
-                "id": row.id.hex,
-                "token": row.lease_token.hex,
-                "verb": CRASH,
-                "outcome": "crashed",
-                "error": "The worker stopped sending heartbeats while it ran this job.",
-                "max_crashes": max_crashes(row.type),
-                "only_expired": True,
-            }
-            for row in expired
+            {"id": row.id.hex, "token": row.lease_token.hex, "only_expired": True, **end}
+            for row, end in zip(expired, ends, strict=True)
         ],
     )
 
 
+def _crashed(type_name: str) -> dict[str, Any]:
+    return {
+        "verb": CRASH,
+        "outcome": "crashed",
+        "error": "The worker stopped sending heartbeats while it ran this job.",
+        "max_crashes": max_crashes(type_name),
+    }
+
+
+def stopped(type_name: str) -> dict[str, Any]:
+    """How an attempt ends whose worker shut down before it: verb, outcome and error for end_attempts.
+
+    Given back, unless the type runs at most once: an attempt that may have had its effect is buried.
+    """
+    if not _crash_limit(type_name):
+        error = "The worker was stopped while it ran this job, which runs at most once."
+        return {"verb": BURY, "outcome": "released", "error": error}
+    error = "The worker was stopped before this attempt ended."
+    return {"verb": RELEASE, "outcome": "released", "error": error}
+
+
 def max_crashes(type_name: str) -> int:
     """How many crashes bury a job of the type (its own policy, else MAX_CRASHES); at least 1."""
+    # 0 means "at most once": the first crash buries.
+    return max(1, _crash_limit(type_name))
+
+
+def _crash_limit(type_name: str) -> int:
     policy = registry.find(type_name)
     own = policy.max_crashes if policy else None
-    # 0 means "at most once": the first crash buries.
-    return max(1, _settings().max_crashes if own is None else own)
+    return _settings().max_crashes if own is None else own
 
 
 _EXTEND = text("""

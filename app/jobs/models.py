@@ -181,7 +181,7 @@ class Job(Model):
 
 
 class JobAttempt(Model):
-    """One attempt that did not complete. Successes need no row."""
+    """One attempt that did not complete, or several that were given back. Successes need no row."""
 
     __tablename__ = "job_attempts"
 
@@ -198,6 +198,9 @@ class JobAttempt(Model):
     worker_id: Mapped[UUID | None] = mapped_column(Id)
     started_at: Mapped[datetime] = _instant()
     ended_at: Mapped[datetime] = _instant(default_now=True)
+    #: Attempts given back for one reason are counted here: how many, the first one's end (NULL: one only).
+    times: Mapped[int] = mapped_column(server_default=text("1"))
+    since: Mapped[datetime | None] = _instant(nullable=True)
     retry_at: Mapped[datetime | None] = _instant(nullable=True)
 
     __table_args__ = (
@@ -290,6 +293,7 @@ class WorkerRow(Model):
     pid: Mapped[int]
     version: Mapped[str] = mapped_column(Text)
     queues: Mapped[list[str]] = mapped_column(ARRAY(Text))  # empty: all
+    types: Mapped[list[str] | None] = mapped_column(ARRAY(Text))  # it claims; NULL: every type
     threads: Mapped[int]
     live_threads: Mapped[int]
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
@@ -321,6 +325,9 @@ class TypeSwitch(Model):
     type: Mapped[str] = mapped_column(Text, primary_key=True)
     paused_at: Mapped[datetime | None] = _instant(nullable=True)
     paused_by: Mapped[str | None] = mapped_column(Text)
+    #: Jobs of the type wait and no live worker knows it: since when, and last seen so by a sweeper.
+    unknown_since: Mapped[datetime | None] = _instant(nullable=True)
+    unknown_seen_at: Mapped[datetime | None] = _instant(nullable=True)
 
 
 class JobCounter(Model):

@@ -18,6 +18,8 @@ from math import isfinite
 
 #: Longer waits are mistakes (milliseconds taken for seconds), and timestamps overflow in the end.
 MAX_WAIT_SECONDS = 10 * 366 * 86400
+#: Shorter waits that a handler asks for are this long: a job must not circle without a pause.
+MIN_WAIT_SECONDS = 1.0
 
 
 class Outcome(Exception):
@@ -46,7 +48,7 @@ class Permanent(Outcome):
 
 
 class Snooze(Outcome):
-    """→ pending, due in ``seconds``; the attempt is given back. Nothing bounds how often."""
+    """→ pending, due in ``seconds`` (at least 1); the attempt is given back. Nothing bounds how often."""
 
     def __init__(self, seconds: float, reason: str = "") -> None:
         super().__init__(seconds, reason)
@@ -55,7 +57,7 @@ class Snooze(Outcome):
 
 
 class RetryAfter(Outcome):
-    """A failed attempt that names its own wait: → pending, due in ``seconds``, or buried if it was the last."""
+    """A failed attempt that names its own wait: → pending, due in ``seconds`` (at least 1), or buried if the last."""
 
     def __init__(self, seconds: float, reason: str = "") -> None:
         super().__init__(seconds, reason)

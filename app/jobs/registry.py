@@ -126,6 +126,11 @@ def find(name: str) -> JobType | None:
     return _types.get(name)
 
 
+def names() -> list[str]:
+    """The names of the registered types, in no particular order."""
+    return list(_types)
+
+
 def all_types() -> list[JobType]:
     """Every registered type, by name."""
     return [_types[name] for name in sorted(_types)]

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import __version__
 from app.config import Settings
-from app.jobs import journal, lifecycle
+from app.jobs import journal, lifecycle, registry
 from app.jobs.sessions import autocommit
 from app.worker.clock import Clock
 from app.worker.inbox import Claimed
@@ -32,16 +32,18 @@ CANCEL_SECONDS = 2.0
 ROW_SECONDS = 5.0
 
 _ROW = text("""
-INSERT INTO workers (id, host, pid, version, queues, threads, live_threads, memory_bytes, running,
-                     completed, stopping_at)
-VALUES (:id, :host, :pid, :version, CAST(:queues AS text[]), :threads, :live_threads, :memory,
-        CAST(:running AS jsonb), :completed, CASE WHEN :is_stopping THEN now() END)
+INSERT INTO workers (id, host, pid, version, queues, types, threads, live_threads, memory_bytes,
+                     running, completed, stopping_at)
+VALUES (:id, :host, :pid, :version, CAST(:queues AS text[]), CAST(:types AS text[]), :threads,
+        :live_threads, :memory, CAST(:running AS jsonb), :completed,
+        CASE WHEN :is_stopping THEN now() END)
 ON CONFLICT (id) DO UPDATE SET live_threads = excluded.live_threads,
     memory_bytes = excluded.memory_bytes, running = excluded.running,
     completed = excluded.completed, heartbeat_at = now(), threads = excluded.threads,
     stopping_at = COALESCE(workers.stopping_at, excluded.stopping_at)
 RETURNING extract(epoch FROM now())::float8 AS now, stop_requested_at IS NOT NULL AS is_stop_requested
 """)
+_STOPPING = text("UPDATE workers SET stopping_at = COALESCE(stopping_at, now()) WHERE id = :id")
 _STOPPED = text("UPDATE workers SET stopped_at = now(), running = '[]' WHERE id = :id")
 
 
@@ -112,7 +114,7 @@ class Heartbeat(threading.Thread):
         if progress:
             journal.write_progress(db, progress)
         if lines:
-            journal.write_lines(db, lines)
+            journal.write_lines(db, lines, most=self._settings.max_log_lines)
 
     def extend(self, db: Connection) -> None:
         """Prolong every lease of this process whose thread lives; tell handlers of cancel requests."""
@@ -150,6 +152,7 @@ class Heartbeat(threading.Thread):
                 "pid": os.getpid(),
                 "version": __version__,
                 "queues": list(self._settings.queues),
+                "types": registry.names(),
                 "memory": memory_bytes(),
                 "running": json.dumps(running),
                 **self._facts(),
@@ -159,6 +162,19 @@ class Heartbeat(threading.Thread):
         if row.is_stop_requested and not self._is_stopping:
             self._is_stopping = True
             self._stop_requested()
+
+    def announce_stop(self) -> None:
+        """Say at once, and until PostgreSQL has heard it, that this process is shutting down.
+
+        Killed from then on, it did not crash: what it ran is given back without counting one.
+        """
+        while not self._stop_event.is_set():
+            try:
+                with autocommit(self._engine) as db:
+                    db.execute(_STOPPING, {"id": self._worker_id})
+                return
+            except SQLAlchemyError:
+                self._stop_event.wait(0.2)
 
     def stop(self) -> None:
         """End the thread and say in ``workers`` that this process has stopped."""

@@ -53,6 +53,7 @@ class Kernel:
             engine=self.engine,
             publish=self._trigger.publish,
             buried=lambda: self.sweeper.hurry("mirror"),
+            max_log_lines=self.settings.max_log_lines,
         )
         self.inbox = Inbox(
             ready=self.ready,
@@ -97,7 +98,7 @@ class Kernel:
     def begin_stop(self) -> None:
         """No new claims; what waits in the inbox is released at once."""
         self.inbox.stop()
-        threading.Thread(target=self.heartbeat.beat, daemon=True).start()
+        threading.Thread(target=self.heartbeat.announce_stop, name="Announcer", daemon=True).start()
 
     def finish_stop(self) -> None:
         """After the grace period: flush what ended, release what did not, sign off."""

@@ -53,6 +53,7 @@ class Outcome:
     progress: dict[str, Any] | None = None
     lines: Sequence[LogLine] = ()
     max_crashes: int | None = None
+    give_up_after: float | None = None  # seconds after the first refusal
     is_stripped: bool = False
 
     def stripped(self) -> Outcome:
@@ -81,6 +82,7 @@ class Outcome:
             "delay": self.delay,
             "progress": self.progress,
             "max_crashes": self.max_crashes,
+            "give_up_after": self.give_up_after,
         }
 
 
@@ -91,10 +93,12 @@ class Outbox:
         engine: Engine,
         publish: Callable[[Sequence[Ref]], Any],
         buried: Callable[[], None],
+        max_log_lines: int = 1000,
     ) -> None:
         self._engine = engine
         self._publish = publish
         self._buried = buried
+        self._max_log_lines = max_log_lines
         self._condition = Condition()
         self._waiting: deque[Outcome] = deque()
         self._writing: Sequence[Outcome] = ()
@@ -180,7 +184,9 @@ class Outbox:
         with transaction as db:
             if lined:
                 journal.write_lines(
-                    db, [(o.job.id, o.job.attempt, line) for o in lined for line in o.lines]
+                    db,
+                    [(o.job.id, o.job.attempt, line) for o in lined for line in o.lines],
+                    most=self._max_log_lines,
                 )
             if completes:
                 completed = lifecycle.complete(

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,8 +18,8 @@ from app.errors import UnknownJobType
 from app.extensions import db
 from app.jobs import backoff, lifecycle, registry
 from app.jobs.backoff import Backoff
-from app.jobs.context import MAX_MESSAGE_CHARACTERS, Context, storable
-from app.jobs.outcomes import Cancel, JobTimeout, Permanent, RetryAfter, Snooze
+from app.jobs.context import MAX_MESSAGE_CHARACTERS, Context, LogLine, storable
+from app.jobs.outcomes import MIN_WAIT_SECONDS, Cancel, JobTimeout, Permanent, RetryAfter, Snooze
 from app.jobs.registry import JobType
 from app.worker import results
 from app.worker.inbox import Claimed
@@ -130,13 +130,8 @@ class Runner:
         """What becomes of an attempt whose process ends before it does."""
         lines = attempt.context.drain(is_last=True)[1]
         if attempt.thrown_at is None:
-            return Outcome(
-                attempt.job,
-                lifecycle.RELEASE,
-                outcome="released",
-                error="The worker was stopped before this attempt ended.",
-                lines=lines,
-            )
+            with self._app.app_context():
+                return stopped(attempt.job, lines)
         # Released, it would hang the next worker, and the next.
         job_type = registry.find(attempt.job.type)
         outcome = failure(attempt.job, job_type, self._settings, JobTimeout(), "timed_out")
@@ -148,6 +143,12 @@ class Runner:
         if not hasattr(self._thread, "context"):
             self._thread.context = self._app.app_context()
             self._thread.context.push()
+
+
+def stopped(job: Claimed, lines: Sequence[LogLine] = ()) -> Outcome:
+    """What becomes of an attempt whose worker shuts down before it ends."""
+    end = lifecycle.stopped(job.type)
+    return Outcome(job, end["verb"], outcome=end["outcome"], error=end["error"], lines=lines)
 
 
 def make_context(job: Claimed, job_type: JobType, settings: Settings) -> Context:
@@ -195,7 +196,8 @@ def _returned(job: Claimed, result: Any, settings: Settings) -> Outcome:
 
 def _raised(job: Claimed, job_type: JobType, settings: Settings, error: BaseException) -> Outcome:
     if isinstance(error, Snooze):
-        return Outcome(job, lifecycle.SNOOZE, outcome="snoozed", delay=error.seconds,
+        return Outcome(job, lifecycle.SNOOZE, outcome="snoozed",
+                       delay=max(MIN_WAIT_SECONDS, error.seconds),
                        error=_line(error.reason))  # fmt: skip
     if isinstance(error, Cancel):
         return Outcome(job, lifecycle.CANCEL, outcome="cancelled", error=_line(error.reason))
@@ -281,7 +283,7 @@ def _delay(
     job: Claimed, job_type: JobType | None, settings: Settings, error: BaseException
 ) -> float:
     if isinstance(error, RetryAfter):
-        return error.seconds
+        return max(MIN_WAIT_SECONDS, error.seconds)
     default = Backoff(settings.backoff_base, settings.backoff_cap_seconds, settings.backoff_jitter)
     policy = (job_type.backoff if job_type else None) or default
     try:

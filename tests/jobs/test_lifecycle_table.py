@@ -11,6 +11,7 @@ from sqlalchemy import text
 from app.errors import InvalidTransition, JobNotFound
 from app.jobs import ids, lifecycle
 from app.jobs.models import STATUSES
+from app.jobs.testing import temporary_types
 from tests import factories
 
 MAKERS = {status: factories.BY_VIEW[status] for status in STATUSES}
@@ -254,6 +255,7 @@ END = {
     "cancel": ("cancelled", 1, 0, False),
     "release": ("pending", 0, 0, False),
     "snooze": ("pending", 0, 0, False),
+    "refuse": ("pending", 0, 0, False),
     "crash": ("pending", 0, 1, False),
 }
 
@@ -284,7 +286,7 @@ def test_an_attempt_ends_only_a_processing_job(session, verb, status):
     assert letters == ([("boom", 1)] if has_letter else [])
 
 
-@pytest.mark.parametrize("verb", ["retry_later", "release", "snooze", "crash", "cancel"])
+@pytest.mark.parametrize("verb", ["retry_later", "release", "snooze", "refuse", "crash", "cancel"])
 def test_a_requested_cancel_turns_every_way_back_into_cancelled(session, verb):
     row = row_of(session, factories.processing_job(cancel_requested=True).id)
     lifecycle.end_attempts(session, [outcome(row, verb, delay=1.0, max_crashes=3)])
@@ -337,6 +339,116 @@ def test_zombie_cannot_complete_the_next_workers_attempt(session):
 def test_an_expired_lease_alone_refuses_nothing(session):
     row = row_of(session, factories.processing_job(lease_expired_by=5).id)
     assert complete(session, row) == {row["id"]}
+
+
+def test_a_worker_killed_while_it_was_stopping_did_not_crash(session):
+    stopping = factories.worker(stopping_at=factories._now(-5))
+    silent = factories.worker()
+    announced = factories.processing_job(lease_expired_by=1, worker_id=stopping.id, crashes=2)
+    crashed = factories.processing_job(lease_expired_by=1, worker_id=silent.id)
+    assert len(lifecycle.rescue(session)) == 2
+    session.commit()
+    given_back, rescued = row_of(session, announced.id), row_of(session, crashed.id)
+    assert [given_back[k] for k in ("status", "attempts", "crashes")] == ["pending", 0, 2]
+    assert attempts_of(session, announced.id) == [
+        (1, "released", "The worker was stopped before this attempt ended.")
+    ]
+    assert [rescued[k] for k in ("status", "attempts", "crashes")] == ["pending", 0, 1]
+
+
+def test_a_job_that_runs_at_most_once_is_not_given_back_by_a_killed_stopping_worker(session):
+    with temporary_types() as job:
+        job("once", max_crashes=0)(lambda payload: None)
+        stopping = factories.worker(stopping_at=factories._now(-5))
+        started = factories.processing_job(type="once", lease_expired_by=1, worker_id=stopping.id)
+        lifecycle.rescue(session)
+        session.commit()
+    row = row_of(session, started.id)
+    assert (row["status"], row["crashes"]) == ("failed", 0)
+    [letter] = letters_of(session, started.id)
+    assert "at most once" in letter.reason
+
+
+def _again(session, job_id):
+    """The same job held again, as if claimed."""
+    session.execute(
+        text(
+            "UPDATE jobs SET status = 'processing', attempts = attempts + 1, lease_token = :t,"
+            " worker_id = :t, leased_until = now() + interval '30 s', started_at = now() WHERE id = :id"
+        ),
+        {"id": job_id, "t": uuid4()},
+    )
+    session.commit()
+    return row_of(session, job_id)
+
+
+@pytest.mark.parametrize(("verb", "how"), [("snooze", "snoozed"), ("release", "released")])
+def test_attempts_given_back_for_one_reason_are_counted_in_one_row(session, verb, how):
+    row = row_of(session, factories.processing_job().id)
+    for n in range(5):
+        lifecycle.end_attempts(
+            session, [outcome(row, verb, outcome=how, error=f"n {n}", delay=0.0)]
+        )
+        session.commit()
+        row = _again(session, row["id"])
+    lifecycle.end_attempts(session, [outcome(row, "retry_later", outcome="failed", error="boom", delay=0.0)])  # fmt: skip
+    session.commit()
+    row = _again(session, row["id"])
+    lifecycle.end_attempts(session, [outcome(row, verb, outcome=how, error="other", delay=0.0)])
+    session.commit()
+    rows = session.execute(
+        text("SELECT attempt, outcome, error, times, since < ended_at AS is_since FROM job_attempts ORDER BY ended_at")
+    ).all()  # fmt: skip
+    assert [tuple(r) for r in rows] == [
+        (1, how, "n 4", 5, True), (1, "failed", "boom", 1, None), (2, how, "other", 1, None),
+    ]  # fmt: skip
+
+
+def refuse(session, row, **fields):
+    end = {"outcome": "released", "error": "no", "error_class": "PayloadRefused", **fields}
+    [ended] = lifecycle.end_attempts(session, [outcome(row, "refuse", **end)])
+    session.commit()
+    after = row_of(session, row["id"])
+    return ended.status, (after["run_at"] - after["updated_at"]).total_seconds()
+
+
+def test_a_refused_job_waits_longer_each_time_and_at_most_a_minute(session):
+    row = row_of(session, factories.processing_job().id)
+    waits = []
+    for _ in range(8):
+        status, wait = refuse(session, row, give_up_after=3600.0)
+        assert status == "pending"
+        waits.append(wait)
+        row = _again(session, row["id"])
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+@pytest.mark.parametrize(
+    ("first_hours_ago", "last_minutes_ago", "give_up_after", "status"),
+    [
+        (25, 1, 24 * 3600.0, "failed"),
+        (23, 1, 24 * 3600.0, "pending"),
+        (25, 1, None, "pending"),
+        (25, 90, 24 * 3600.0, "pending"),  # an earlier episode
+    ],
+)
+def test_a_job_refused_for_too_long_fails(
+    session, first_hours_ago, last_minutes_ago, give_up_after, status
+):
+    row = row_of(session, factories.processing_job().id)
+    refuse(session, row)
+    row = _again(session, row["id"])
+    session.execute(
+        text(
+            "UPDATE job_attempts SET times = 99, since = now() - make_interval(hours => :h),"
+            " ended_at = now() - make_interval(mins => :m)"
+        ),
+        {"h": first_hours_ago, "m": last_minutes_ago},
+    )
+    session.commit()
+    assert refuse(session, row, give_up_after=give_up_after)[0] == status
+    letters = letters_of(session, row["id"])
+    assert [letter.reason for letter in letters] == (["no"] if status == "failed" else [])
 
 
 def test_rescue_leaves_valid_leases(session):

@@ -188,7 +188,8 @@ class Lifecycle(RuleBasedStateMachine):
             self._leave(lease.id, "completed")
 
     @rule(
-        lease=leases, verb=st.sampled_from(["retry_later", "bury", "cancel", "release", "snooze"])
+        lease=leases,
+        verb=st.sampled_from(["retry_later", "bury", "cancel", "release", "snooze", "refuse"]),
     )
     def end(self, lease: Lease, verb: str) -> None:
         rows = lifecycle.end_attempts(
@@ -200,7 +201,7 @@ class Lifecycle(RuleBasedStateMachine):
                     "verb": verb,
                     "outcome": "failed",
                     "error": "boom",
-                    "delay": 0,
+                    "delay": -1,
                 }
             ],
         )
@@ -210,7 +211,7 @@ class Lifecycle(RuleBasedStateMachine):
             return
         model = self.models[lease.id]
         model.endings += 1
-        if verb in ("release", "snooze"):
+        if verb in ("release", "snooze", "refuse"):
             model.attempts -= 1
         if verb == "bury":
             model.letters.append(None)
@@ -297,7 +298,7 @@ class Lifecycle(RuleBasedStateMachine):
     @invariant()
     def every_ending_is_kept(self) -> None:
         rows = self.session.execute(
-            text("SELECT job_id, count(*) AS n FROM job_attempts GROUP BY job_id")
+            text("SELECT job_id, sum(times)::int AS n FROM job_attempts GROUP BY job_id")
         ).all()
         self.session.rollback()
         assert {r.job_id: r.n for r in rows} == {i: m.endings for i, m in self.models.items() if m.endings}  # fmt: skip

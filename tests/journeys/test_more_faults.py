@@ -138,9 +138,12 @@ def test_handlers_that_do_the_unthinkable_harm_only_their_own_jobs(
     wait_until(lambda: api.unfinished() == 0, timeout=40)
     found = {spec["payload"]["do"]: api.get(f"/api/jobs/{i}") for spec, i in zip(specs, ids, strict=True)}  # fmt: skip
     assert {act for act, job in found.items() if job["status"] == "completed"} == {
-        "leak", "log without end", "fork",
+        "leak", "log without end", "fork", "return a set", "return nan", "return a nul", "return big",
     }  # fmt: skip
-    assert "MAX_RESULT_BYTES" in found["return big"]["lastError"]
+    assert found["return a set"]["result"] == [1, 2]
+    assert len(found["return big"]["result"]) > 1_000_000
+    [warning] = api.get(f"/api/jobs/{found['return big']['id']}/log")
+    assert "MAX_RESULT_BYTES" in warning["message"]
     assert len(api.get(f"/api/jobs/{found['log without end']['id']}/log?limit=500")) == 500
     assert ledger.count("end") == {f"job-{n}": 1 for n in range(len(neighbours))}
     assert program.is_alive
@@ -204,3 +207,23 @@ def count(private: Any, status: str) -> int:
             return int(cursor.fetchone()[0])
     finally:
         connection.close()
+
+
+def test_a_worker_killed_while_it_shuts_down_counts_no_crash(
+    api: Api, worker: Any, wait_until: Any, ledger: Any, audit: Any
+) -> None:
+    """Platforms that give five seconds: SIGTERM, then SIGKILL in the middle of draining."""
+    program = worker()
+    job_id = api.job("ledger", ledger.payload("long", seconds=60))
+    wait_until(lambda: ledger.count("start") == {"long": 1})
+    program.send(signal.SIGTERM)
+    wait_until(lambda: api.get("/api/workers")[0]["state"] == "stopping", timeout=2)
+    program.kill()
+    worker()
+    job = wait_until(
+        lambda: ledger.count("start") == {"long": 2} and api.get(f"/api/jobs/{job_id}")
+    )
+    assert (job["attempts"], job["crashes"]) == (1, 0)
+    [attempt] = api.get(f"/api/jobs/{job_id}/attempts")
+    assert attempt["outcome"] == "released"
+    audit()

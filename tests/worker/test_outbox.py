@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -351,3 +352,40 @@ class TestOutage:
 def _lost(connection: Any) -> Exception:
     connection.invalidate()
     return psycopg2.OperationalError("server closed the connection unexpectedly")
+
+
+class TestLogLines:
+    def put(self, engine: Any, job: Claimed, first: int, count: int, most: int = 10) -> None:
+        box = Outbox(
+            engine=engine, publish=lambda refs: True, buried=lambda: None, max_log_lines=most
+        )
+        at = datetime.now(UTC)
+        lines = [(at, "info", f"line {n}") for n in range(first, first + count)]
+        box.put([Outcome(job, lifecycle.SNOOZE, outcome="snoozed", delay=-1.0, lines=lines)])
+
+    @pytest.mark.parametrize(
+        ("batches", "kept"),
+        [([3, 3], range(6)), ([10], range(10)), ([6, 6, 6], range(8, 18)), ([25], range(15, 25)), ([10, 25], range(25, 35))],
+    )  # fmt: skip
+    def test_a_job_keeps_its_newest_lines_whatever_attempt_wrote_them(
+        self, engine: Any, claim: Any, enqueue: Any, rows: Any, batches: list[int], kept: range
+    ) -> None:
+        job_id, other_id = enqueue(), enqueue()
+        [other] = claim(other_id)
+        self.put(engine, other, 900, 5)
+        first = 0
+        for count in batches:
+            [job] = claim(job_id)
+            self.put(engine, job, first, count)
+            first += count
+
+        found = rows("SELECT message FROM job_log_lines WHERE job_id = :i ORDER BY id", i=job_id)
+        assert [line.message for line in found] == [f"line {n}" for n in kept]
+        assert rows("SELECT count(*) AS n FROM job_log_lines")[0].n == 5 + len(kept)
+
+    def test_a_limit_of_none_keeps_none(
+        self, engine: Any, claim: Any, enqueue: Any, rows: Any
+    ) -> None:
+        self.put(engine, claim(enqueue())[0], 0, 5, most=0)
+
+        assert rows("SELECT * FROM job_log_lines") == []

@@ -171,6 +171,15 @@ def test_retry_after_names_its_own_wait(run: Any) -> None:
     assert (job.run_at - job.updated_at).total_seconds() == 123
 
 
+@pytest.mark.parametrize(("act", "attempts"), [("snooze", 0), ("retry after", 1)])
+@pytest.mark.parametrize("seconds", [0, 0.01, 1])
+def test_a_wait_is_at_least_a_second(run: Any, act: str, attempts: int, seconds: float) -> None:
+    job = run(payload={"do": act, "seconds": seconds})
+
+    assert (job.status, job.attempts) == ("pending", attempts)
+    assert (job.run_at - job.updated_at).total_seconds() == 1
+
+
 def test_retry_after_of_the_last_attempt_buries(run: Any) -> None:
     assert run(payload={"do": "retry after", "seconds": 1}, max_attempts=1).status == "failed"
 
