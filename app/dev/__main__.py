@@ -13,8 +13,9 @@ from dotenv import dotenv_values
 
 from app.config import ConfigError
 from app.dev import DevError, demo, supervisor
+from app.dev.instance import is_free
 from app.dev.process import follow_parent
-from app.dev.surroundings import ROOT, settings, surroundings
+from app.dev.surroundings import ROOT, running_web_port, settings, surroundings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     services.set_defaults(command=_services)
 
     fill = commands.add_parser("demo", help="lively sample work for a running system (make demo)")
-    fill.add_argument("--url", help="default: http://127.0.0.1:$PORT")
+    fill.add_argument("--url", help="default: http://127.0.0.1:$PORT, else the running `make run`")
     fill.add_argument("--seconds", type=float, default=60.0, help="0: until Ctrl-C (default 60)")
     fill.set_defaults(command=_demo)
 
@@ -80,7 +81,11 @@ def _services(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _demo(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    url = arguments.url or f"http://127.0.0.1:{settings(environ).port}"
+    port = settings(environ).port
+    is_named = "PORT" in environ and not is_free(port)
+    if not is_named:
+        port = running_web_port() or port
+    url = arguments.url or f"http://127.0.0.1:{port}"
     return demo.fill(url, seconds=arguments.seconds or None)
 
 

@@ -18,13 +18,16 @@ JOBS_PER_SECOND = 4.0
 REPORT_EVERY_SECONDS = 5.0
 CUSTOMERS = ("acme", "globex", "initech", "umbrella", "hooli", "stark")
 REGIONS = ("eu", "us", "apac")
+#: Once the system has answered, an outage of up to this long is waited out.
+OUTAGE_SECONDS, RETRY_SECONDS = 60.0, 1.0
 SUBJECTS = ("Your invoice", "Welcome aboard", "Weekly digest", "Password changed", "Order shipped")
 
 
 def fill(url: str, *, seconds: float | None) -> int:
     """Sends a first batch, then a trickle for ``seconds`` (None: until Ctrl-C); the exit code.
 
-    ``url`` is the system's base URL. Raises DevError if nothing answers there or it refuses.
+    ``url`` is the system's base URL. Raises DevError if nothing answers there,
+    it refuses, or an outage lasts longer than OUTAGE_SECONDS.
     """
     api = Api(url)
     end_at = time.monotonic() + seconds if seconds is not None else float("inf")
@@ -54,6 +57,7 @@ class Api:
         """Remembers the base URL; nothing is sent yet."""
         self._url = url
         self._http = requests.Session()
+        self._is_known = self._is_out = False
 
     def send(self, job: Job) -> None:
         """Creates one job."""
@@ -70,18 +74,40 @@ class Api:
         return "  ".join(f"{name} {count}" for name, count in counts.items())
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
-        try:
-            response = self._http.request(method, self._url + path, json=body, timeout=30)
-        except requests.ConnectionError:
-            raise DevError(
-                f"Nothing answers at {self._url}; start the system with `make run` "
-                "in another terminal."
-            ) from None
-        if not response.ok:
-            raise DevError(
-                f"{method} {path} was refused ({response.status_code}): {_message(response)}"
+        """The answer. An outage is waited out once the system has answered. Raises DevError."""
+        give_up_at = time.monotonic() + OUTAGE_SECONDS
+        while True:
+            response = self._try(method, path, body)
+            if response is not None and response.ok:
+                self._is_known, self._is_out = True, False
+                return response.json()
+            problem = self._problem(method, path, response)
+            # A refusal stays one; what the server or the network did may pass.
+            may_pass = (
+                response is None or response.status_code == 429 or response.status_code >= 500
             )
-        return response.json()
+            if not self._is_known or not may_pass or time.monotonic() >= give_up_at:
+                raise DevError(problem)
+            if not self._is_out:
+                print(f"{problem} Trying again for {OUTAGE_SECONDS:.0f} s.", flush=True)
+            self._is_out = True
+            time.sleep(RETRY_SECONDS)
+
+    def _try(self, method: str, path: str, body: Any) -> requests.Response | None:
+        try:
+            return self._http.request(method, self._url + path, json=body, timeout=30)
+        except (requests.ConnectionError, requests.Timeout):
+            return None
+
+    def _problem(self, method: str, path: str, response: requests.Response | None) -> str:
+        if response is not None:
+            return f"{method} {path} was refused ({response.status_code}): {_message(response)}"
+        if self._is_known:
+            return f"{self._url} doesn't answer."
+        return (
+            f"Nothing answers at {self._url}; start the system with `make run` in another terminal. "
+            "If it runs elsewhere, name its port: `make demo PORT=3400`."
+        )
 
 
 def _message(response: requests.Response) -> str:

@@ -29,6 +29,7 @@ class State:
     postgres_port: int
     redis_port: int
     pid: int | None = None  # of the process that runs it, or ran it last
+    web_port: int | None = None  # of the web server that `make run` started, or started last
 
     @property
     def database_url(self) -> str:
@@ -59,8 +60,9 @@ class InstanceInUse(DevError):
 
     def __init__(self, state: State | None) -> None:
         self.state = state
+        where = f" at http://127.0.0.1:{state.web_port}" if state and state.web_port else ""
         by = f" (process {state.pid})" if state and state.pid else ""
-        super().__init__(f"This checkout is running already{by}; stop it first.")
+        super().__init__(f"This checkout is already running{where}{by}; stop it first.")
 
 
 @contextmanager
@@ -69,6 +71,17 @@ def open_instance(home: Home, name: str) -> Iterator[Instance]:
     folder = home.make_private(home.folder / name)
     with _locked(folder):
         yield Instance(home, folder, _claim_state(folder), is_durable=True)
+
+
+def running_state(home: Home, name: str) -> State | None:
+    """What the instance ``name`` remembers, if a process runs it now."""
+    try:
+        with _locked(home.folder / name):
+            return None
+    except InstanceInUse as in_use:
+        return in_use.state
+    except FileNotFoundError:  # never started
+        return None
 
 
 @contextmanager

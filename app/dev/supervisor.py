@@ -46,7 +46,7 @@ def run(environ: Mapping[str, str], root: Path = ROOT) -> int:
     programs = procfile(root / "Procfile")
     printer = Printer()
     printer.line("dev", "starting PostgreSQL and Redis; the first time this takes a moment")
-    with surroundings(environ) as around:
+    with surroundings(environ, web_port=port) as around:
         this = Run(root, around, printer, stopping)
         is_well = stopping.is_set() or (
             this.release(programs.pop(RELEASE)) and this.serve(programs, f"http://127.0.0.1:{port}")

@@ -12,7 +12,7 @@ from subprocess import Popen
 from app import config
 from app.dev import DevError
 from app.dev.home import Home
-from app.dev.instance import InstanceInUse, fresh_instance, open_instance
+from app.dev.instance import InstanceInUse, fresh_instance, open_instance, running_state
 from app.dev.services import running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,12 +63,16 @@ def settings(environ: Mapping[str, str]) -> config.Settings:
 
 @contextmanager
 def surroundings(
-    environ: Mapping[str, str], *, fresh: bool = False, share: bool = False
+    environ: Mapping[str, str],
+    *,
+    fresh: bool = False,
+    share: bool = False,
+    web_port: int | None = None,
 ) -> Iterator[Surroundings]:
     """Servers up for the block: the ones ``environ`` names, else embedded ones.
 
     ``fresh``: new and empty, and gone afterwards. ``share``: use the running ones of `make run`
-    if it is running. Raises DevError (InstanceInUse without ``share``).
+    if it is running. ``web_port``: where the caller will serve, for `make demo` to find. Raises DevError (InstanceInUse without ``share``).
     """
     env = development(environ)
     if names_servers(environ) and not fresh:
@@ -87,9 +91,18 @@ def surroundings(
                 raise
             yield Surroundings(env | _urls(in_use.state.database_url, in_use.state.redis_url))
             return
+        if web_port:
+            instance.remember(web_port=web_port)
         services = stack.enter_context(running(instance))
         urls = _urls(services.database_url, services.redis_url)
         yield Surroundings(env | urls, services.processes)
+
+
+def running_web_port() -> int | None:
+    """The port of this checkout's running `make run` on embedded services; None if there is none."""
+    var = ROOT / "var"
+    state = running_state(Home(var), DEV_INSTANCE) if var.exists() else None
+    return state.web_port if state else None
 
 
 def _urls(database_url: str, redis_url: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ import urllib.request
 
 import pytest
 
+from app.dev.instance import free_port
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(180)]
@@ -85,7 +86,9 @@ def test_a_second_run_in_the_same_checkout_is_refused(checkout):
     refused = checkout.dev("run", PORT="0")
 
     assert refused.returncode == 1
-    assert f"running already (process {run.pid})" in refused.stdout
+    assert (
+        f"already running at http://127.0.0.1:{checkout.port} (process {run.pid})" in refused.stdout
+    )
 
 
 def test_a_wrong_setting_is_said_before_anything_starts(checkout):
@@ -106,10 +109,11 @@ def test_an_ordinary_user_in_a_folder_that_only_they_can_enter(make_checkout, or
     assert checkout.processes() == []
 
 
-def test_the_demo_fills_a_running_system(checkout):
+def test_the_demo_finds_and_fills_the_running_system(checkout):
     checkout.start()
 
-    demo = checkout.dev("demo", "--seconds", "1")
+    # In another terminal, where nobody said PORT.
+    demo = checkout.dev("demo", "--seconds", "1", PORT=str(free_port()))
 
     assert demo.returncode == 0, demo.stdout
     assert "jobs sent" in demo.stdout
@@ -121,6 +125,7 @@ def test_the_demo_says_so_when_nothing_runs(checkout):
 
     assert refused.returncode == 1
     assert "start the system with `make run`" in refused.stdout
+    assert "PORT=" in refused.stdout
 
 
 def _lines(checkout) -> list[str]:
