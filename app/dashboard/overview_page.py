@@ -12,10 +12,10 @@ from app.extensions import db
 from app.jobs import queries
 from app.jobs.models import VIEWS
 from app.jobs.queries import JobFilter
+from app.jobs.series import RATE_MINUTES
 from app.jobs.stats import Overview
 
 ROWS = 6
-RATE_MINUTES = 5
 
 
 @dataclass(frozen=True)
@@ -52,36 +52,31 @@ def facts(range_name: str) -> dict[str, Any]:
 
 def figures(overview: Overview) -> list[Figure]:
     """Six numbers that together answer "is it fine?"."""
-    completed, failed, span = _rates(overview)
+    pace = overview.pace
+    span = "this minute" if pace.is_this_minute else "last 2 min"
     return [
-        Figure("Completed a minute", rate(completed), span),
-        Figure("Failed a minute", rate(failed), span),
-        Figure("Wait, median", _ms(overview.wait_p50_ms), f"p95 {_ms(overview.wait_p95_ms)}"),
-        Figure("Run, median", _ms(overview.run_p50_ms), f"p95 {_ms(overview.run_p95_ms)}"),
+        Figure("Completed/min", rate(pace.completed), span),
+        Figure("Failed/min", rate(pace.failed), span),
+        Figure("Median wait", *_latency(overview.wait_p50_ms, overview.wait_p95_ms)),
+        Figure("Median run", *_latency(overview.run_p50_ms, overview.run_p95_ms)),
         Figure(
-            "Oldest due",
+            "Longest wait",
             duration(overview.oldest_due_seconds),
-            "" if overview.oldest_due_seconds else "nothing due",
+            "now" if overview.oldest_due_seconds is not None else "nothing ready",
         ),
-        Figure(
-            "Time to drain",
-            duration(overview.drain_seconds),
-            "at this rate" if overview.drain_seconds else "",
-        ),
+        Figure("Time to drain", duration(overview.drain_seconds), _drain_note(overview)),
     ]
 
 
-def _rates(overview: Overview) -> tuple[float, float, str]:
-    """Completed and failed a minute, and over which time that is."""
-    *earlier, running = overview.per_minute
-    recent = earlier[-RATE_MINUTES:]
-    completed, failed = (
-        sum(getattr(minute, what) for minute in recent) for what in ("completed", "failed")
-    )
-    # The minute that is still running makes a rate look low; it counts only while it is all there is.
-    if not completed + failed and running.completed + running.failed:
-        return running.completed, running.failed, "this minute"
-    return completed / len(recent), failed / len(recent), f"last {RATE_MINUTES} min"
+def _latency(median: float | None, p95: float | None) -> tuple[str, str]:
+    window = f"last {RATE_MINUTES} min"
+    return _ms(median), f"p95 {_ms(p95)} · {window}" if p95 is not None else window
+
+
+def _drain_note(overview: Overview) -> str:
+    if overview.drain_seconds is not None:
+        return "at this pace"
+    return "" if overview.oldest_due_seconds is None else "not known yet"
 
 
 def _ms(value: float | None) -> str:

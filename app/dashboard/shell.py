@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from app.dashboard import looks
-from app.dashboard.format import compact, duration, number
+from app.dashboard.format import compact, duration, number, rate
 from app.jobs import stats
 from app.jobs.publishing import is_redis_up
 from app.jobs.queries import QueueSummary
 from app.jobs.series import RATE_MINUTES
 
 WORKER_COMMAND = "huey_consumer app.worker.huey -w 5 -k thread"
-#: A job that is due for longer than this although workers are alive means we are behind.
-BEHIND_AFTER_SECONDS = 60
+#: We are behind when a job has been ready for longer than this although workers are alive, or when
+#: one that becomes ready now will be: while the backlog takes that long and is no mere blip.
+BEHIND_AFTER_SECONDS, BLIP_SECONDS = 60, 10
 #: Fewer are no trend, whatever their share.
 MANY_MORE, MANY_FAILED = 100, 10
 NO_TREND = stats.Trend()
@@ -64,8 +65,9 @@ def _look() -> Shell:
     counts, queues = looks.counts(), looks.queues()
     alive = sum(worker.is_alive for worker in looks.workers())
     health = assess(
-        alive_workers=alive, is_redis_up=is_redis_up(), queues=queues, trend=looks.trend()
-    )
+        alive_workers=alive, is_redis_up=is_redis_up(), queues=queues, trend=looks.trend(),
+        drain_seconds=looks.overview().drain_seconds,
+    )  # fmt: skip
     paused = sum(queue.is_paused for queue in queues)
     return Shell(counts, health, _badges(counts, paused, alive))
 
@@ -76,8 +78,9 @@ def assess(
     is_redis_up: bool,
     queues: list[QueueSummary],
     trend: stats.Trend = NO_TREND,
+    drain_seconds: float | None = None,
 ) -> Health:
-    """The worst thing gives the word; every problem is told."""
+    """The worst problem gives the word; every problem is listed."""
     open_queues = [queue for queue in queues if not queue.is_paused]
     due = sum(queue.due for queue in open_queues)
     waits = [
@@ -92,37 +95,46 @@ def assess(
     if is_failing(trend):
         word, tone = "Failing", "warn"
         problems.insert(0, Problem(
-            "failing", "warn", f"{compact(trend.failed)} jobs failed for good in the last {RATE_MINUTES} minutes.",
-            f"In the hour before: {compact(trend.failed_before)}. Failures shows what they have in common.", page="dashboard.failures",
+            "failing", "warn", f"{compact(trend.failed)} jobs failed permanently in the last {RATE_MINUTES} minutes.",
+            f"Usually {rate(trend.usual_failed)}.", page="dashboard.failures",
         ))  # fmt: skip
     if alive_workers and is_growing(trend, due):
         word, tone = "Behind", "warn"
         problems.insert(0, Problem(
             "growing", "warn", "The backlog is growing.",
-            f"{compact(trend.enqueued)} came and {compact(trend.ended)} ended in the last {RATE_MINUTES} minutes. "
+            f"{compact(trend.enqueued)} jobs arrived and {compact(trend.ended)} finished in the last {RATE_MINUTES} minutes. "
             "Start another worker, or give this one more threads.", WORKER_COMMAND,
         ))  # fmt: skip
-    if alive_workers and oldest > BEHIND_AFTER_SECONDS:
+    if alive_workers and is_behind(oldest, drain_seconds):
         word, tone = "Behind", "warn"
+        pace = f"; at this pace they take {duration(drain_seconds)}" if drain_seconds else ""
         problems.insert(0, Problem(
-            "behind", "warn", f"The oldest job has been due for {duration(oldest)}.",
-            f"{_jobs(due)} due. Start another worker, or give this one more threads.", WORKER_COMMAND,
+            "behind", "warn", f"The oldest ready job has been waiting for {duration(oldest)}.",
+            f"{_jobs(due)} ready{pace}. Start another worker, or give this one more threads.", WORKER_COMMAND,
         ))  # fmt: skip
     if not is_redis_up:
         word, tone = "Degraded", "warn"
         problems.insert(0, Problem(
-            "redis", "warn", "Redis does not answer.",
-            "New jobs are stored safely; they start when Redis is back.",
+            "redis", "warn", "Redis is not reachable.",
+            "New jobs are stored safely and start when Redis is back.",
         ))  # fmt: skip
     if not alive_workers:
         word, tone = ("Stalled", "bad") if due else ("No workers", "warn")
         advice = (
-            f"{_jobs(due)} due and nothing runs. Start a worker:"
+            f"{_jobs(due)} ready and nothing runs. Start a worker:"
             if due
-            else "Jobs will wait. Start a worker:"
+            else "New jobs will wait. Start a worker:"
         )
         problems.insert(0, Problem("workers", tone, "No worker is alive.", advice, WORKER_COMMAND))
     return Health(word, tone, tuple(problems))
+
+
+def is_behind(oldest_seconds: float, drain_seconds: float | None) -> bool:
+    """Whether the longest wait is too long, or will be for a job that comes now."""
+    is_blip = oldest_seconds <= BLIP_SECONDS
+    return oldest_seconds > BEHIND_AFTER_SECONDS or (
+        not is_blip and (drain_seconds or 0) > BEHIND_AFTER_SECONDS
+    )
 
 
 def is_growing(trend: stats.Trend, due: int) -> bool:
@@ -132,9 +144,8 @@ def is_growing(trend: stats.Trend, due: int) -> bool:
 
 
 def is_failing(trend: stats.Trend) -> bool:
-    """Clearly more fail for good than in the hour before (11 times as long)."""
-    usual = trend.failed_before / 11
-    return trend.failed >= max(MANY_FAILED, 3 * usual)
+    """Clearly more fail permanently than in the hour before."""
+    return trend.failed >= max(MANY_FAILED, 3 * trend.usual_failed)
 
 
 def _paused(queues: list[QueueSummary]) -> Problem:
@@ -146,7 +157,8 @@ def _paused(queues: list[QueueSummary]) -> Problem:
         "paused",
         "info",
         f"{noun} {names} {verb} paused.",
-        f"{_jobs(waiting)} due there; resume under Queues.",
+        f"{_jobs(waiting)} ready there.",
+        page="dashboard.queues",
     )
 
 

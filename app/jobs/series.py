@@ -16,8 +16,10 @@ from app.jobs.histogram import percentile_ms
 from app.jobs.sessions import Database
 
 MINUTES = 60
-#: "The present rate" is that of so many minutes, the running one left out.
+#: Rates by queue and type, latencies and trends are those of the last RATE_MINUTES minutes.
 RATE_MINUTES = 5
+#: A running minute shorter than this is no measure of the present pace.
+MIN_PACE_SECONDS = 15
 
 # job_series_pkey (minute, …); base + deltas in one statement, as with the counters.
 LAST_HOUR = text("""
@@ -28,9 +30,10 @@ LAST_HOUR = text("""
         SELECT minute, type, outcome, run_bucket, wait_bucket, n FROM job_series_deltas
         WHERE minute >= :first AND outcome IN ('completed', 'retried', 'failed'))
     SELECT grouping(minute) = 0 AS is_minute, minute, type, outcome, run_bucket, wait_bucket,
-           sum(n)::bigint AS n
-    FROM ended
-    GROUP BY GROUPING SETS ((minute, type, outcome), (type, run_bucket), (type, wait_bucket))
+           is_recent, sum(n)::bigint AS n
+    FROM (SELECT *, minute >= :recent AS is_recent FROM ended) AS dated
+    GROUP BY GROUPING SETS ((minute, type, outcome), (type, is_recent, run_bucket),
+                            (type, is_recent, wait_bucket))
 """)
 
 
@@ -51,7 +54,9 @@ class TypeActivity:
     failed: int = 0  # failed for the last time
     completed_per_minute: float = 0.0  # over RATE_MINUTES
     run_buckets: Counter[int] = field(default_factory=Counter)
-    wait_buckets: Counter[int] = field(default_factory=Counter)
+    #: Only what ended in the last RATE_MINUTES and in the running minute.
+    recent_run_buckets: Counter[int] = field(default_factory=Counter)
+    recent_wait_buckets: Counter[int] = field(default_factory=Counter)
 
     @property
     def failure_share(self) -> float | None:
@@ -64,35 +69,80 @@ class TypeActivity:
         return percentile_ms(self.run_buckets, share)
 
 
+@dataclass(frozen=True)
+class Pace:
+    """Jobs that became final, per minute, over the last one to two minutes."""
+
+    completed: float
+    failed: float
+    #: False while work began too lately to tell how fast it goes.
+    is_settled: bool
+    is_this_minute: bool  # measured in the running minute alone
+
+    @property
+    def ended(self) -> float:
+        """All of them, per minute."""
+        return self.completed + self.failed
+
+
 @dataclass
 class LastHour:
     """MINUTES minutes up to the running one, oldest first, and the types that ended anything."""
 
     minutes: list[Minute]
     types: dict[str, TypeActivity]
+    running_seconds: float  # how long the running minute has lasted
 
     def run_ms(self, share: float) -> float | None:
-        """As TypeActivity.run_ms, over all types."""
-        return percentile_ms(sum((t.run_buckets for t in self.types.values()), Counter()), share)
+        """As TypeActivity.run_ms, over all types, of the last RATE_MINUTES."""
+        buckets = (t.recent_run_buckets for t in self.types.values())
+        return percentile_ms(sum(buckets, Counter()), share)
 
     def wait_ms(self, share: float) -> float | None:
-        """From due to started, in ms."""
-        return percentile_ms(sum((t.wait_buckets for t in self.types.values()), Counter()), share)
+        """From due to started, in ms, of the last RATE_MINUTES."""
+        buckets = (t.recent_wait_buckets for t in self.types.values())
+        return percentile_ms(sum(buckets, Counter()), share)
 
-    def ended_per_second(self) -> float:
-        """Jobs that became final, over RATE_MINUTES."""
-        recent = self.minutes[-RATE_MINUTES - 1 : -1]
-        return sum(m.completed + m.failed for m in recent) / (60 * RATE_MINUTES)
+    def pace(self) -> Pace:
+        """How fast jobs end now: the last whole minute and the running one.
+
+        A minute in which work began is left out as soon as the next one can stand alone: when
+        exactly it began is not known.
+        """
+        before, last, running = self.minutes[-3:]
+        began_lately = not _ended(before)
+        is_alone = (
+            began_lately
+            and _ended(running) > 0
+            and (not _ended(last) or self.running_seconds >= MIN_PACE_SECONDS)
+        )
+        used, seconds = (
+            ([running], self.running_seconds)
+            if is_alone
+            else ([last, running], 60 + self.running_seconds)
+        )
+        factor = 60 / max(seconds, 1)
+        return Pace(
+            completed=sum(m.completed for m in used) * factor,
+            failed=sum(m.failed for m in used) * factor,
+            is_settled=not began_lately or (is_alone and _ended(last) > 0),
+            is_this_minute=is_alone,
+        )
+
+
+def _ended(minute: Minute) -> int:
+    return minute.completed + minute.failed
 
 
 def last_hour(db: Database) -> LastHour:
     """The last hour by the database clock."""
-    this_minute = db.execute(text("SELECT date_trunc('minute', now())")).scalar_one()
+    now = db.execute(text("SELECT now()")).scalar_one()
+    this_minute = now.replace(second=0, microsecond=0)
     first = this_minute - timedelta(minutes=MINUTES - 1)
     recent = this_minute - timedelta(minutes=RATE_MINUTES)
     types: dict[str, TypeActivity] = {}
     ended: Counter[tuple[datetime, str]] = Counter()
-    for row in db.execute(LAST_HOUR, {"first": first}):
+    for row in db.execute(LAST_HOUR, {"first": first, "recent": recent}):
         one = types.setdefault(row.type, TypeActivity())
         if row.is_minute:
             ended[row.minute, row.outcome] += row.n
@@ -101,11 +151,13 @@ def last_hour(db: Database) -> LastHour:
                 one.completed_per_minute += row.n / RATE_MINUTES
         elif row.run_bucket is not None:
             one.run_buckets[row.run_bucket] += row.n
-        else:
-            one.wait_buckets[row.wait_bucket] += row.n
+            if row.is_recent:
+                one.recent_run_buckets[row.run_bucket] += row.n
+        elif row.is_recent:
+            one.recent_wait_buckets[row.wait_bucket] += row.n
     instants = (first + timedelta(minutes=i) for i in range(MINUTES))
     minutes = [Minute(at, ended[at, "completed"], ended[at, "failed"]) for at in instants]
-    return LastHour(minutes, types)
+    return LastHour(minutes, types, (now - this_minute).total_seconds())
 
 
 @dataclass(frozen=True)
@@ -116,6 +168,11 @@ class Trend:
     ended: int = 0  # completed, failed for good or cancelled
     failed: int = 0
     failed_before: int = 0  # in the 55 minutes before
+
+    @property
+    def usual_failed(self) -> float:
+        """How many failed in RATE_MINUTES before, on average."""
+        return self.failed_before * RATE_MINUTES / (MINUTES - RATE_MINUTES)
 
 
 _TREND = text("""

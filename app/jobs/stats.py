@@ -18,7 +18,7 @@ from app.jobs.memo import cached, forget
 from app.jobs.models import STATUSES
 from app.jobs.queries.letters import count_dead_letters
 from app.jobs.queries.overviews import paused_queues
-from app.jobs.series import RANGES, LastHour, Minute, Trend, history, last_hour, trend
+from app.jobs.series import RANGES, LastHour, Minute, Pace, Trend, history, last_hour, trend
 from app.jobs.sessions import Database
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "FailingType",
     "Minute",
     "Overview",
+    "Pace",
     "Trend",
     "cached",
     "check",
@@ -56,18 +57,20 @@ class FailingType:
 
 @dataclass(frozen=True)
 class Overview:
-    """How it goes: now, and over the last hour."""
+    """How it goes: now, over the last minutes, and over the last hour."""
 
     counts: dict[str, Count]  # as view_counts
     #: 60 of (minute, completed, failed for good), oldest first; the last one is still running.
     per_minute: list[Minute]
-    wait_p50_ms: float | None  # from due to started; None if no attempt ended
+    pace: Pace  # how fast jobs end now
+    #: Of attempts that ended in the last RATE_MINUTES; from due to started. None if none ended.
+    wait_p50_ms: float | None
     wait_p95_ms: float | None
     run_p50_ms: float | None  # of one attempt, whatever its outcome
     run_p95_ms: float | None
     oldest_due_seconds: float | None  # in queues that are not paused; None if nothing is due
-    #: Until what is due now has ended, at the rate of the last 5 minutes and if nothing came in;
-    #: None if nothing is due or nothing ended.
+    #: Until what is due now has ended, at the present pace and if nothing came in; None if nothing
+    #: is due, nothing ended lately, or the pace is not settled.
     drain_seconds: float | None
     failing_types: list[FailingType]  # most failures first
 
@@ -90,16 +93,17 @@ def overview(db: Database) -> Overview:
     running = {name: queue for name, queue in backlogs(db).items() if name not in paused}
     waits = [seconds for name, seconds in oldest_waits(db).items() if name not in paused]
     hour, due = last_hour(db), sum(queue.due for queue in running.values())
-    rate = hour.ended_per_second()
+    pace = hour.pace()
     return Overview(
         counts=view_counts(db),
         per_minute=hour.minutes,
+        pace=pace,
         wait_p50_ms=hour.wait_ms(0.50),
         wait_p95_ms=hour.wait_ms(0.95),
         run_p50_ms=hour.run_ms(0.50),
         run_p95_ms=hour.run_ms(0.95),
         oldest_due_seconds=max(waits, default=None),
-        drain_seconds=due / rate if due and rate else None,
+        drain_seconds=due / pace.ended * 60 if due and pace.ended and pace.is_settled else None,
         failing_types=_failing(hour),
     )
 

@@ -41,7 +41,7 @@ def test_without_redis_everything_is_shown_with_a_warning(private: PrivateServic
     stats.forget()
     page = client.get("/")
     assert page.status_code == 200
-    assert "Redis does not answer." in page.text
+    assert "Redis is not reachable." in page.text
     assert "New jobs are stored safely" in page.text
 
 

@@ -407,7 +407,7 @@ class TestQueues:
         page = client.get("/queues").text
         assert 'action="/queues/mail/pause"' in page
         assert 'action="/queues/slow/resume"' in page
-        assert re.search(r'data-label="Due"><data value="1"', page)
+        assert re.search(r'data-label="Ready"><data value="1"', page)
         assert "1 min 3" in page  # the oldest wait
 
     def test_any_name_makes_a_valid_id(self, client: FlaskClient, session: Any) -> None:

@@ -27,6 +27,15 @@ def queue(
         ({}, "Healthy", "good", []),
         ({"queues": [queue(due=500, wait=5)]}, "Healthy", "good", []),
         ({"queues": [queue(due=500, wait=90)]}, "Behind", "warn", ["behind"]),
+        # It waits long, or will: the backlog takes twenty minutes.
+        (
+            {"queues": [queue(due=95_000, wait=40)], "drain_seconds": 1200.0},
+            "Behind",
+            "warn",
+            ["behind"],
+        ),
+        ({"queues": [queue(due=95_000, wait=9)], "drain_seconds": 1200.0}, "Healthy", "good", []),
+        ({"queues": [queue(due=500, wait=40)], "drain_seconds": 20.0}, "Healthy", "good", []),
         ({"is_redis_up": False}, "Degraded", "warn", ["redis"]),
         ({"alive_workers": 0}, "No workers", "warn", ["workers"]),
         ({"alive_workers": 0, "queues": [queue(due=1, wait=1)]}, "Stalled", "bad", ["workers"]),
@@ -74,9 +83,9 @@ def test_a_paused_queue_is_no_backlog() -> None:
 
 def test_sentences_count_properly() -> None:
     one = assess(alive_workers=0, is_redis_up=True, queues=[queue(due=1, wait=1)])
-    assert one.problems[0].advice == "1 job is due and nothing runs. Start a worker:"
+    assert one.problems[0].advice == "1 job is ready and nothing runs. Start a worker:"
     many = assess(alive_workers=0, is_redis_up=True, queues=[queue(due=2300, wait=1)])
-    assert many.problems[0].advice.startswith("2,300 jobs are due")
+    assert many.problems[0].advice.startswith("2,300 jobs are ready")
 
 
 def test_many_paused_queues_are_named_sparingly() -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from app.jobs import stats
 from app.jobs.count import Count
+from app.jobs.series import LastHour, Minute, Pace
 from tests import factories
 from tests.factories import (
     completed_job,
@@ -140,14 +141,49 @@ def test_oldest_due_leaves_out_what_waits_on_purpose(session):
     assert stats.overview(session).oldest_due_seconds == pytest.approx(100, abs=10)
 
 
-def test_drain_time_is_what_is_due_at_the_present_rate(session, ended):
+def test_latency_is_that_of_the_last_minutes_not_of_an_hour_ago(session, ended):
+    ended(30, "completed", n=1000, run=80, wait=60)
+    assert stats.overview(session).run_p50_ms is None
+    ended(2, "completed", n=3, run=40, wait=20)
+    overview = stats.overview(session)
+    assert overview.run_p95_ms == pytest.approx(1.024, rel=0.2)
+    assert overview.wait_p95_ms == pytest.approx(0.032, rel=0.2)
+
+
+def pace(*ended: int, seconds: float) -> Pace:
+    """Of a last hour whose latest minutes ended these numbers of jobs."""
+    numbers = [0] * (60 - len(ended)) + list(ended)
+    return LastHour([Minute(None, n, 0) for n in numbers], {}, seconds).pace()
+
+
+@pytest.mark.parametrize(
+    ("ended", "seconds", "rate", "is_settled"),
+    [
+        ((900, 900, 450), 30, 900, True),  # steady
+        ((60, 900, 450), 30, 900, True),  # what was five minutes ago does not count
+        ((900, 900, 0), 2, 871, True),
+        ((900, 0, 0), 30, 0, True),  # it stopped
+        ((300, 460), 30, 920, True),  # began in the middle of the last minute: it is left out
+        ((300, 150), 10, 386, False),  # too early to tell
+        ((460,), 30, 920, False),
+        ((), 30, 0, False),
+    ],
+)
+def test_the_pace_is_that_of_the_last_one_to_two_minutes(ended, seconds, rate, is_settled):
+    found = pace(*ended, seconds=seconds)
+    assert found.ended == pytest.approx(rate, rel=0.01)
+    assert found.is_settled is is_settled
+
+
+def test_drain_time_is_what_is_due_at_the_present_pace(session, ended):
     [pending_job() for _ in range(10)]
     scheduled_job()
     assert stats.overview(session).drain_seconds is None
-    ended(1, "completed", n=250)
-    ended(2, "failed", n=50)  # 300 in 5 minutes: one a second
-    drain = stats.overview(session).drain_seconds
-    assert drain == pytest.approx(10, rel=0.01)
+    ended(1, "completed", n=50)
+    ended(1, "failed", n=10)
+    assert stats.overview(session).drain_seconds is None  # it began a moment ago
+    ended(2, "completed", n=1)
+    assert 10 <= stats.overview(session).drain_seconds <= 20  # 60 jobs in one to two minutes
 
 
 def test_overview_counts_are_the_view_counts(session):
