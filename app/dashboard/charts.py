@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from app.dashboard.format import compact, number
+from app.dashboard.format import iso, number
 from app.jobs.queries import FailureGroup
-from app.jobs.stats import Minute
+from app.jobs.stats import RANGES, Minute
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 720, 132, 44, 20, 8
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 720, 136, 56, 24, 8
 LABELS = {"hour": "last hour", "day": "last 24 hours", "week": "last 7 days"}
 _UNITS = {"hour": "one minute", "day": "ten minutes", "week": "one hour"}
+#: Range → seconds between points, seconds between labels, how labels read.
+_SECONDS = {name: seconds for name, (_, seconds) in RANGES.items()}
+_EVERY = {"hour": 600, "day": 4 * 3600, "week": 24 * 3600}
+_FORMATS = {"hour": "time", "day": "time", "week": "day"}
 
 
 @dataclass(frozen=True)
@@ -24,47 +28,61 @@ class Chart:
     name: str
     title: str
     svg: Markup
-    summary: str
+    summary: Markup
 
 
 def ended(points: Sequence[Minute], name: str) -> Chart:
     """Completed and, on top of them, failed jobs of each point."""
     top = nice(max((p.completed + p.failed for p in points), default=0))
     step = (WIDTH - LEFT) / len(points)
-    height = HEIGHT - TOP - BOTTOM
-    bars = []
-    for index, point in enumerate(points):
-        x, total = LEFT + index * step, point.completed + point.failed
-        if not total:
-            continue
-        up, failed = height * total / top, height * point.failed / top
-        when = f"{point.minute:%H:%M}" if name == "hour" else f"{point.minute:%a %H:%M}"
-        told = f"{when} UTC: {number(point.completed)} completed, {number(point.failed)} failed"
-        bars.append(
-            f"<g><title>{escape(told)}</title>"
-            f'<rect class="bar-hit" x="{x:.1f}" y="{TOP}" width="{step:.1f}" height="{height}"/>'
-            f'<rect class="bar-done" x="{x + step * 0.15:.1f}" y="{TOP + height - up + failed:.1f}" width="{step * 0.7:.1f}" height="{max(up - failed, 0):.1f}"/>'
-            + (
-                f'<rect class="bar-failed" x="{x + step * 0.15:.1f}" y="{TOP + height - up:.1f}" width="{step * 0.7:.1f}" height="{max(failed, 1.5):.1f}"/>'
-                if point.failed
-                else ""
-            )
-            + "</g>"
+    bars = (_bar(index, point, step, top, name) for index, point in enumerate(points))
+    # chart.js moves the labels to round times of the zone the reader chose.
+    svg = Markup(
+        f'<svg class="chart" id="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="chart-note"'
+        f' data-first="{iso(points[0].minute)}" data-count="{len(points)}" data-seconds="{_SECONDS[name]}" data-every="{_EVERY[name]}"'
+        f' data-format="{_FORMATS[name]}" data-left="{LEFT}" data-step="{step:.4f}">'
+        f"{_scale(top)}{''.join(bars)}{''.join(_ticks(points, name, step))}</svg>"
+    )
+    return Chart(name, f"Finished jobs, {LABELS[name]}", svg, _sentence(points, name))
+
+
+def _bar(index: int, point: Minute, step: float, top: int, name: str) -> str:
+    total = point.completed + point.failed
+    if not total:
+        return ""
+    height, x = HEIGHT - TOP - BOTTOM, LEFT + index * step
+    up, failed = height * total / top, height * point.failed / top
+    label = f": {number(point.completed)} completed, {number(point.failed)} failed"
+    rects = [
+        f'<rect class="bar-hit" x="{x:.1f}" y="{TOP}" width="{step:.1f}" height="{height}"/>',
+        f'<rect class="bar-done" x="{x + step * 0.15:.1f}" y="{TOP + height - up + failed:.1f}" width="{step * 0.7:.1f}" height="{max(up - failed, 0):.1f}"/>',
+    ]
+    if point.failed:
+        rects.append(
+            f'<rect class="bar-failed" x="{x + step * 0.15:.1f}" y="{TOP + height - up:.1f}" width="{step * 0.7:.1f}" height="{max(failed, 1.5):.1f}"/>'
         )
-    lines = "".join(
-        f'<line class="chart-line" x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/><text class="chart-text" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{escape(compact(int(value)))}</text>'
+    when = f"{point.minute:%H:%M}" if name == "hour" else f"{point.minute:%a %H:%M}"
+    title = f'<title data-at="{iso(point.minute)}" data-label="{label}">{when} UTC{label}</title>'
+    return f"<g>{title}{''.join(rects)}</g>"
+
+
+def _scale(top: int) -> str:
+    height = HEIGHT - TOP - BOTTOM
+    return "".join(
+        f'<line class="chart-line" x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/><text class="chart-text" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_axis(int(value))}</text>'
         for value, y in ((top, TOP), (top / 2, TOP + height / 2), (0, TOP + height))
         if value == int(value)
     )
-    ticks = "".join(
-        f'<text class="chart-text" x="{LEFT + i * step:.1f}" y="{HEIGHT - 4}">{escape(_tick(points[i], name))}</text>'
-        for i in range(0, len(points), _every(name))
-    )
-    summary = _sentence(points, name)
-    svg = Markup(
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(summary)}">{lines}{"".join(bars)}{ticks}</svg>'
-    )
-    return Chart(name, f"Ended jobs, {LABELS[name]}", svg, summary)
+
+
+def _ticks(points: Sequence[Minute], name: str, step: float) -> Iterator[str]:
+    """Labels at round times of UTC, and one spare: another zone may have one more."""
+    every = _EVERY[name]
+    at_tick = [i for i, p in enumerate(points) if p.minute.timestamp() % every == 0]
+    for i in at_tick:
+        label = f"{points[i].minute:%a}" if name == "week" else f"{points[i].minute:%H:%M}"
+        yield f'<text class="chart-text chart-tick" x="{LEFT + i * step:.1f}" y="{HEIGHT - 4}">{label}</text>'
+    yield f'<text class="chart-text chart-tick" x="0" y="{HEIGHT - 4}"></text>'
 
 
 def spark(group: FailureGroup) -> Markup:
@@ -83,33 +101,39 @@ def spark(group: FailureGroup) -> Markup:
 
 
 def nice(value: int) -> int:
-    """The next of 2, 4, 10, 20, 40, 100 …: half of it is whole, too."""
-    size = 1
+    """The next round number; half of it is whole, and little of the scale stays empty."""
+    for step in (2, 4, 6, 8, 10, 12, 16, 20):
+        if value <= step:
+            return step
+    size = 10
     while True:
-        for step in (2, 4, 10):
-            if value <= step * size:
-                return step * size
+        for tenths in (12, 16, 20, 24, 30, 40, 50, 60, 80, 100):
+            if value <= tenths * size // 10:
+                return tenths * size // 10
         size *= 10
 
 
-def _every(name: str) -> int:
-    return {"hour": 10, "day": 24, "week": 24}[name]
+def _axis(value: int) -> str:
+    """Short enough for the margin: 400, 1k, 1.2k, 38k, 2M."""
+    for size, unit in ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k")):
+        if value >= size:
+            return f"{value / size:.4g}{unit}"
+    return str(value)
 
 
-def _tick(point: Minute, name: str) -> str:
-    return f"{point.minute:%a}" if name == "week" else f"{point.minute:%H:%M}"
-
-
-def _sentence(points: Sequence[Minute], name: str) -> str:
+def _sentence(points: Sequence[Minute], name: str) -> Markup:
     completed, failed = sum(p.completed for p in points), sum(p.failed for p in points)
     if not completed + failed:
-        return f"Nothing ended in the {LABELS[name]}."
+        return Markup("Nothing finished in the {}.").format(LABELS[name])
     most = max(points, key=lambda p: p.completed + p.failed)
     when = f"{most.minute:%H:%M}" if name == "hour" else f"{most.minute:%a %H:%M}"
-    return (
-        f"{number(completed)} completed and {number(failed)} failed in the {LABELS[name]};"
-        f" most in {_UNITS[name]}: {number(most.completed + most.failed)} at {when} UTC."
-    )
+    return Markup(
+        "{} completed and {} failed in the {}; most in {}: {} at "
+        '<time datetime="{}" data-kind="{}">{} UTC</time>.'
+    ).format(
+        number(completed), number(failed), LABELS[name], _UNITS[name],
+        number(most.completed + most.failed), iso(most.minute), "minute" if name == "hour" else "day-minute", when,
+    )  # fmt: skip
 
 
 FILTERS: dict[str, Any] = {"spark": spark}

@@ -1,4 +1,4 @@
-// Told times keep ticking; the exact instant is in the title, in the zone the reader chose.
+// Times keep ticking; the exact instant is in the title, in the zone the reader chose.
 (() => {
   const skew = Date.now() - +document.body.dataset.now; // this clock less the server's
   const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
@@ -23,15 +23,21 @@
   }
   const zone = (at) => new Intl.DateTimeFormat("en", { timeZoneName: "short" }).formatToParts(at)
     .find((part) => part.type === "timeZoneName").value;
+  const weekday = (at, utc) => new Intl.DateTimeFormat("en", { weekday: "short", timeZone: utc ? "UTC" : undefined }).format(at);
   const absolute = (at, utc) => { const p = parts(at, utc); return `${p.date} ${p.clock} ${p.zone}`; };
 
-  function tell(el) {
-    const at = new Date(el.dateTime), { kind } = el.dataset;
-    const text = kind === "at" ? absolute(at, isUtc())
-      : kind === "clock" ? `${parts(at, isUtc()).clock}.${parts(at, isUtc()).ms}` : relative(at, kind);
+  /** 10:01, Mon or Mon 10:01 with the zone's name, in the zone the reader chose. */
+  function short(at, kind) {
+    const utc = isUtc(), { clock, zone } = parts(at, utc), time = clock.slice(0, 5);
+    return { time, day: weekday(at, utc), minute: `${time} ${zone}`, "day-minute": `${weekday(at, utc)} ${time} ${zone}` }[kind];
+  }
+  function show(el) {
+    const at = new Date(el.dateTime), { kind } = el.dataset, utc = isUtc();
+    const text = kind === "at" ? absolute(at, utc) : kind === "clock" ? `${parts(at, utc).clock}.${parts(at, utc).ms}`
+      : short(at, kind) || relative(at, kind);
     if (el.textContent !== text) el.textContent = text;
   }
-  const tellAll = () => document.querySelectorAll("time[data-kind]").forEach(tell);
+  const showAll = () => document.querySelectorAll("time[data-kind]").forEach(show);
 
   document.addEventListener("pointerover", (event) => {
     const el = event.target.closest?.("time[data-kind]");
@@ -40,13 +46,16 @@
   document.addEventListener("change", (event) => {
     if (event.target.name !== "zone") return;
     try { localStorage.setItem("zone", event.target.value); } catch { /* private mode */ }
-    tellAll();
+    showAll();
+    document.dispatchEvent(new CustomEvent("zone"));
   });
   try {
     const saved = document.querySelector(`[name=zone][value="${localStorage.getItem("zone") || "local"}"]`);
     if (saved) saved.checked = true;
   } catch { /* private mode */ }
-  document.addEventListener("htmx:after:swap", tellAll);
-  setInterval(() => { if (!document.hidden) tellAll(); }, 1000);
-  tellAll();
+  document.addEventListener("htmx:after:swap", showAll);
+  // What else shows times asks here (chart.js).
+  Object.assign(globalThis, { jobTimes: { isUtc, short } });
+  setInterval(() => { if (!document.hidden) showAll(); }, 1000);
+  showAll();
 })();

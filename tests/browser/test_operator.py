@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -97,8 +98,8 @@ def test_the_range_of_the_chart_is_chosen_and_stays(tab: Tab, session: Any) -> N
     make.completed_job()
     page = tab.open("/")
     page.locator("#range-week").click()
-    expect(page.locator("#chart-title")).to_have_text("Ended jobs, last 7 days")
+    expect(page.locator("#chart-title")).to_have_text("Finished jobs, last 7 days")
     make.completed_job()
     tab.look()
-    expect(page.locator("#chart-title")).to_have_text("Ended jobs, last 7 days")
-    assert page.locator("svg.chart").get_attribute("aria-label")
+    expect(page.locator("#chart-title")).to_have_text("Finished jobs, last 7 days")
+    expect(page.locator("svg.chart")).to_have_accessible_name(re.compile("2 completed"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import expect
@@ -182,6 +183,45 @@ def test_an_instant_tells_local_time_and_utc(tab: Tab, session: Any) -> None:
     expect(instant).to_have_text("2026-05-04 10:00:00 UTC")
     instant.hover()
     assert instant.get_attribute("title") == "2026-05-04 10:00:00 UTC\n2026-05-04 13:00:00 GMT+3"
+
+
+@pytest.mark.parametrize("name", ["hour", "week"])
+def test_the_chart_follows_the_zone(tab: Tab, session: Any, name: str) -> None:
+    at = make.datetime.now(make.UTC).replace(second=0, microsecond=0) - make.timedelta(minutes=20)
+    session.execute(
+        make.db.text("INSERT INTO job_minutes (minute, outcome, n) VALUES (:at, 'completed', 7)"),
+        {"at": at},
+    )
+    make.completed_job()
+    page = tab.open(f"/?range={name}")
+    bar = at if name == "hour" else at.replace(minute=0)
+
+    def shown() -> tuple[str, str, list[str]]:
+        title = page.locator("svg.chart title").first.text_content() or ""
+        ticks = page.locator("svg.chart .chart-tick").all_text_contents()
+        return title, page.locator("#chart-note").inner_text(), [tick for tick in ticks if tick]
+
+    zones = {"UTC": (make.UTC, "UTC"), "Local": (ZoneInfo("Europe/Helsinki"), "GMT+")}
+    for label, (zone, word) in [*zones.items(), ("UTC", zones["UTC"])]:
+        page.locator(".is-zone label", has_text=label).click()
+        for _ in range(2):
+            title, note, ticks = shown()
+            moment = f"{bar.astimezone(zone):{'%H:%M' if name == 'hour' else '%a %H:%M'}} {word}"
+            assert moment in title
+            assert moment in note
+            first = page.locator("svg.chart").get_attribute("data-first")
+            start = make.datetime.fromisoformat(str(first)).astimezone(zone)
+            step, at_round, form = (1, "%M", "%H:%M") if name == "hour" else (60, "%H", "%a")
+            points = (
+                start + make.timedelta(minutes=i * step) for i in range(60 if step == 1 else 168)
+            )
+            assert ticks == [
+                f"{p:{form}}"
+                for p in points
+                if int(f"{p:{at_round}}") % (10 if step == 1 else 24) == 0
+            ]
+            make.completed_job()
+            tab.look()
 
 
 class TestHeld:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from xml.etree import ElementTree
@@ -30,20 +31,35 @@ def test_a_bar_per_point_with_its_values_on_hover_and_a_sentence_beside() -> Non
     ]
     heights = [float(r.get("height")) for r in tree.iter("rect") if r.get("class") != "bar-hit"]
     assert heights == pytest.approx([83.2, 20.8, 31.2])
-    assert (
-        chart.summary
-        == "11 completed and 2 failed in the last hour; most in one minute: 10 at 10:01 UTC."
+    assert chart.summary.striptags() == (
+        "11 completed and 2 failed in the last hour; most in one minute: 10 at 10:01 UTC."
     )
+    assert '<time datetime="2026-05-04T10:01:00.000Z" data-kind="minute">' in chart.summary
     assert "style=" not in chart.svg
 
 
 def test_an_empty_chart_says_so() -> None:
-    assert charts.ended(points((0, 0)), "day").summary == "Nothing ended in the last 24 hours."
+    assert charts.ended(points((0, 0)), "day").summary == "Nothing finished in the last 24 hours."
 
 
-@pytest.mark.parametrize(("value", "top"), [(0, 2), (2, 2), (3, 4), (5, 10), (11, 20), (39, 40), (41, 100), (1234567, 2_000_000)])  # fmt: skip
+@pytest.mark.parametrize(("value", "top"), [(0, 2), (2, 2), (3, 4), (5, 6), (11, 12), (39, 40), (41, 50), (471, 500), (1234567, 2_000_000)])  # fmt: skip
 def test_the_scale_ends_at_a_round_number(value: int, top: int) -> None:
     assert charts.nice(value) == top
+
+
+def test_half_of_a_scale_is_whole_and_a_third_of_it_at_most_is_empty() -> None:
+    for value in range(2, 20_000):
+        top = charts.nice(value)
+        assert value <= top
+        assert top % 2 == 0
+        assert value <= 8 or value > top * 2 / 3 - 1
+
+
+def test_labels_stand_at_round_times_and_fit_the_margin() -> None:
+    minutes = [Minute(START + timedelta(minutes=7 + i), 38_000, 0) for i in range(60)]
+    svg = charts.ended(minutes, "hour").svg
+    assert re.findall(r'chart-tick"[^>]*>([^<]+)<', svg) == ["10:10", "10:20", "10:30", "10:40", "10:50", "11:00"]  # fmt: skip
+    assert re.findall(r'text-anchor="end">([^<]+)<', svg) == ["40k", "20k", "0"]
 
 
 @pytest.mark.parametrize(("name", "back", "length"), [("hour", 30, 60), ("day", 20 * 60, 144), ("week", 6 * 1440, 168)])  # fmt: skip
@@ -95,4 +111,4 @@ def test_the_page_draws_the_range_asked_for(
     session.commit()
     page = client.get(f"/?range={name}").text
     title = charts.LABELS.get(name, charts.LABELS["hour"])
-    assert f"Ended jobs, {title}" in page
+    assert f"Finished jobs, {title}" in page
