@@ -102,4 +102,4 @@ def test_the_range_of_the_chart_is_chosen_and_stays(tab: Tab, session: Any) -> N
     make.completed_job()
     tab.look()
     expect(page.locator("#chart-title")).to_have_text("Finished jobs, last 7 days")
-    expect(page.locator("svg.chart")).to_have_accessible_name(re.compile("2 completed"))
+    expect(page.locator("svg.chart")).to_have_accessible_name(re.compile("in the last 7 days"))
