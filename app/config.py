@@ -69,6 +69,7 @@ class Settings:
     trusted_proxies: int
     host: str
     port: int
+    web_threads: int  # of each web process, besides the one for expensive requests
     cors_origins: tuple[str, ...]
     max_body_bytes: int
     max_bulk_bytes: int
@@ -130,6 +131,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         trusted_proxies=_number(env, "TRUSTED_PROXIES", int, 0, 0, 10),
         host=_text(env, "HOST") or ("127.0.0.1" if is_development else "0.0.0.0"),
         port=_number(env, "PORT", int, 3000, 0, 65535),
+        web_threads=_number(env, "WEB_THREADS", int, 1, 1, 64),
         cors_origins=_origins(env),
         max_body_bytes=_number(env, "MAX_BODY_BYTES", int, MIB, 1024, 1024 * MIB),
         max_bulk_bytes=_number(env, "MAX_BULK_BYTES", int, 16 * MIB, 1024, 1024 * MIB),

@@ -19,7 +19,8 @@ STALE = frozenset({READ_ONLY, "57P01", "57P02", "57P03", "25P03"})
 def engine_options(settings: Settings) -> dict[str, Any]:
     """Options of every engine; safe behind PgBouncer in transaction mode."""
     return {
-        "pool_size": settings.database_pool_size,
+        # Each thread of the web may hold a connection, and one more to fold counters or publish.
+        "pool_size": max(settings.database_pool_size, settings.web_threads + 2),
         "max_overflow": 0,
         # Statement parameters are people's payloads: they belong in no log.
         "hide_parameters": True,

@@ -177,3 +177,45 @@ class TooManyRequests(JobQueueError):
     """Too many requests; try again in {seconds} seconds."""
 
     http_status, code = 429, "too_many_requests"
+
+
+class BodyTooLarge(JobQueueError):
+    """The body is larger than {limit} bytes."""
+
+    http_status, code = 413, "body_too_large"
+
+
+class BodyTooSlow(JobQueueError):
+    """The body did not arrive within {seconds:g} seconds; nothing was stored. Send it again."""
+
+    http_status, code = 408, "body_too_slow"
+
+
+class BodyIncomplete(JobQueueError):
+    """The body ended before all of it had arrived, or is not valid chunked encoding without trailers; nothing was stored."""
+
+    http_status, code = 400, "body_incomplete"
+
+
+class InvalidHost(JobQueueError):
+    """The Host header is not a valid host name or address."""
+
+    http_status, code = 400, "invalid_host"
+
+
+class ServerBusy(JobQueueError):
+    """The server is receiving too much data at the moment; nothing was stored. Try again in a few seconds."""
+
+    http_status, code = 503, "server_busy"
+
+
+class ServerStopping(JobQueueError):
+    """The server is restarting; nothing was stored. Send the request again."""
+
+    http_status, code = 503, "server_stopping"
+
+
+class TooManyReads(JobQueueError):
+    """You already have {limit} expensive requests in progress; try again in {seconds} seconds."""
+
+    http_status, code = 429, "too_many_reads"

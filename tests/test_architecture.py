@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "json_values": set(),
     "logs": {"config", "request_ids"},
     "security": {"config", "errors", "extensions"},
+    "front": {"config", "errors", "security"},
     "metrics": GROUND | {"jobs"},
     "jobs": GROUND,
     "handlers": {"jobs", "errors", "config"},

@@ -38,12 +38,6 @@ class NotJson(JobQueueError):
     http_status, code = 415, "unsupported_media_type"
 
 
-class BodyTooLarge(JobQueueError):
-    """The body is larger than {limit} bytes."""
-
-    http_status, code = 413, "body_too_large"
-
-
 class NotRetryable(InvalidTransition):
     """Job {job_id} is {status}; {verb} needs {allowed}."""
 

@@ -11,9 +11,9 @@ from marshmallow import ValidationError as SchemaError
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.api import strict_json
-from app.api.errors import BodyTooLarge, NotJson
+from app.api.errors import NotJson
 from app.api.fields import flat
-from app.errors import ValidationFailed
+from app.errors import BodyTooLarge, ValidationFailed
 
 DISCARDED_BYTES = 64 * 1024 * 1024
 

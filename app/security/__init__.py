@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from app.config import Settings
-from app.security import door, headers
+from app.security import door, headers, limits
 from app.security.door import actor, current, may, shown
 from app.security.secrets import MASK, is_secret_name, masked
 
@@ -15,4 +15,5 @@ __all__ = ["MASK", "actor", "current", "init_app", "is_secret_name", "masked", "
 def init_app(app: Flask, settings: Settings) -> None:
     """Before any blueprint: nothing is answered that was not let in."""
     headers.init_app(app, settings)
+    limits.init_app(app, settings)
     door.init_app(app, settings)

@@ -10,6 +10,7 @@ from flask import request as flask_request
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 
 from app.config import Settings
+from app.security.hosts import Hosts
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -51,6 +52,8 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.config["SESSION_COOKIE_SECURE"] = settings.https_only
     app.config["SESSION_COOKIE_PATH"] = "/"
     app.session_interface = SessionsOfPages()
+    # Inside Headers, so that what it refuses has them as well.
+    app.wsgi_app = Hosts(app.wsgi_app)  # type: ignore[method-assign]
     app.wsgi_app = Headers(app.wsgi_app, is_https_only=settings.https_only)  # type: ignore[method-assign]
 
 
@@ -92,15 +95,19 @@ class Headers:
         self._is_https_only = is_https_only
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        is_static = environ.get("PATH_INFO", "").startswith(("/static/", "/assets/"))
-
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            is_page = is_static or any(
-                name == "Content-Type" and value.startswith("text/html") for name, value in headers
-            )
-            ours = _PAGE_HEADERS if is_page else _API_HEADERS
-            if self._is_https_only or is_tls(environ):
-                ours = [*ours, _ONLY_TLS]
+            ours = of(environ, headers, is_https_only=self._is_https_only)
             return start_response(status, headers + ours, *exc_info)
 
         return self._wsgi_app(environ, start)
+
+
+def of(
+    environ: WSGIEnvironment, headers: list[tuple[str, str]], *, is_https_only: bool
+) -> list[tuple[str, str]]:
+    """The headers of ours that go with an answer's own ``headers``."""
+    is_page = environ.get("PATH_INFO", "").startswith(("/static/", "/assets/")) or any(
+        name == "Content-Type" and value.startswith("text/html") for name, value in headers
+    )
+    ours = _PAGE_HEADERS if is_page else _API_HEADERS
+    return [*ours, _ONLY_TLS] if is_https_only or is_tls(environ) else ours

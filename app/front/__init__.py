@@ -1,0 +1,144 @@
+"""The web's front: takes a request in whole, within a deadline and a size, then lends it a thread of the application.
+
+An RSGI application for granian. Waiting for a client costs a coroutine here, never a thread: whatever a client sends
+late or not at all, and however slowly it reads, the threads are free for the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from app.config import Settings
+from app.errors import BodyTooLarge, JobQueueError, ServerStopping, TooManyReads
+from app.front import process, routes
+from app.front.bodies import Bodies
+from app.front.environ import make_environ
+from app.front.lanes import Lane, Turns
+from app.security import headers as security_headers
+from app.security.refusals import refusal
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+    from granian.rsgi import HTTPProtocol, Scope
+
+#: An answer of more bytes keeps its caller's turn until it is delivered: a client that reads slowly holds memory.
+LARGE_ANSWER_BYTES = 1024 * 1024
+DELIVERY_SECONDS = 300.0
+RETRY_AFTER_SECONDS = 5
+
+
+class Front:
+    """``wsgi_app`` behind granian's RSGI interface."""
+
+    def __init__(self, wsgi_app: WSGIApplication, settings: Settings) -> None:
+        self._wsgi_app = wsgi_app
+        self._settings = settings
+        self._is_open = settings.is_development or settings.is_auth_disabled
+        self._bodies = Bodies()
+        self._turns = Turns()
+        self._lanes: dict[str, Lane] = {}
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Called by granian in each of its processes, before it accepts connections."""
+        process.raise_file_limit()
+        process.share_the_interpreter()
+        process.end_with_parent(loop)
+        quick = Lane("quick", self._settings.web_threads, self._wsgi_app, loop)
+        slow = Lane("slow", 1, self._wsgi_app, loop, yields_to=quick)
+        self._lanes = {routes.QUICK: quick, routes.READ: slow, routes.BULK: slow}
+
+        def stop(*_: Any) -> None:
+            loop.call_soon_threadsafe(self._bodies.stop)
+
+        # granian waits for the requests that are in progress, and would for bodies that never come. Its own handler
+        # is the event loop's and stays.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Called by granian after the last request."""
+        for lane in self._lanes.values():
+            lane.stop()
+
+    async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
+        """Answers one request."""
+        environ = make_environ(scope)
+        path, method = scope.path, scope.method
+        length, is_chunked = _announced(environ)
+        with self._bodies.held() as held:
+            if length or is_chunked:
+                if not self._is_open and routes.is_nobody(method, path, environ):
+                    # The door refuses it anyway, and needs no body for that.
+                    await self._answer_unread(protocol, environ)
+                    return
+                try:
+                    limit = routes.body_limit(self._settings, path)
+                    body = await held.read(protocol, None if is_chunked else length, limit)
+                except JobQueueError as error:
+                    self._refuse(protocol, environ, error, is_body_unread=True)
+                    if isinstance(error, BodyTooLarge) and "HTTP_EXPECT" not in environ:
+                        await self._bodies.discard(protocol)
+                    return
+                environ |= body_keys(body)
+            await self._dispatch(protocol, environ, routes.cost(method, path))
+
+    async def _dispatch(self, protocol: HTTPProtocol, environ: dict[str, Any], cost: str) -> None:
+        lane = self._lanes[cost]
+        if cost != routes.READ:
+            await lane.run(protocol, environ)
+            return
+        try:
+            async with self._turns.take(routes.caller(environ)):
+                answer = await lane.run(protocol, environ, closes_over=LARGE_ANSWER_BYTES)
+                if answer.size > LARGE_ANSWER_BYTES:
+                    await _delivered(protocol)
+        except TooManyReads as error:
+            self._refuse(protocol, environ, error)
+
+    async def _answer_unread(self, protocol: HTTPProtocol, environ: dict[str, Any]) -> None:
+        environ |= body_keys(b"")
+        await self._lanes[routes.QUICK].run(protocol, environ, closes_over=-1)
+        if "HTTP_EXPECT" not in environ:
+            await self._bodies.discard(protocol)
+
+    def _refuse(
+        self,
+        protocol: HTTPProtocol,
+        environ: dict[str, Any],
+        error: JobQueueError,
+        *,
+        is_body_unread: bool = False,
+    ) -> None:
+        retry_after = error.facts.get("seconds") if isinstance(error, TooManyReads) else None
+        if error.http_status == 503:
+            retry_after = 1 if isinstance(error, ServerStopping) else RETRY_AFTER_SECONDS
+        status, headers, body = refusal(error, environ["PATH_INFO"], retry_after=retry_after)
+        is_https_only = self._settings.https_only
+        headers += security_headers.of(environ, headers, is_https_only=is_https_only)
+        if is_body_unread:
+            headers.append(("Connection", "close"))
+        is_head = environ["REQUEST_METHOD"] == "HEAD"
+        protocol.response_bytes(status, headers, b"" if is_head else body)
+
+
+def body_keys(body: bytes) -> dict[str, Any]:
+    """What a complete body is to a WSGI application."""
+    return {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+
+
+def _announced(environ: dict[str, Any]) -> tuple[int, bool]:
+    """The length of the body in bytes, and whether it comes in chunks, without one."""
+    is_chunked = environ.pop("HTTP_TRANSFER_ENCODING", None) is not None
+    return int(environ.get("CONTENT_LENGTH") or 0), is_chunked
+
+
+async def _delivered(protocol: HTTPProtocol) -> None:
+    """Returns when the connection is over, which ends with this answer."""
+    try:
+        async with asyncio.timeout(DELIVERY_SECONDS):
+            await protocol.client_disconnect()
+    except TimeoutError:
+        pass

@@ -1,0 +1,159 @@
+"""Threads of the WSGI application, in lanes: what takes long has its own, and waits for nobody but its like."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from app.errors import TooManyReads
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+    from granian.rsgi import HTTPProtocol
+
+log = logging.getLogger(__name__)
+
+#: Of one caller: one expensive read runs, the others of so many wait for it, …
+READS_PER_CALLER = 4
+#: … for so long; what comes beyond is refused.
+TURN_SECONDS = 10.0
+#: After an expensive read that took t beside other requests, its thread rests for so many times t, …
+REST_FACTOR = 3.0
+#: … but not for longer than this.
+REST_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.body)
+
+
+CRASHED = Answer(500, [("Content-Type", "text/plain")], b"Internal Server Error\n")
+
+
+def call(wsgi_app: WSGIApplication, environ: dict[str, Any]) -> Answer:
+    """What ``wsgi_app`` answers, in whole."""
+    started: list[tuple[str, list[tuple[str, str]]]] = []
+    written: list[bytes] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        started[:] = [(status, headers)]
+        return written.append
+
+    pieces = wsgi_app(environ, start_response)
+    try:
+        body = b"".join([*written, *pieces])
+    finally:
+        if hasattr(pieces, "close"):
+            pieces.close()
+    status, headers = started[0]
+    return Answer(int(status[:3]), headers, body)
+
+
+class Lane:
+    """Threads that each serve one request at a time, in the order they came."""
+
+    def __init__(
+        self,
+        name: str,
+        threads: int,
+        wsgi_app: WSGIApplication,
+        loop: asyncio.AbstractEventLoop,
+        yields_to: Lane | None = None,
+    ) -> None:
+        self.served = 0
+        self._wsgi_app = wsgi_app
+        self._loop = loop
+        self._yields_to = yields_to
+        self._tasks: SimpleQueue[Any] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"web-{name}-{n}", daemon=True)
+            for n in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        for _ in self._threads:
+            self._tasks.put(None)
+
+    async def run(
+        self, protocol: HTTPProtocol, environ: dict[str, Any], *, closes_over: int | None = None
+    ) -> Answer:
+        """Answers the request by one of the threads.
+
+        The connection ends after an answer of more than ``closes_over`` bytes.
+        """
+        done: asyncio.Future[Answer] = self._loop.create_future()
+        self._tasks.put((protocol, environ, closes_over, done))
+        return await done
+
+    def _serve(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            protocol, environ, closes_over, done = task
+            others = self._yields_to.served if self._yields_to else 0
+            began = time.monotonic()
+            try:
+                answer = call(self._wsgi_app, environ)
+            except Exception:
+                log.exception("%s %s failed", environ["REQUEST_METHOD"], environ["PATH_INFO"])
+                answer = CRASHED
+            headers = answer.headers
+            if closes_over is not None and answer.size > closes_over:
+                headers = [*headers, ("Connection", "close")]
+            # From this thread: the event loop need not wake up before the client has its answer.
+            protocol.response_bytes(answer.status, headers, answer.body)
+            self.served += 1
+            self._loop.call_soon_threadsafe(_finish, done, answer)
+            if self._yields_to is not None and self._yields_to.served > others:
+                took = time.monotonic() - began
+                time.sleep(min(REST_FACTOR * took, REST_SECONDS))
+
+
+def _finish(done: asyncio.Future[Answer], answer: Answer) -> None:
+    if not done.done():
+        done.set_result(answer)
+
+
+class Turns:
+    """One expensive read at a time for each caller."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def take(self, caller: str) -> AsyncIterator[None]:
+        """The caller's turn. Raises TooManyReads when too many wait, or one for too long."""
+        lock, waiting = self._lines.get(caller) or (asyncio.Lock(), 0)
+        if waiting >= READS_PER_CALLER:
+            raise TooManyReads(limit=READS_PER_CALLER, seconds=1)
+        self._lines[caller] = (lock, waiting + 1)
+        try:
+            try:
+                await asyncio.wait_for(lock.acquire(), TURN_SECONDS)
+            except TimeoutError:
+                raise TooManyReads(limit=waiting + 1, seconds=RETRY_SECONDS) from None
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            lock, waiting = self._lines.pop(caller)
+            if waiting > 1:
+                self._lines[caller] = (lock, waiting - 1)
+
+
+RETRY_SECONDS = 5

@@ -1,0 +1,38 @@
+"""A Host header that is none."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.journey
+
+BAD = ["x" * 64, "a..b", "", " ", "a b", "a/b", "a@b", ".", "-a", "x:99999", "x:port", "[::1", "a,b", "é.example", "x" * 300, "%00", "<script>"]  # fmt: skip
+GOOD = ["localhost", "localhost:80", "LOCALHOST", "127.0.0.1:65535", "[::1]:3000", "a-b.c_d.example.", "xn--e1afmkfd.example"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/nope", "/api/jobs", "/sign-in", "/static/css/base.css", "/health"]
+)
+@pytest.mark.parametrize("host", BAD)
+def test_a_bad_host_is_a_plain_400_with_headers(app, caplog, host, path):
+    response = app.test_client().get(path, environ_overrides={"HTTP_HOST": host})
+    assert response.status_code == 400
+    assert "valid host name" in response.text
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert "Content-Security-Policy" in response.headers
+    assert len(caplog.records) <= 1
+
+
+@pytest.mark.parametrize("host", GOOD)
+def test_a_good_host_is_no_400(app, host):
+    response = app.test_client().get("/health", environ_overrides={"HTTP_HOST": host})
+    assert response.status_code == 200
+
+
+def test_two_hosts_and_none_are_refused_over_the_wire(server, wire):
+    one = wire(server).send("GET /nope HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+    status, headers, _ = one.answer()
+    assert (status, headers["x-frame-options"]) == (400, "DENY")
+    one = wire(server).send("GET /nope HTTP/1.1\r\nHost: a..b\r\n\r\n")
+    assert one.answer()[0] == 400
+    assert "Traceback" not in server.output

@@ -1,0 +1,91 @@
+"""Expensive requests: one at a time for each caller, and nobody else waits for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import psycopg2
+import pytest
+
+from app.front import routes
+from app.front.lanes import READS_PER_CALLER
+from tests.front.test_bodies import JOB, JSON, is_healthy
+
+pytestmark = pytest.mark.journey
+
+EYE = "Authorization: Bearer eye-token-0123456789"
+OPS = "Authorization: Bearer ops-token-0123456789"
+
+
+@pytest.fixture
+def slow_reads(database_url) -> Iterator:
+    """Lists wait until this is called."""
+    connection = psycopg2.connect(database_url)
+    with connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE job_log_lines IN ACCESS EXCLUSIVE MODE")
+    yield connection.rollback
+    connection.close()
+
+
+def test_a_caller_has_few_reads_in_progress_and_others_none_of_it(
+    guarded, wire, stored, slow_reads, wait_until
+):
+    one = wire(guarded).post("/api/jobs", JOB, JSON, OPS, "Content-Length: 15")
+    job = json.loads(one.answer()[2])["id"]
+    log = f"GET /api/jobs/{job}/log HTTP/1.1\r\nHost: x\r\n{EYE}\r\n\r\n"
+    waiting = [wire(guarded).send(log) for _ in range(READS_PER_CALLER)]
+    for variant in (EYE, EYE.replace("Bearer ", "bearer   ")):
+        refused = wire(guarded).send(log.replace(EYE, variant))
+        status, headers, body = refused.answer()
+        assert (status, json.loads(body)["code"]) == (429, "too_many_reads")
+        assert int(headers["retry-after"]) >= 1
+        assert headers["x-content-type-options"] == "nosniff"
+    # The same caller's cheap requests, and everybody's.
+    cheap = wire(guarded).send(f"GET /api/jobs/{job} HTTP/1.1\r\nHost: x\r\n{EYE}\r\n\r\n")
+    assert cheap.answer()[0] == 200
+    assert is_healthy(guarded)
+    made = wire(guarded).post("/api/jobs", JOB, JSON, OPS, "Content-Length: 15")
+    assert made.answer()[0] == 201
+    slow_reads()
+    for reader in waiting:
+        assert reader.answer()[0] == 200
+    assert wire(guarded).send(log).answer()[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("GET", "/api/jobs", routes.READ),
+        ("HEAD", "/jobs/all", routes.READ),
+        ("GET", "/jobs", routes.READ),
+        ("GET", "/jobs/01890a5d-ac96-774b-bcce-b302099a8057", routes.READ),
+        ("GET", "/dead-letters", routes.READ),
+        ("GET", "/api/dead-letters", routes.READ),
+        ("GET", "/api/jobs/01890a5d-ac96-774b-bcce-b302099a8057", routes.QUICK),
+        ("OPTIONS", "/api/jobs", routes.QUICK),
+        ("GET", "/health", routes.QUICK),
+        ("GET", "/", routes.QUICK),
+        ("POST", "/api/jobs", routes.QUICK),
+        ("POST", "/api/jobs/bulk", routes.BULK),
+        ("POST", "/jobs/all", routes.BULK),
+    ],
+)
+def test_what_a_request_may_cost(method, path, expected):
+    assert routes.cost(method, path) == expected
+
+
+def test_every_list_of_the_application_is_known_to_be_expensive(app):
+    """A new route with rows of any size must be named in the front's table."""
+    bounded = {
+        "/api/docs", "/api/health", "/api/job-types", "/api/jobs/stats", "/api/openapi.json", "/api/queues",
+        "/api/workers", "/health", "/metrics", "/", "/job-types", "/pulse", "/queues",
+        "/sign-in", "/workers",
+    }  # fmt: skip
+    paths = {
+        rule.rule
+        for rule in app.url_map.iter_rules()
+        if "GET" in rule.methods and not rule.arguments
+    }
+    unknown = {path for path in paths if routes.cost("GET", path) != routes.READ}
+    assert unknown <= bounded
