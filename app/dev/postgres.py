@@ -136,8 +136,8 @@ def _wait_until_ready(instance: Instance, server: subprocess.Popen[bytes]) -> bo
     give_up_at = time.monotonic() + START_SECONDS
     while server.poll() is None:
         try:
-            _make_database(instance)
-            return True
+            if _is_ready(instance):
+                return True
         except psycopg2.OperationalError:
             if time.monotonic() > give_up_at:
                 end(server)
@@ -148,16 +148,21 @@ def _wait_until_ready(instance: Instance, server: subprocess.Popen[bytes]) -> bo
     raise DevError(f"PostgreSQL did not start:\n{_end_of_log(instance)}")
 
 
-def _make_database(instance: Instance) -> None:
+def _is_ready(instance: Instance) -> bool:
+    """Makes the database. False where a copied checkout's server, with our password, has our port."""
     name = "jobqueue"
     url = instance.state.database_url.removesuffix(name) + "postgres"
     connection = psycopg2.connect(url, connect_timeout=5)
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:
+            cursor.execute("SHOW data_directory")
+            if cursor.fetchone() != (str(instance.folder / "postgres"),):
+                return False
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
             if cursor.fetchone() is None:
                 cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            return True
     finally:
         connection.close()
 

@@ -54,18 +54,30 @@ def _binary(instance: Instance) -> Path:
 
 
 def _end_orphan(instance: Instance) -> None:
-    """Ends a server that outlived its starter: it answers to our password on our port."""
+    """Ends a server that outlived its starter: it answers on our port and serves our folder."""
     if is_free(instance.state.redis_port):
         return
     with contextlib.suppress(redis.RedisError), _client(instance) as client:
+        if not _serves(instance, client):
+            return
         client.shutdown()
     give_up_at = time.monotonic() + STOP_SECONDS
     while not is_free(instance.state.redis_port) and time.monotonic() < give_up_at:
         time.sleep(0.02)
 
 
+def _serves(instance: Instance, client: redis.Redis) -> bool:
+    """False for the server of a copied checkout, which has our port and password as well."""
+    answer: dict[str, str] = client.config_get("dir")
+    return answer["dir"] == str(_folder(instance))
+
+
+def _folder(instance: Instance) -> Path:
+    return instance.folder / "redis"
+
+
 def _launch(instance: Instance, binary: Path) -> subprocess.Popen[bytes]:
-    folder = instance.home.make_private(instance.folder / "redis")
+    folder = instance.home.make_private(_folder(instance))
     config = folder / "redis.conf"
     # In a file, for a password on a command line is there for everybody to read.
     instance.home.write_secret(
@@ -92,8 +104,8 @@ def _wait_until_ready(instance: Instance, server: subprocess.Popen[bytes]) -> bo
     with _client(instance) as client:
         while server.poll() is None:
             try:
-                client.ping()
-                return True
+                if _serves(instance, client):
+                    return True
             except redis.RedisError:  # connection refused, or still loading its data
                 if time.monotonic() > give_up_at:
                     end(server)

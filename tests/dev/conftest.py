@@ -58,6 +58,14 @@ class Checkout:
         printed = (self.folder / "output").read_text()
         return subprocess.CompletedProcess(arguments, process.returncode, printed)
 
+    def dev_after(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """``python -m app.dev …`` to its end, with something in it changed by ``code`` before."""
+        main = f"import sys; {code}; import app.dev.__main__ as main; sys.exit(main.main())"
+        process = self._spawn([str(self.python), "-c", main, *arguments], "output", {})
+        process.wait(120)
+        printed = (self.folder / "output").read_text()
+        return subprocess.CompletedProcess(arguments, process.returncode, printed)
+
     def bootstrap(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """``python app/dev/bootstrap.py …`` to its end; stdout holds both outputs."""
         process = self._spawn([str(self.python), "app/dev/bootstrap.py", *arguments], "output", {})

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import shutil
 import stat
+import subprocess
 import time
 from pathlib import Path
 
@@ -24,6 +25,12 @@ WRITE = (
         "redis.Redis.from_url(os.environ['REDIS_URL']).set('kept', 'word')"
     ),
 )
+READ_LINE = """python -c "
+import os, psycopg2, redis
+c = psycopg2.connect(os.environ['DATABASE_URL']).cursor()
+c.execute('SELECT count(*) FROM kept')
+print(redis.Redis.from_url(os.environ['REDIS_URL']).get('kept'), c.fetchone())
+" """
 READ = (
     "python",
     "-c",
@@ -72,21 +79,49 @@ def test_data_is_private_to_its_owner(checkout):
     assert stat.S_IMODE(state.parent.stat().st_mode) == 0o700
 
 
-def test_two_copies_of_a_used_checkout_do_not_collide(make_checkout):
-    first, second = make_checkout(), make_checkout()
+@pytest.mark.parametrize(
+    "mode", [0o700, 0o755]
+)  # root keeps data elsewhere, or in var/ as others do
+def test_two_copies_of_a_used_checkout_do_not_collide(make_checkout, mode):
+    first, second = make_checkout(mode=mode), make_checkout(mode=mode)
     first.dev("services", "--", *WRITE)
-    shutil.copytree(first.var, second.var, symlinks=True)
+    subprocess.run(["cp", "-a", first.var, second.var], check=True)
 
     code = (
         f"cd {second.folder} && exec python -m app.dev services -- {' '.join(URLS[:2])} '{URLS[2]}'"
     )
+    ours = f"{URLS[2]}; unset DATABASE_URL REDIS_URL; ({code}); "
     both = first.dev(
-        "services", "--", "sh", "-c", f"{URLS[2]}; unset DATABASE_URL REDIS_URL; {code}"
+        "services", "--", "sh", "-c", f"{ours} exec python -m app.dev services -- {READ_LINE}"
     )
 
     assert both.returncode == 0, both.stdout
-    one, other = both.stdout.split("\n")[:2]
+    one, other, kept = both.stdout.split("\n")[:3]
     assert set(one.split()).isdisjoint(other.split())
+    assert kept == "b'word' (0,)"  # the first one's servers run on
+
+
+@pytest.mark.parametrize(
+    ("module", "port", "looks"),
+    [("postgres", "postgres_port", "[True]"), ("redis_server", "redis_port", "[True, True]")],
+)
+def test_a_copy_that_wins_our_port_is_not_taken_for_our_server(make_checkout, module, port, looks):
+    # Two copies with the same password and ports that start in the same moment.
+    first, second = make_checkout(mode=0o755), make_checkout(mode=0o755)
+    first.dev("services", "--", *WRITE)
+    subprocess.run(["cp", "-a", first.var, second.var], check=True)
+    first.spawn("services", "--", *HOLD)
+    wait_until(lambda: "up" in first.log, timeout=60, what="the first one's servers")
+    too_early = (
+        f"import app.dev.{module} as server; looks = iter({looks}); look = server.is_free; "
+        "server.is_free = lambda port: next(looks, None) or look(port)"
+    )
+
+    urls = second.dev_after(too_early, "services", "--", *URLS).stdout.split()
+
+    [state] = _files_named(first, "state.json")
+    assert len(urls) == 2
+    assert not [url for url in urls if f"127.0.0.1:{json.loads(state.read_text())[port]}" in url]
 
 
 def test_a_command_shares_the_services_that_run_already(checkout):
