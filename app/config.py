@@ -22,6 +22,28 @@ class ConfigError(Exception):
 
 
 ROLES = ("viewer", "operator", "admin")
+# Texts that stand in documentation and templates where a secret belongs: letters and digits of them.
+_PLACEHOLDERS = frozenset(
+    (
+        "32ormorerandomcharactersthesameforallprocesses",
+        "signsformsandsessionslongandrandom",
+        "signsinadmin",
+        *(
+            "password",
+            "secret",
+            "token",
+            "key",
+            "apitoken",
+            "secretkey",
+            "yoursecretkey",
+            "mysecretkey",
+        ),
+        *("yourpassword", "mypassword", "yoursecret", "mysecret", "yourtoken", "mytoken"),
+        *("changeme", "changethis", "replaceme", "replacethis", "longandrandom"),
+    )
+)
+_UNEXPANDED = re.compile(r"\$[({]|`")
+_NEVER_IN_A_TOKEN = re.compile(r"""[\s'"<>]""")
 _SCOPES = {"read": "viewer", "write": "operator"}
 
 
@@ -119,8 +141,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         app_env=app_env,
         database_url=database_url,
         redis_url=_redis_url(env),
-        secret_key=_text(env, "SECRET_KEY") or _derived_key(database_url),
-        is_secret_key_given=_text(env, "SECRET_KEY") is not None,
+        secret_key=_secret_key(env) or _derived_key(database_url),
+        is_secret_key_given=_secret_key(env) is not None,
         api_tokens=_credentials(env, "API_TOKENS", 16),
         dashboard_users=_dashboard_users(env),
         is_auth_disabled=_flag(env, "AUTH_DISABLED", False),
@@ -288,6 +310,30 @@ def _check_address(name: str, url: str, example: str) -> None:
         raise ConfigError(f"{name} has no usable host and port; set it to {example}.")
 
 
+def _check_secret(name: str, secret: str, of: str = "") -> None:
+    # The documentation and its templates are public, and so is the text of a command that no shell ran.
+    letters = "".join(letter for letter in secret.casefold() if letter.isalnum())
+    is_token = name == "API_TOKENS"
+    if letters in _PLACEHOLDERS or _UNEXPANDED.search(secret):
+        problem = "is a placeholder or the text of a command, which anybody can guess"
+    elif is_token and _NEVER_IN_A_TOKEN.search(secret):
+        problem = "holds spaces, quotes or angle brackets, which no token has"
+    else:
+        return
+    whose = f": the secret of {of!r}" if of else ""
+    raise ConfigError(
+        f"{name}{whose} {problem}; set it to the output of "
+        "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'."
+    )
+
+
+def _secret_key(env: Mapping[str, str]) -> str | None:
+    key = _text(env, "SECRET_KEY")
+    if key:
+        _check_secret("SECRET_KEY", key)
+    return key
+
+
 def _credentials(env: Mapping[str, str], name: str, shortest: int) -> tuple[Credential, ...]:
     # No message repeats what was given: it holds secrets.
     found = []
@@ -303,6 +349,7 @@ def _credentials(env: Mapping[str, str], name: str, shortest: int) -> tuple[Cred
             raise ConfigError(
                 f"{name}: the secret of {who!r} is too short; it needs {shortest} characters or more."
             )
+        _check_secret(name, secret, who)
         found.append(Credential(who, secret, role))
     names = [one.name for one in found]
     if len(set(names)) < len(names):
@@ -344,6 +391,7 @@ def _dashboard_users(env: Mapping[str, str]) -> tuple[Credential, ...]:
         return users
     if len(password) < 8:
         raise ConfigError("DASHBOARD_PASSWORD is too short; it needs 8 characters or more.")
+    _check_secret("DASHBOARD_PASSWORD", password)
     if any(one.name == "admin" for one in users):
         raise ConfigError(
             "DASHBOARD_USERS names admin, which DASHBOARD_PASSWORD does, too; set one of them."

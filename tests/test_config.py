@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dotenv import dotenv_values
 
 from app import config
 from app.config import ConfigError
@@ -126,3 +128,90 @@ def test_the_example_file_knows_only_real_settings() -> None:
     known |= {"AUTH_DISABLED", "DASHBOARD_PASSWORD"}
     assert names
     assert set(names) <= known
+
+
+EXAMPLE = (ROOT / ".env.example").read_text()
+EXAMPLE_LINES = re.findall(r"^# ([A-Z][A-Z_]+=.*)$", EXAMPLE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", EXAMPLE_LINES, ids=lambda line: line.partition("=")[0])
+def test_every_line_of_the_example_can_be_uncommented(line: str) -> None:
+    name, _, value = line.partition("=")
+    assert dotenv_values(stream=StringIO(line)) == {name: value}
+    load(**{name: value})
+
+
+def test_the_example_uncommented_as_a_whole_sets_no_secret() -> None:
+    lines = dotenv_values(stream=StringIO("\n".join(EXAMPLE_LINES)))
+
+    settings = load(**{name: value or "" for name, value in lines.items()})
+
+    assert len(lines) == len(EXAMPLE_LINES) > 40
+    assert not settings.is_secret_key_given
+    assert (settings.api_tokens, settings.dashboard_users) == ((), ())
+
+
+PUBLIC_SECRETS = [
+    {"SECRET_KEY": "32 or more random characters, the same for all processes"},
+    {"SECRET_KEY": "32ormorerandomcharacters,thesameforallprocesses"},  # as honcho reads it
+    {"SECRET_KEY": "signs forms and sessions; long and random"},
+    {"SECRET_KEY": "$(openssl rand -hex 32)"},
+    {"SECRET_KEY": "`openssl rand -hex 32`"},
+    {"SECRET_KEY": "${SECRET_KEY}"},
+    {"SECRET_KEY": "change-me"},
+    {"DASHBOARD_PASSWORD": "signs in admin"},
+    {"DASHBOARD_PASSWORD": "signsinadmin"},
+    {"DASHBOARD_PASSWORD": "password"},
+    {"DASHBOARD_PASSWORD": "Change Me!"},
+    {"DASHBOARD_USERS": "ada:password:operator,eve:password:viewer"},
+    {"DASHBOARD_USERS": "ada:$(openssl rand -hex 24):operator"},
+    {"API_TOKENS": "shop:$(openssl rand -hex 24):operator"},
+    {"API_TOKENS": "ci:0123456789 abcdef:operator"},
+    {"API_TOKENS": "ci:'0123456789abcdef':operator"},
+    {"API_TOKENS": "ci:<your token goes here>:operator"},
+    {"API_TOKENS": 'ci:"0123456789abcdef":operator'},
+]
+
+
+@pytest.mark.parametrize("env", PUBLIC_SECRETS, ids=lambda env: "".join(env.values()))
+def test_a_secret_that_the_documentation_publishes_is_refused(env: dict[str, str]) -> None:
+    [(name, value)] = env.items()
+
+    with pytest.raises(ConfigError) as caught:
+        load(**env)
+
+    assert str(caught.value).startswith(name)
+    assert "secrets.token_urlsafe(32)" in str(caught.value)
+    assert value not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"SECRET_KEY": "tests"},
+        {"SECRET_KEY": "a key of thirty-two characters or more"},
+        {"DASHBOARD_PASSWORD": "correct horse battery staple"},
+        {"DASHBOARD_PASSWORD": "pass'word\"of mine$"},
+        {"DASHBOARD_USERS": "ada:another password:admin"},
+        {"API_TOKENS": "ci:0123456789abcdef-_.~+/=:operator"},
+    ],
+    ids=lambda env: "".join(env.values()),
+)
+def test_a_secret_of_ones_own_is_taken(env: dict[str, str]) -> None:
+    load(**env)
+
+
+DOCUMENTS = [ROOT / "README.md", ROOT / ".env.example", *sorted((ROOT / "docs").glob("*.md"))]
+SECRETS = (
+    r"\b((?:SECRET_KEY|API_TOKENS|DASHBOARD_PASSWORD|DASHBOARD_USERS)=)([^\s|`]\S.*?)?(?:\s+#.*)?$"
+)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_pasting_from_the_documentation_never_sets_a_public_secret(document: Path) -> None:
+    for name, value in re.findall(SECRETS, document.read_text(), re.MULTILINE):
+        if not value:
+            continue
+        assert not value.startswith("'"), f"a shell expands nothing in single quotes: {name}{value}"
+        with pytest.raises(ConfigError):  # as a file of variables takes it, without a shell
+            load(**{name.rstrip("="): value.strip('"')})

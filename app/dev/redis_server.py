@@ -68,8 +68,7 @@ def _end_orphan(instance: Instance) -> None:
 
 def _serves(instance: Instance, client: redis.Redis) -> bool:
     """False for the server of a copied checkout, which has our port and password as well."""
-    answer: dict[str, str] = client.config_get("dir")
-    return answer["dir"] == str(_folder(instance))
+    return bool(client.config_get("dir")["dir"] == str(_folder(instance)))
 
 
 def _folder(instance: Instance) -> Path:
