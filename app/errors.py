@@ -161,6 +161,10 @@ class Forbidden(JobQueueError):
     http_status, code = 403, "forbidden"
 
 
+class PayloadsNotSearched(Forbidden):
+    """{name} has the role {role}; to search payloads, where secrets are masked for viewers, needs operator."""
+
+
 class NotHere(JobQueueError):
     """This server is in development mode, without authentication, so it answers only to this machine."""
 

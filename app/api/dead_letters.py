@@ -11,7 +11,7 @@ from app.api.shapes import DEAD_LETTER, DEAD_LETTER_LIST, JOB
 from app.extensions import db
 from app.jobs import lifecycle, queries
 from app.jobs.models import DeadLetter, Job
-from app.security import actor
+from app.security import actor, may_search_payloads
 
 TAG = "Dead letters"
 
@@ -30,7 +30,9 @@ def list_dead_letters(query: dict[str, Any]) -> Any:
 
     The open ones, newest first. The Link header (rel="next") leads to the next page.
     """
-    return listed(queries.dead_letters(db.session, **query))
+    return listed(
+        queries.dead_letters(db.session, **query, is_payload_searched=may_search_payloads())
+    )
 
 
 @operation(

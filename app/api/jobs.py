@@ -28,7 +28,7 @@ from app.extensions import db
 from app.jobs import lifecycle, queries, stats
 from app.jobs.lifecycle import NewJob
 from app.jobs.models import Job, JobAttempt, JobLogLine
-from app.security import actor
+from app.security import actor, may_search_payloads, require_payload_search
 
 TAG = "Jobs"
 
@@ -95,9 +95,10 @@ def list_jobs(query: dict[str, Any]) -> Any:
     bounded number of jobs at a time, so a page may be short or empty although the Link header leads on.
     """
     limit, offset, cursor = query.pop("limit"), query.pop("offset"), query.pop("cursor", None)
-    page = queries.list_jobs(
-        db.session, queries.JobFilter(**query), limit=limit, offset=offset, cursor=cursor
-    )
+    if "payload" in query:
+        require_payload_search()
+    filter = queries.JobFilter(**query, is_payload_searched=may_search_payloads())
+    page = queries.list_jobs(db.session, filter, limit=limit, offset=offset, cursor=cursor)
     return listed(page)
 
 

@@ -193,12 +193,14 @@ class JobListQuery(PageQuery):
     )
     error = Text(longest=200, metadata=about("Jobs whose last error contains this text."))
     payload = JsonText(
-        metadata=about('Jobs whose payload contains this JSON object: `{"to":"user@example.com"}`.')
+        metadata=about(
+            'Jobs whose payload contains this JSON object: `{"to":"user@example.com"}`. Needs the role operator.'
+        )
     )
     search = Text(
         longest=200,
         metadata=about(
-            "An id or its first 8 digits, or text in type, uniqueKey, tags, last error or payload."
+            "An id or its first 8 digits, or text in type, uniqueKey, tags, last error or payload (for viewers not in payload)."
         ),
     )
     offset = Whole(
@@ -220,7 +222,10 @@ class DeadLetterListQuery(PageQuery):
     type = Text(longest=100)
     queue = Text(longest=100)
     search = Text(
-        longest=200, metadata=about("The start of a job's id, or text in type, reason or payload.")
+        longest=200,
+        metadata=about(
+            "The start of a job's id, or text in type, reason or payload (for viewers not in payload)."
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from app.security import MASK, is_secret_name, masked
+from app.security import MASK, masked
 
 MAX_NODES = 400  # values shown of one document
 MAX_STRING = 2_000  # characters shown of one string
@@ -32,9 +32,10 @@ class Document:
 
 
 def document(name: str, title: str, value: Any, url: str) -> Document:
-    text = json.dumps(masked(value), ensure_ascii=False, indent=2)
+    shown = masked(value)
+    text = json.dumps(shown, ensure_ascii=False, indent=2)
     writer = _Writer(name)
-    html = writer.value(value, "0", depth=0)
+    html = writer.value(shown, "0", depth=0)
     size = len(
         json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     )
@@ -88,13 +89,13 @@ class _Writer:
                 if key is None
                 else Markup('<span class="json-key">{}</span>: ').format(_quoted(key))
             )
-            shown = self._masked() if key is not None and is_secret_name(key) else self.value(
-                inner, f"{path}-{index}", depth=depth + 1
-            )  # fmt: skip
+            shown = self.value(inner, f"{path}-{index}", depth=depth + 1)
             comma = "," if index < n - 1 else ""
             yield Markup('<div class="json-row">{}{}{}</div>').format(name, shown, comma)
 
     def _leaf(self, value: Any) -> Markup:
+        if value == MASK:
+            return self._masked()
         if isinstance(value, str):
             if len(value) <= MAX_STRING:
                 return Markup('<span class="json-string">{}</span>').format(_quoted(value))
@@ -113,7 +114,7 @@ class _Writer:
 
     def _masked(self) -> Markup:
         return Markup(
-            '<span class="json-masked" title="Masked: its name sounds like a secret">{}</span>'
+            '<span class="json-masked" title="Masked: it looks like a secret">{}</span>'
         ).format(MASK)
 
 

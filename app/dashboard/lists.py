@@ -23,6 +23,7 @@ from app.dashboard.search import parse as parse_search
 from app.errors import ValidationFailed
 from app.jobs.models import VIEWS
 from app.jobs.queries import JobFilter, Page
+from app.security import may_search_payloads, require_payload_search
 
 PAGE_SIZE = 50
 LABELS = {None: "All jobs"} | {view: f"{view.capitalize()} jobs" for view in VIEWS}
@@ -216,7 +217,10 @@ class JobQuery(ListQuery):
         return super().is_pinned and self.view != "processing"
 
     def filter(self) -> JobFilter:
+        """What it narrows to. Raises PayloadsNotSearched."""
         search = parse_search(self.q)
+        if search.payload:
+            require_payload_search()
         since = (
             datetime.now(UTC) - timedelta(seconds=self.SECONDS[self.within])
             if self.within
@@ -225,6 +229,7 @@ class JobQuery(ListQuery):
         return JobFilter(
             status=self.view, type=self.type, queue=self.queue, tag=self.tag or search.tag, created_from=since, failure=self.failure,
             id_prefix=search.id_prefix, error=search.error, payload=search.payload or None, search=search.text,
+            is_payload_searched=may_search_payloads(),
         )  # fmt: skip
 
     def tabs(self) -> list[Tab]:

@@ -15,6 +15,7 @@ from app.dashboard.lists import PAGE_SIZE, JobQuery, LetterQuery
 from app.dashboard.shell import WORKER_COMMAND
 from app.extensions import db
 from app.jobs import queries, stats
+from app.security import may_search_payloads
 
 
 @dashboard.before_request
@@ -72,7 +73,11 @@ def job(job_id: UUID) -> Response:
 @dashboard.get("/dead-letters")
 def dead_letters() -> Response:
     query = LetterQuery.parse(request.args)
-    narrowed: dict[str, Any] = {"type": query.type, "search": query.q or None}
+    narrowed: dict[str, Any] = {
+        "type": query.type,
+        "search": query.q or None,
+        "is_payload_searched": may_search_payloads(),
+    }
     start = query.cursor or (query.top if query.is_pinned else None)
     page, newer = queries.dead_letters(db.session, limit=PAGE_SIZE, cursor=start, **narrowed), 0
     if query.top and not page.items:

@@ -6,10 +6,28 @@ from flask import Flask
 
 from app.config import Settings
 from app.security import door, headers, limits
-from app.security.door import actor, current, may, shown
+from app.security.door import (
+    actor,
+    current,
+    may,
+    may_search_payloads,
+    require_payload_search,
+    shown,
+)
 from app.security.secrets import MASK, is_secret_name, masked
 
-__all__ = ["MASK", "actor", "current", "init_app", "is_secret_name", "masked", "may", "shown"]
+__all__ = [
+    "MASK",
+    "actor",
+    "current",
+    "init_app",
+    "is_secret_name",
+    "masked",
+    "may",
+    "may_search_payloads",
+    "require_payload_search",
+    "shown",
+]
 
 
 def init_app(app: Flask, settings: Settings) -> None:

@@ -21,6 +21,7 @@ from app.errors import (
     Forbidden,
     JobQueueError,
     NotHere,
+    PayloadsNotSearched,
     TooManyRequests,
     Unauthenticated,
 )
@@ -248,3 +249,14 @@ def actor() -> str:
 def shown(value: Any) -> Any:
     """A payload or result as this request's sender may see it: a viewer sees no secrets."""
     return value if current().may("operator") else masked(value)
+
+
+def may_search_payloads() -> bool:
+    """Whether a search may look at payloads: to find a masked value is to read it."""
+    return may("operator")
+
+
+def require_payload_search() -> None:
+    """Raises PayloadsNotSearched."""
+    if not may_search_payloads():
+        raise PayloadsNotSearched(name=current().name, role=current().role or "none")

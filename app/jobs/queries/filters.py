@@ -48,6 +48,9 @@ class JobFilter:
     #: Free text: an id or the start of one (8 digits and more), else in type, unique key, tag,
     #: error or payload, whatever the case.
     search: str | None = None
+    #: Whether ``search`` looks at payloads: not for who may not read all of them, or by what is
+    #: found they could.
+    is_payload_searched: bool = True
 
     def __post_init__(self) -> None:
         if self.status is not None and self.status not in VIEWS:
@@ -57,7 +60,7 @@ class JobFilter:
     def is_countable(self) -> bool:
         """Whether the counters (by queue, type and status) know how many jobs match."""
         plain = JobFilter(status=self.stored_status, type=self.type, queue=self.queue)
-        return self == plain
+        return replace(self, is_payload_searched=True) == plain
 
     @property
     def stored_status(self) -> str | None:
@@ -157,10 +160,10 @@ def conditions(filter: JobFilter) -> dict[str, ColumnElement[bool]]:
     if filter.payload is not None:
         found["payload"] = Job.payload.contains(literal(filter.payload, JSONB))
     if filter.search is not None:
-        tags, payload = func.array_to_string(Job.tags, "\n"), cast(Job.payload, Text)
-        found["search"] = has_text(
-            filter.search, Job.type, Job.unique_key, Job.last_error, tags, payload
-        )
+        columns = [Job.type, Job.unique_key, Job.last_error, func.array_to_string(Job.tags, "\n")]
+        if filter.is_payload_searched:
+            columns.append(cast(Job.payload, Text))
+        found["search"] = has_text(filter.search, *columns)
     return found
 
 

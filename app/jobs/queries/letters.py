@@ -37,10 +37,12 @@ def dead_letters(
     type: str | None = None,
     queue: str | None = None,
     search: str | None = None,
+    is_payload_searched: bool = True,
 ) -> Page[DeadLetter]:
     """Open dead letters by (failed_at, job_id), newest first.
 
-    ``search`` is the start of a job's id (8 digits and more) or text in type, reason or payload.
+    ``search`` is the start of a job's id (8 digits and more) or text in type, reason or payload
+    (not payload unless ``is_payload_searched``, as in JobFilter).
     Pages and cursors as in list_jobs. Raises OffsetTooLarge, InvalidCursor.
     """
     position = decode(cursor, width=2, direction=direction) if cursor else None
@@ -48,7 +50,7 @@ def dead_letters(
     if not is_storable([type, queue, search]):
         return Page()
     return paginate(
-        find=_finder(db, type, queue, search, offset),
+        find=_finder(db, type, queue, search, offset, is_payload_searched),
         load=lambda keys: _load(db, keys),
         instant_of=lambda key: key[0],
         position=position,
@@ -58,17 +60,28 @@ def dead_letters(
 
 
 def count_newer_letters(
-    db: Reader, cursor: str, *, limit: int, type: str | None = None, search: str | None = None
+    db: Reader,
+    cursor: str,
+    *,
+    limit: int,
+    type: str | None = None,
+    search: str | None = None,
+    is_payload_searched: bool = True,
 ) -> int:
     """How many are newer than a page's start_cursor, up to ``limit``. Raises InvalidCursor."""
     position = decode(cursor, width=2, direction="previous")
     if not is_storable([type, search]):
         return 0
-    return len(_finder(db, type, None, search, 0)(position, limit).keys)
+    return len(_finder(db, type, None, search, 0, is_payload_searched)(position, limit).keys)
 
 
 def _finder(
-    db: Reader, type: str | None, queue: str | None, search: str | None, offset: int
+    db: Reader,
+    type: str | None,
+    queue: str | None,
+    search: str | None,
+    offset: int,
+    is_payload_searched: bool,
 ) -> Callable[[Position | None, int], Found]:
     words = (search or "").strip()
     ids = id_prefix_range(words) if looks_like_id(words) else None
@@ -77,7 +90,7 @@ def _finder(
         floor=_FIRST,
         ceiling=_LAST,
         driver=DeadLetter.closed_at.is_(None),
-        conditions=tuple(_conditions(type, queue, words, ids)),
+        conditions=tuple(_conditions(type, queue, words, ids, is_payload_searched)),
     )
 
     def find(at: Position | None, limit: int) -> Found:
@@ -94,7 +107,11 @@ def _finder(
 
 
 def _conditions(
-    type: str | None, queue: str | None, words: str, ids: tuple[UUID, UUID] | None
+    type: str | None,
+    queue: str | None,
+    words: str,
+    ids: tuple[UUID, UUID] | None,
+    is_payload_searched: bool,
 ) -> Iterator[ColumnElement[bool]]:
     if type is not None:
         yield DeadLetter.type == type
@@ -103,7 +120,8 @@ def _conditions(
     if ids is not None:
         yield DeadLetter.job_id.between(*ids)
     elif words:
-        yield has_text(words, DeadLetter.type, DeadLetter.reason, cast(DeadLetter.payload, Text))
+        payload = [cast(DeadLetter.payload, Text)] if is_payload_searched else []
+        yield has_text(words, DeadLetter.type, DeadLetter.reason, *payload)
 
 
 def _open_between(ids: tuple[UUID, UUID]) -> ColumnElement[bool]:
