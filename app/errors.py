@@ -53,6 +53,12 @@ class QueueNotFound(JobQueueError):
     http_status, code = 404, "queue_not_found"
 
 
+class InvalidName(JobQueueError):
+    """No {noun} can have this name; it {rule}"""
+
+    http_status, code = 404, "invalid_name"
+
+
 class WorkerNotFound(JobQueueError):
     """No worker has the id {worker_id}."""
 

@@ -30,7 +30,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.exc import IntegrityError
 
 from app.config import Settings
-from app.errors import InvalidTransition, JobNotFound, JobQueueError, UniqueConflict
+from app.errors import InvalidName, InvalidTransition, JobNotFound, JobQueueError, UniqueConflict
 from app.jobs import registry
 from app.jobs.failures import place_of
 from app.jobs.ids import new_id
@@ -673,29 +673,44 @@ def discard(db: Db, job_ids: Sequence[UUID], *, by: str) -> Changes:
 
 
 def pause_queue(db: Db, name: str, *, by: str) -> None:
-    """No job of the queue is claimed until it is resumed; running ones go on."""
+    """No job of the queue is claimed until it is resumed; running ones go on. Raises InvalidName."""
+    _check_name(db, "queue", name)
     _switch(db, "queues", "name", name, by)
     _audit_one(db, by, "queue.pause", name)
 
 
 def resume_queue(db: Db, name: str, *, by: str) -> None:
-    """Claim from the queue again; the audit publishes what was dropped meanwhile."""
+    """Claim from the queue again; the audit publishes what was dropped meanwhile. Raises InvalidName."""
+    _check_name(db, "queue", name)
     _switch(db, "queues", "name", name, None)
     after_commit(db, _due_refs(db, "queue", name))
     _audit_one(db, by, "queue.resume", name)
 
 
 def pause_type(db: Db, type_name: str, *, by: str) -> None:
-    """No job of the type is claimed until it is resumed; running ones go on."""
+    """No job of the type is claimed until it is resumed; running ones go on. Raises InvalidName."""
+    _check_name(db, "type", type_name)
     _switch(db, "type_switches", "type", type_name, by)
     _audit_one(db, by, "type.pause", type_name)
 
 
 def resume_type(db: Db, type_name: str, *, by: str) -> None:
-    """Claim jobs of the type again."""
+    """Claim jobs of the type again. Raises InvalidName."""
+    _check_name(db, "type", type_name)
     _switch(db, "type_switches", "type", type_name, None)
     after_commit(db, _due_refs(db, "type", type_name))
     _audit_one(db, by, "type.resume", type_name)
+
+
+def _check_name(db: Db, column: str, name: str) -> None:
+    # The tables of switches keep what they are given: only names that jobs can have, or have.
+    if registry.NAME.fullmatch(name):
+        return
+    exists = text(
+        f"SELECT 1 FROM jobs WHERE {column} = :name LIMIT 1"
+    )  # ix_jobs_queue, ix_jobs_type
+    if not name.isprintable() or db.execute(exists, {"name": name}).first() is None:
+        raise InvalidName(noun=column, rule=registry.NAME_RULE)
 
 
 # ------------------------------------------------------------------------- what time does
