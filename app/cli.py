@@ -17,7 +17,8 @@ from app.config import ROLES
 from app.errors import ConfigError
 from app.extensions import db
 from app.jobs import doctor, lifecycle, stats
-from app.jobs.publishing import current_trigger
+from app.jobs.publishing import ListOfOthers, current_trigger
+from app.redis_client import brief
 from app.security import events, sessions, tokens
 
 counters = AppGroup("counters", help="The numbers kept by triggers.")
@@ -92,14 +93,19 @@ def check_counters(*, fix: bool) -> None:
 
 @dlq.command("rebuild")
 def rebuild_dead_letters() -> None:
-    """Write the Redis list job-dlq anew from the table of dead letters."""
+    """Rewrite the Redis list job-dlq from the table of dead letters."""
     trigger = current_trigger()
     try:
         trigger.ping()
     except Exception as error:
         # Without Redis the mirror would quietly do nothing, and catch up later.
-        raise click.ClickException(f"Redis does not answer ({error}); try again later.") from error
-    click.echo(f"Wrote {trigger.mirror_dead_letters(rebuild=True)} entries to job-dlq.")
+        raise click.ClickException(
+            f"Redis does not answer ({brief(error)}); try again later."
+        ) from error
+    try:
+        click.echo(f"Wrote {trigger.mirror_dead_letters(rebuild=True)} entries to job-dlq.")
+    except ListOfOthers as error:
+        raise click.ClickException(str(error)) from error
 
 
 @token_commands.command("create")

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from app import redis_client
+
 T = TypeVar("T")
 
 ENVIRONMENTS = ("development", "test", "production")
@@ -79,6 +81,7 @@ class Settings:
     app_env: str
     database_url: str  # always starts with postgresql+psycopg2://
     redis_url: str
+    redis_prefix: str  # before every key; empty, or ends with a colon
     secret_key: str
     is_secret_key_given: bool
     api_tokens: tuple[Credential, ...]
@@ -141,6 +144,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         app_env=app_env,
         database_url=database_url,
         redis_url=_redis_url(env),
+        redis_prefix=_redis_prefix(env),
         secret_key=_secret_key(env) or _derived_key(database_url),
         is_secret_key_given=_secret_key(env) is not None,
         api_tokens=_credentials(env, "API_TOKENS", 16),
@@ -291,13 +295,21 @@ def _redis_url(env: Mapping[str, str]) -> str:
             "REDIS_URL is not set; set it to redis://host:6379/0 (or rediss:// for TLS), "
             "or set REDIS_HOST and REDIS_PORT."
         )
-    if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
-        raise ConfigError(
-            f"REDIS_URL starts with {urlsplit(url).scheme!r}; "
-            "set it to redis://host:6379/0 or rediss://host:6379/0."
-        )
-    _check_address("REDIS_URL", url, "redis://host:6379/0")
+    try:
+        redis_client.check_url(url)
+    except ValueError as error:
+        raise ConfigError(f"REDIS_URL {error}") from None
     return url
+
+
+def _redis_prefix(env: Mapping[str, str]) -> str:
+    prefix = (_text(env, "REDIS_PREFIX") or "").rstrip(":")
+    if not re.fullmatch(r"[A-Za-z0-9._:-]{0,100}", prefix):
+        raise ConfigError(
+            "REDIS_PREFIX must be up to 100 letters, digits, '.', '_', ':' or '-'; set it to a name"
+            " such as shop-staging."
+        )
+    return f"{prefix}:" if prefix else ""
 
 
 def _check_address(name: str, url: str, example: str) -> None:

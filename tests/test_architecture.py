@@ -15,11 +15,12 @@ FILES = sorted(APP.rglob("*.py"))
 
 GROUND = {
     "config", "errors", "extensions", "database", "database_errors", "security", "logs",
-    "request_ids", "json_values",
+    "request_ids", "json_values", "redis_client",
 }  # fmt: skip
 #: Package of app → packages of app that it may import (itself always).
 MAY_IMPORT = {
-    "config": set(),
+    "config": {"redis_client"},
+    "redis_client": set(),
     "errors": {"config"},
     "extensions": set(),
     "database": {"config", "errors"},
@@ -27,7 +28,7 @@ MAY_IMPORT = {
     "request_ids": set(),
     "json_values": set(),
     "logs": {"config", "request_ids"},
-    "security": {"config", "errors", "extensions"},
+    "security": {"config", "errors", "extensions", "redis_client"},
     "front": {"config", "errors", "security"},
     "metrics": GROUND | {"jobs"},
     "jobs": GROUND,
@@ -167,3 +168,12 @@ def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
     assert not called & {"eval", "exec", "compile"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_only_redis_client_connects_to_redis(path: Path) -> None:
+    if name_of(path) == "app/redis_client.py" or package_of(path) == "dev":
+        return  # dev ends and starts servers, which it asks by its own password
+    calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+    names = {ast.unparse(call.func).rpartition(".")[2] for call in calls}
+    assert not names & {"Redis", "StrictRedis", "ConnectionPool", "from_url"}

@@ -17,7 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.extensions import db
 from app.jobs import lifecycle, queries, stats
-from app.jobs.publishing import Ref, Trigger, current_trigger
+from app.jobs.deployment import identity
+from app.jobs.publishing import Contents, ListOfOthers, Ref, Trigger, current_trigger
+from app.redis_client import brief
 
 OK, WARNING, CRITICAL = 0, 1, 2
 OLDEST_POSTGRESQL = 14
@@ -52,7 +54,11 @@ def examine() -> Iterator[Finding]:
         return
     checks: list[Callable[[], Finding]] = [_connections, _clock, _workers, _leases, _counters]
     if redis.level != CRITICAL:
-        checks += [lambda: _pending(trigger), lambda: _dead_letters(trigger)]
+        checks += [
+            lambda: _keys(trigger),
+            lambda: _pending(trigger),
+            lambda: _dead_letters(trigger),
+        ]
     for check in checks:
         yield check()
         db.session.rollback()
@@ -78,7 +84,7 @@ def _redis(trigger: Trigger) -> Finding:
     try:
         facts = trigger.facts()
     except Exception as error:
-        told = f"does not answer: {error}; jobs are accepted, and start when it is back"
+        told = f"does not answer: {brief(error)}; jobs are accepted, and start when it is back"
         return Finding("Redis", CRITICAL, told)
     policy = facts.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
@@ -208,6 +214,41 @@ def _fix_counters() -> str:
     return f"fixed {len(drift.rows)} counters"
 
 
+def _keys(trigger: Trigger) -> Finding:
+    name = "Redis keys"
+    try:
+        found = trigger.contents()
+    except Exception as error:  # whatever the client of Redis raises
+        told = f"can't be read: {brief(error)}; README names the rights that Redis must give"
+        return Finding(name, CRITICAL, told)
+    own = identity(db.session.connection())
+    if others := [one for one in found.deployments if one != own]:
+        told = (
+            f"another deployment uses the same keys (database {', '.join(others)}), so jobs of both may"
+            " start late; set REDIS_PREFIX to a different name in each"
+        )
+        return Finding(name, WARNING, told)
+    if found.wrong_types or found.foreign:
+        told = (
+            f"{len(found.wrong_types)} keys of a foreign type and {found.foreign} foreign members:"
+            " something else writes to our keys; set REDIS_PREFIX if it is legitimate"
+        )
+        return Finding(name, WARNING, told, lambda: f"dropped {trigger.mend()} of them")
+    return _strangers(name, found)
+
+
+def _strangers(name: str, found: Contents) -> Finding:
+    known = text("SELECT count(*) FROM jobs WHERE id = ANY(:ids)")
+    strangers = len(found.ids) - db.session.execute(known, {"ids": found.ids}).scalar_one()
+    if strangers:
+        told = (
+            f"{strangers} of the first {len(found.ids)} ids are not in this database: deleted jobs, which"
+            " workers drop; or another deployment uses the same keys, then set REDIS_PREFIX in each"
+        )
+        return Finding(name, WARNING, told)
+    return Finding(name, OK, "ours alone")
+
+
 _PENDING = text("""
 SELECT id, queue, priority, (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms,
        run_at <= now() AS is_due
@@ -249,7 +290,11 @@ def _dead_letters(trigger: Trigger) -> Finding:
             text("SELECT job_id FROM dead_letters WHERE closed_at IS NULL")
         )
     }
-    listed = [_job_id(entry) for entry in trigger.mirrored_dead_letters()]
+    entries = trigger.mirrored_dead_letters()
+    if entries is None:
+        told = "the key job-dlq holds something else than a list"
+        return Finding("dead letters", WARNING, told, lambda: _mirror(trigger))
+    listed = [_job_id(entry) for entry in entries]
     if set(listed) == open_ids and len(listed) == len(open_ids):
         return Finding("dead letters", OK, f"{len(open_ids)} open, all in the list job-dlq")
     told = f"{len(open_ids)} open, {len(listed)} in the list job-dlq, {waiting} changes wait"
@@ -264,4 +309,7 @@ def _job_id(entry: bytes) -> str:
 
 
 def _mirror(trigger: Trigger) -> str:
-    return f"wrote {trigger.mirror_dead_letters(rebuild=True)} entries to job-dlq"
+    try:
+        return f"wrote {trigger.mirror_dead_letters(rebuild=True)} entries to job-dlq"
+    except ListOfOthers as error:
+        return str(error)

@@ -29,6 +29,20 @@ class Ref:
     is_due: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What stands in our keys in Redis."""
+
+    wrong_types: list[str]  # keys that hold another type than ours
+    foreign: int  # members that are no job id or no name of a queue
+    ids: list[UUID]  # the first ones of each set
+    deployments: list[str]  # the databases whose workers use these keys, as identity() names them
+
+
+class ListOfOthers(Exception):
+    """The list of dead letters is kept by another deployment; the message names the remedy."""
+
+
 class Trigger(Protocol):
     """The Redis side, as the domain sees it. No method raises when Redis is away, unless it says so."""
 
@@ -52,8 +66,14 @@ class Trigger(Protocol):
     def missing(self, refs: Sequence[Ref]) -> list[Ref]:
         """Those of ``refs`` that neither the ready nor the delayed set holds."""
 
-    def mirrored_dead_letters(self) -> list[bytes]:
-        """The entries of the list job-dlq."""
+    def mirrored_dead_letters(self) -> list[bytes] | None:
+        """The entries of the list job-dlq; None when something else than a list is there."""
+
+    def contents(self) -> Contents:
+        """What is in our keys beside what belongs there."""
+
+    def mend(self) -> int:
+        """Drop what is foreign in our keys; how many members and keys."""
 
 
 class _NoTrigger:
@@ -77,8 +97,14 @@ class _NoTrigger:
     def missing(self, refs: Sequence[Ref]) -> list[Ref]:
         return []
 
-    def mirrored_dead_letters(self) -> list[bytes]:
+    def mirrored_dead_letters(self) -> list[bytes] | None:
         return []
+
+    def contents(self) -> Contents:
+        return Contents([], 0, [], [])
+
+    def mend(self) -> int:
+        return 0
 
 
 def current_trigger() -> Trigger:

@@ -11,6 +11,7 @@ from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import FixedWindowRateLimiter
 
 from app.config import Settings
+from app.redis_client import connect
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class Rates:
     def __init__(self, settings: Settings) -> None:
         self._here = FixedWindowRateLimiter(MemoryStorage())
         self._url = settings.redis_url
+        self._key_prefix = f"{settings.redis_prefix}{{jobs}}:limits"
         self._shared: FixedWindowRateLimiter | None = None
         limit = settings.api_rate_limit
         self._api = RateLimitItemPerMinute(limit, namespace="api") if limit else None
@@ -99,11 +101,11 @@ class Rates:
     def _redis(self) -> list[FixedWindowRateLimiter]:
         try:
             if self._shared is None:
+                client = connect(self._url, timeout_seconds=1.0)
                 storage = RedisStorage(
                     self._url,
-                    key_prefix="{jobs}:limits",
-                    socket_timeout=1,
-                    socket_connect_timeout=1,
+                    connection_pool=client.connection_pool,
+                    key_prefix=self._key_prefix,
                 )
                 self._shared = FixedWindowRateLimiter(storage)
         except Exception as error:

@@ -22,10 +22,10 @@ def __getattr__(name: str) -> Any:
 
 def _make() -> JobHuey:
     from app import config, create_app, logs
+    from app.redis_client import connect
     from app.worker.consumer import JobHuey
     from app.worker.kernel import REDIS_TIMEOUT_SECONDS, Kernel
     from app.worker.storage import JobIdSerializer, ReadySetStorage
-    from app.worker.trigger import connect
 
     try:
         settings = config.load()
@@ -35,13 +35,14 @@ def _make() -> JobHuey:
     logs.configure(settings)
     # Huey's consumer has its own handler; twice the same line helps nobody.
     logging.getLogger("huey").propagate = False
-    client = connect(settings, timeout_seconds=REDIS_TIMEOUT_SECONDS)
+    client = connect(settings.redis_url, timeout_seconds=REDIS_TIMEOUT_SECONDS)
     huey = JobHuey(
         "jobs",
         results=False,
         storage_class=ReadySetStorage,
         serializer=JobIdSerializer(),
         connection_pool=client.connection_pool,
+        key_prefix=settings.redis_prefix,
     )
     huey.kernel = Kernel(app)
 

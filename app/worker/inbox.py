@@ -23,11 +23,11 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.database import require_writable
-from app.database_errors import cause
 from app.errors import JobQueueError
 from app.jobs import lifecycle
 from app.jobs.publishing import Ref
 from app.jobs.sessions import autocommit
+from app.redis_client import brief
 from app.worker.clock import Clock
 from app.worker.queue import ReadySet
 
@@ -39,11 +39,12 @@ STUCK_SECONDS = 0.050
 BLOCK_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 2.0
 
-# A claim refused these: early ones wait in the delayed set, the others are no longer ours to run.
-_EARLY = text("""
-SELECT id, queue, priority, false AS is_due,
+# A claim refused these: early ones wait in the delayed set, those that are not in our database may be
+# another's, the rest are no longer ours to run.
+_REFUSED = text("""
+SELECT id, queue, priority, status = 'pending' AND run_at > now() AS is_early,
        (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms
-FROM jobs WHERE id = ANY(CAST(:ids AS uuid[])) AND status || '' = 'pending' AND run_at > now()
+FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
 """)
 
 
@@ -120,7 +121,7 @@ class Inbox:
         try:
             jobs = self._pop_and_claim(idle)
             self._failures = 0
-        except (RedisError, SQLAlchemyError, OSError, JobQueueError) as error:
+        except Exception as error:  # whatever a driver raises: this thread must fetch again
             self._pause(error)
         finally:
             with self._condition:
@@ -184,7 +185,7 @@ class Inbox:
                 queues=self._strict_queues,
             )
             if len(rows) < len(set(ids)):
-                self._return_early(db, set(ids) - {row.id.hex for row in rows})
+                self._return_refused(db, set(ids) - {row.id.hex for row in rows})
         self._unclaimed = []
         if rows:
             self._clock.set(rows[0].claimed_at)
@@ -199,15 +200,15 @@ class Inbox:
         # Each once: an id may have been published again between the two pops.
         return [claimed[i] for i in dict.fromkeys(ids) if i in claimed]
 
-    def _return_early(self, db: Any, ids: set[str]) -> None:
+    def _return_refused(self, db: Any, ids: set[str]) -> None:
         try:
-            early = db.execute(_EARLY, {"ids": "{" + ",".join(ids) + "}"}).all()
-            refs = [Ref(r.id, r.queue, r.priority, r.run_at_ms, False) for r in early]
-            if refs:
-                self._ready.publish(refs)
+            rows = db.execute(_REFUSED, {"ids": "{" + ",".join(ids) + "}"}).all()
+            self._ready.pass_on(ids - {row.id.hex for row in rows})
+            early = [row for row in rows if row.is_early]
+            self._ready.publish([Ref(r.id, r.queue, r.priority, r.run_at_ms, False) for r in early])
         except (RedisError, SQLAlchemyError, OSError) as error:
             # The audit publishes them; what was claimed beside them is ours to run all the same.
-            log.warning("Can't return %s early jobs: %s", len(ids), cause(error))
+            log.warning("Can't return %s jobs that were refused: %s", len(ids), brief(error))
 
     def _queues_in_order(self) -> list[str]:
         if self._strict_queues:
@@ -265,7 +266,11 @@ class Inbox:
     def _pause(self, error: Exception) -> None:
         self._failures += 1
         if self._failures == 1:
-            log.warning("Can't fetch jobs, trying again: %s", cause(error))
+            is_expected = isinstance(error, RedisError | SQLAlchemyError | OSError | JobQueueError)
+            log.warning(
+                "Can't fetch jobs, trying again: %s", brief(error),
+                exc_info=None if is_expected else error,
+            )  # fmt: skip
         # With jitter: a fleet must not come back in step.
         pause = min(MAX_PAUSE_SECONDS, 0.1 * 2 ** min(self._failures, 8)) * random.uniform(0.5, 1)
         with self._condition:

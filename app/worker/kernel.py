@@ -14,6 +14,7 @@ from flask import Flask
 from app.config import Settings
 from app.extensions import db
 from app.jobs import lifecycle
+from app.redis_client import connect
 from app.worker import isolation
 from app.worker.clock import Clock
 from app.worker.heartbeat import Heartbeat
@@ -22,7 +23,7 @@ from app.worker.outbox import Outbox, Outcome
 from app.worker.queue import ReadySet
 from app.worker.runner import Runner
 from app.worker.sweeper import Sweeper
-from app.worker.trigger import RedisTrigger, connect
+from app.worker.trigger import RedisTrigger
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ class Kernel:
         self.worker_id = uuid4()
         self.threads = 5
         self._trigger: RedisTrigger = app.extensions["trigger"]
-        self.ready = ReadySet(connect(self.settings, timeout_seconds=REDIS_TIMEOUT_SECONDS))
+        client = connect(self.settings.redis_url, timeout_seconds=REDIS_TIMEOUT_SECONDS)
+        self.ready = ReadySet(client, self.settings.redis_prefix)
         self.clock = Clock()
         with app.app_context():
             self.engine = db.engine

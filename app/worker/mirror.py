@@ -1,7 +1,7 @@
 """The Redis list job-dlq: the open dead letters, newest first, one canonical JSON object each.
 
 One elected writer follows the log of changes that a trigger keeps; past some hundred changes, or
-where order would be at risk, it writes the list anew beside the old one and renames it.
+where order would be at risk, it writes a new list beside the old one and renames it.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from redis import Redis
 from sqlalchemy import Connection, text
 
 from app.extensions import db
 from app.jobs.deadletters import dead_letter_entry
+from app.jobs.deployment import identity as identity_of
+from app.jobs.publishing import ListOfOthers
+from app.worker.queue import ReadySet
 
 log = logging.getLogger(__name__)
 
-KEY = "job-dlq"
-NEW_KEY = "{job-dlq}:new"  # same cluster slot as KEY, so that RENAME works
 MAX_CHANGES = 300
 CHUNK = 500
 LOCK_KEY = 7061422
@@ -35,31 +35,73 @@ ORDER BY failed_at DESC, job_id DESC LIMIT 1
 """)
 
 
-def run_once(redis: Redis, *, must_rebuild: bool = False) -> int:
+def run_once(ready: ReadySet, identity: str) -> int:
     """Bring the list up to date; returns how many changes it took, 0 when another process does it.
 
-    Raises RedisError; the changes then stay in the log for the next run.
+    ``identity`` names our database: a list that a living deployment of another database keeps is
+    left alone. Raises RedisError; the changes then stay in the log for the next run.
     """
     with db.engine.connect() as connection, connection.begin():
         if not _elected(connection):
             return 0
-        changes = connection.execute(_CHANGES, {"limit": MAX_CHANGES + 1}).all()
-        if not changes and not must_rebuild:
+        if owner(ready, identity) is not None:
+            # Whoever takes the list over writes it from the table.
+            connection.execute(text("DELETE FROM dead_letter_changes"))
             return 0
-        if must_rebuild or len(changes) > MAX_CHANGES or not _apply(connection, redis, changes):
-            return _rebuild(connection, redis)
-        connection.execute(
-            text("DELETE FROM dead_letter_changes WHERE id = ANY(:ids)"),
-            {"ids": [change.id for change in changes]},
-        )
-        return len(changes)
+        changes = connection.execute(_CHANGES, {"limit": MAX_CHANGES + 1}).all()
+        is_whole = _is_whole(ready, identity)
+        if is_whole and not changes:
+            return 0
+        if not is_whole or len(changes) > MAX_CHANGES or not _apply(connection, ready, changes):
+            count = _rebuild(connection, ready)
+        else:
+            count = len(changes)
+            connection.execute(
+                text("DELETE FROM dead_letter_changes WHERE id = ANY(:ids)"),
+                {"ids": [change.id for change in changes]},
+            )
+        if not is_whole:
+            ready.client.set(ready.keys.mirrored, identity)
+        return count
 
 
-def rebuild(redis: Redis) -> int:
-    """Write the whole list anew from the table; returns its length. Raises RedisError."""
+def rebuild(ready: ReadySet) -> int:
+    """Write the whole list from the table; returns its length.
+
+    Raises RedisError, and ListOfOthers where the list is kept by another deployment.
+    """
     with db.engine.connect() as connection, connection.begin():
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
-        return _rebuild(connection, redis)
+        ours = identity_of(connection)
+        if other := owner(ready, ours):
+            raise ListOfOthers(
+                f"The list {ready.keys.dead_letters} on this Redis is kept by the deployment of"
+                f" database {other}; set REDIS_PREFIX to have a list of our own."
+            )
+        count = _rebuild(connection, ready)
+        ready.client.set(ready.keys.mirrored, ours)
+        return count
+
+
+def owner(ready: ReadySet, identity: str) -> str | None:
+    """The other deployment that keeps the list and is alive; None where it is ours to write."""
+    kept_by = _mirrored(ready)
+    if kept_by in (None, identity):
+        return None
+    return kept_by if kept_by in ready.deployments() else None
+
+
+def _mirrored(ready: ReadySet) -> str | None:
+    client, key = ready.client, ready.keys.mirrored
+    value = client.get(key) if client.type(key) == b"string" else None
+    return value[:200].decode("utf-8", "replace") if value else None
+
+
+def _is_whole(ready: ReadySet, identity: str) -> bool:
+    """False when the list was lost, was replaced, or was last written for another database."""
+    # An absent list is an empty one only while the mark stands; a flush takes both.
+    kept = ready.client.type(ready.keys.dead_letters)
+    return kept in (b"list", b"none") and _mirrored(ready) == identity
 
 
 def _elected(connection: Connection) -> bool:
@@ -67,48 +109,50 @@ def _elected(connection: Connection) -> bool:
     return bool(connection.execute(lock, {"key": LOCK_KEY}).scalar())
 
 
-def _apply(connection: Connection, redis: Any, changes: Any) -> bool:
+def _apply(connection: Connection, ready: ReadySet, changes: Any) -> bool:
     """False when the list is not what the log says it should be: it is then written anew."""
     removed = {c.letter["id"] for c in changes if not c.is_open}
     opened = [c.letter for c in changes if c.is_open and c.letter["id"] not in removed]
     known = {c.letter["id"] for c in changes if c.is_open}
     for change in changes:
         if not change.is_open:
-            found = redis.lrem(KEY, 1, dead_letter_entry(change.letter))
+            found = ready.client.lrem(ready.keys.dead_letters, 1, dead_letter_entry(change.letter))
             if not found and change.letter["id"] not in known:
                 return False
     opened.sort(key=lambda letter: (letter["failed_at"], letter["job_id"]))
-    return all(_insert(connection, redis, letter) for letter in opened)
+    return all(_insert(connection, ready, letter) for letter in opened)
 
 
-def _insert(connection: Connection, redis: Any, letter: dict[str, Any]) -> bool:
+def _insert(connection: Connection, ready: ReadySet, letter: dict[str, Any]) -> bool:
+    redis, key = ready.client, ready.keys.dead_letters
     # Before the next older one: almost always that is the head, and then this is a push.
     older = connection.execute(
         _NEXT_OLDER, {"failed_at": letter["failed_at"], "job_id": letter["job_id"]}
     ).first()
     entry = dead_letter_entry(letter)
-    redis.lrem(KEY, 1, entry)  # a run that lost its connection may have pushed it already
+    redis.lrem(key, 1, entry)  # a run that lost its connection may have pushed it already
     if older is None:
-        return bool(redis.rpush(KEY, entry))
-    head = redis.lindex(KEY, 0)
+        return bool(redis.rpush(key, entry))
+    head = redis.lindex(key, 0)
     before = dead_letter_entry(older._mapping)
     if head is not None and head.decode() == before:
-        return bool(redis.lpush(KEY, entry))
-    return int(redis.linsert(KEY, "BEFORE", before, entry)) > 0
+        return bool(redis.lpush(key, entry))
+    return int(redis.linsert(key, "BEFORE", before, entry)) > 0
 
 
-def _rebuild(connection: Connection, redis: Any) -> int:
+def _rebuild(connection: Connection, ready: ReadySet) -> int:
     """Within the caller's lock and transaction."""
+    redis, keys = ready.client, ready.keys
     # Deleted before the letters are read: a change that commits in between stays in the log.
     connection.execute(text("DELETE FROM dead_letter_changes"))
-    redis.delete(NEW_KEY)
+    redis.delete(keys.new_dead_letters)
     count = 0
     rows = connection.execution_options(stream_results=True).execute(_OPEN)
     for chunk in rows.mappings().partitions(CHUNK):
-        redis.rpush(NEW_KEY, *[dead_letter_entry(row) for row in chunk])
+        redis.rpush(keys.new_dead_letters, *[dead_letter_entry(row) for row in chunk])
         count += len(chunk)
     if count:
-        redis.rename(NEW_KEY, KEY)
+        redis.rename(keys.new_dead_letters, keys.dead_letters)
     else:
-        redis.delete(KEY)
+        redis.delete(keys.dead_letters)
     return count

@@ -10,7 +10,7 @@ from huey.serializer import Serializer
 from huey.storage import PriorityRedisStorage
 
 from app.jobs.publishing import Ref
-from app.worker.queue import DELAYED_KEY, ReadySet, ready_key
+from app.worker.queue import ReadySet
 
 
 class JobIdSerializer(Serializer):
@@ -29,11 +29,11 @@ class ReadySetStorage(PriorityRedisStorage):
     The consumer itself goes through the inbox (batches); this is for Huey's own commands.
     """
 
-    def __init__(self, name: str = "jobs", **options: Any) -> None:
+    def __init__(self, name: str = "jobs", key_prefix: str = "", **options: Any) -> None:
         super().__init__(name, **options)
-        self.ready = ReadySet(self.conn)
-        self.queue_key = ready_key("default")
-        self.schedule_key = DELAYED_KEY
+        self.ready = ReadySet(self.conn, key_prefix)
+        self.queue_key = self.ready.keys.ready("default")
+        self.schedule_key = self.ready.keys.delayed
 
     def enqueue(self, data: bytes, priority: float | None = None) -> None:
         now_ms = int(datetime.now(UTC).timestamp() * 1000)

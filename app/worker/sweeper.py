@@ -25,9 +25,10 @@ from app.jobs import bulk, lifecycle, stats
 from app.jobs.ids import first_id_at
 from app.jobs.publishing import Ref
 from app.jobs.sessions import autocommit
-from app.worker import mirror
+from app.redis_client import brief
 from app.worker.clock import Clock
 from app.worker.queue import ReadySet
+from app.worker.sharing import KNOWN, Lookout, Sharer
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +75,12 @@ def promote(engine: Engine, ready: ReadySet, clock: Clock) -> int:
     if not ids:
         return 0
     with autocommit(engine) as db:
-        rows = db.execute(_STANDING, {"ids": "{" + ",".join(i.hex for i in ids) + "}"}).all()
-    ready.publish([_ref(row) for row in rows])
-    ready.forget_delayed(set(ids) - {row.id for row in rows}, due_at_ms=now_ms)
-    return len(rows)
+        rows = db.execute(KNOWN, {"ids": "{" + ",".join(i.hex for i in ids) + "}"}).all()
+    pending = [row for row in rows if row.is_pending]
+    ready.publish([_ref(row) for row in pending])
+    ready.forget_delayed({row.id for row in rows if not row.is_pending}, due_at_ms=now_ms)
+    ready.pass_on(set(ids) - {row.id for row in rows})
+    return len(pending)
 
 
 # --------------------------------------------------------------------- rescue and expire
@@ -130,13 +133,17 @@ def audit(engine: Engine, ready: ReadySet) -> int:
     with elected(engine, "audit") as db:
         if db is None:
             return 0
+        queues = db.scalars(_QUEUES).all()
+        ready.mend(queues)
         if not ready.is_epoch_current():
             return _publish_everything(db, ready)
         published = 0
-        for queue in db.scalars(_QUEUES).all():
+        for queue in queues:
             window = db.execute(
                 _WINDOW, {"queue": queue, "age": AUDIT_AGE_SECONDS, "limit": AUDIT_WINDOW}
             ).all()
+            if window:
+                ready.announce([queue])  # its name may be lost while its ready set is whole
             missing = ready.missing(queue, [row.id for row in window])
             if missing:
                 # A busy fleet pops and claims a whole window while we look: ask again.
@@ -171,19 +178,6 @@ def _publish_everything(db: Connection, ready: ReadySet) -> int:
 def fold(engine: Engine) -> int:
     with elected(engine, "fold") as db:
         return stats.fold(db) if db is not None else 0
-
-
-def mirror_dead_letters(ready: ReadySet) -> int:
-    """The Redis list follows the table; a list that Redis lost is written anew."""
-    is_lost = not ready.client.exists(mirror.KEY, MIRRORED_KEY)
-    count = mirror.run_once(ready.client, must_rebuild=is_lost)
-    if is_lost:
-        ready.client.set(MIRRORED_KEY, 1)
-    return count
-
-
-#: Says that an absent list is an empty one. Gone with a flush, as the list is.
-MIRRORED_KEY = "{job-dlq}:mirrored"
 
 
 class Pruner:
@@ -267,9 +261,12 @@ class Sweeper:
         self._ready = ready
         every = settings.sweep_seconds
         pruner = Pruner(engine, settings)
+        sharer = Sharer(engine, ready)
         self._duties: list[tuple[str, float, Callable[[], int]]] = [
             ("promote", 0.1, lambda: promote(engine, ready, clock)),
-            ("mirror", min(1.0, every), lambda: mirror_dead_letters(ready)),
+            ("lookout", 0.1, Lookout(engine, ready).run_once),
+            ("sign in", min(10.0, 5 * every), sharer.sign_in),
+            ("mirror", min(1.0, every), sharer.mirror),
             ("rescue", every, lambda: rescue(engine, ready)),
             ("audit", every, lambda: audit(engine, ready)),
             ("expire", every, lambda: expire(engine)),
@@ -293,19 +290,21 @@ class Sweeper:
                 if duty() >= 500 and name != "mirror":
                     self._due_at[name] = 0.0
                 self._failing.discard(name)
-            except (RedisError, SQLAlchemyError, OSError) as error:
+            except Exception as error:  # whatever a driver raises: the others must go on
                 self._report(name, error)
-            except Exception:
-                log.exception("The sweeper's %s failed", name)
 
     def hurry(self, name: str) -> None:
         """Let a duty run at the next tick."""
         self._due_at[name] = 0.0
 
     def _report(self, name: str, error: Exception) -> None:
+        # Once, not every tenth of a second, until it works again.
         if name not in self._failing:
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            log.warning("The sweeper's %s failed, trying again: %s", name, first)
+            is_expected = isinstance(error, RedisError | SQLAlchemyError | OSError)
+            log.warning(
+                "The sweeper's %s failed, trying again: %s", name, brief(error),
+                exc_info=None if is_expected else error,
+            )  # fmt: skip
         self._failing.add(name)
 
 

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from flask import Flask
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
+from redis.exceptions import RedisError, ResponseError
 
 from app.config import Settings
-from app.jobs.publishing import Ref
+from app.extensions import db
+from app.jobs.deployment import identity
+from app.jobs.publishing import Contents, Ref
+from app.redis_client import brief, connect
 from app.worker.queue import ReadySet
 
 log = logging.getLogger(__name__)
@@ -23,17 +23,8 @@ log = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 0.25
 #: After a failure Redis is left alone for a moment, so that a dead one costs one timeout a second.
 REST_SECONDS = 1.0
-
-
-def connect(settings: Settings, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Redis:
-    """A client without redis-py's ten hidden retries (3.5 s for one refused ping)."""
-    return Redis.from_url(
-        settings.redis_url,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=TIMEOUT_SECONDS,
-        socket_keepalive=True,
-    )
+#: How many ids of each set a report looks at.
+SAMPLE = 1000
 
 
 class RedisTrigger:
@@ -41,8 +32,8 @@ class RedisTrigger:
 
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._app = app
-        self._client = connect(settings)
-        self.ready = ReadySet(self._client)
+        self._client = connect(settings.redis_url, timeout_seconds=TIMEOUT_SECONDS)
+        self.ready = ReadySet(self._client, settings.redis_prefix)
         self._lock = threading.Lock()
         self._resting_until = 0.0
         self._has_missed = False
@@ -57,13 +48,13 @@ class RedisTrigger:
         try:
             self._confess()
             self.ready.publish(refs)
-        except (RedisError, OSError) as error:
+        except Exception as error:  # the job is stored: no class of error may reach the caller
             self._failed(error)
             return False
         return True
 
     def _confess(self) -> None:
-        # Whoever missed a publication deletes the epoch with its first working command: a sweeper
+        # Whoever missed a publication clears the epoch with its first working command: a sweeper
         # then publishes every pending job again.
         if self._has_missed:
             self.ready.forget_epoch()
@@ -75,7 +66,11 @@ class RedisTrigger:
             self._resting_until = time.monotonic() + REST_SECONDS
             self._has_missed = True
         if is_news:
-            log.warning("Redis did not take a publication (%s); the sweeper will repeat it", error)
+            is_expected = isinstance(error, RedisError | OSError)
+            log.warning(
+                "Redis did not take a publication (%s); the sweeper will repeat it", brief(error),
+                exc_info=None if is_expected else error,
+            )  # fmt: skip
 
     def ping(self) -> None:
         self._client.ping()
@@ -86,7 +81,7 @@ class RedisTrigger:
             return None
         try:
             return self.ready.depths()
-        except (RedisError, OSError) as error:
+        except Exception as error:  # whatever the client of Redis raises
             self._failed(error)
             return None
 
@@ -95,23 +90,42 @@ class RedisTrigger:
         from app.worker import mirror
 
         with self._app.app_context():
-            return mirror.rebuild(self._client) if rebuild else mirror.run_once(self._client)
+            if rebuild:
+                return mirror.rebuild(self.ready)
+            with db.engine.connect() as connection:
+                own = identity(connection)
+            return mirror.run_once(self.ready, own)
 
     def facts(self) -> dict[str, str]:
-        found: Any = self._client.info("server")
-        memory: Any = self._client.info("memory")
-        return {
+        found: Any = self._info("server")
+        memory: Any = self._info("memory")
+        facts = {
             "redis_version": str(
                 found.get("valkey_version") or found.get("redis_version", "unknown")
             ),
             "maxmemory_policy": str(memory.get("maxmemory_policy", "noeviction")),
         }
+        if not found:
+            self._client.ping()
+        return facts
+
+    def _info(self, section: str) -> Any:
+        try:
+            return self._client.info(section)
+        except ResponseError:  # not permitted, or not there: some providers hide it
+            return {}
 
     def missing(self, refs: Sequence[Ref]) -> list[Ref]:
         return self.ready.absent(refs)
 
-    def mirrored_dead_letters(self) -> list[bytes]:
-        from app.worker import mirror
+    def mirrored_dead_letters(self) -> list[bytes] | None:
+        client, key = self.ready.client, self.ready.keys.dead_letters
+        if client.type(key) not in (b"list", b"none"):
+            return None
+        return list(client.lrange(key, 0, -1))
 
-        client: Any = self._client
-        return list(client.lrange(mirror.KEY, 0, -1))
+    def contents(self) -> Contents:
+        return self.ready.contents(SAMPLE)
+
+    def mend(self) -> int:
+        return self.ready.clean()

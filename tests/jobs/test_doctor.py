@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ def test_a_sound_system_is_all_ok(see: Any, session: Any) -> None:
     assert set(lines(output).values()) == {"ok"}, output
     assert list(lines(output)) == [
         "database", "Redis", "migrations", "connections", "clock", "workers", "leases", "counters",
-        "pending jobs", "dead letters",
+        "Redis keys", "pending jobs", "dead letters",
     ]  # fmt: skip
     assert code == 0
 
@@ -132,12 +133,13 @@ def test_redis_away_is_critical_and_the_rest_is_checked(
 
 
 def test_a_database_behind_the_code_is_critical(see: Any, session: Any) -> None:
+    head = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
     session.execute(text("UPDATE alembic_version SET version_num = '0000'"))
     session.commit()
     try:
         code, output = see()
     finally:
-        session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        session.execute(text("UPDATE alembic_version SET version_num = :head"), {"head": head})
         session.commit()
     assert code == 2
     assert "flask --app wsgi db upgrade" in output
@@ -157,3 +159,61 @@ def test_a_database_that_is_away_is_critical_and_no_trace_is_shown(
     assert code == 2
     assert "does not answer: connection refused\n" in output
     assert "Traceback" not in output
+
+
+def test_foreign_members_and_types_in_our_keys_are_seen_and_dropped(
+    see: Any, session: Any, redis: Redis
+) -> None:
+    lifecycle.enqueue(session, [NewJob("echo")])
+    session.commit()
+    redis.sadd("{jobs}:queues", b"\xff")
+    redis.zadd("{jobs}:delayed", {"zzz": "+inf"})
+    redis.zadd("{jobs}:ready:default", {b"\xff" * 40: 0})
+    redis.set("{jobs}:wake", "text")
+    redis.set("{jobs}:deployments", "text")
+
+    code, output = see()
+    assert (code, lines(output)["Redis keys"]) == (1, "warning")
+    assert "2 keys of a foreign type and 3 foreign members" in output
+
+    code, output = see("--fix")
+    assert (code, "dropped 5 of them" in output) == (0, True), output
+    assert lines(see()[1])["Redis keys"] == "ok"
+    assert redis.zcard("{jobs}:ready:default") == 1
+
+
+@pytest.mark.parametrize(
+    "key", ["{jobs}:queues", "{jobs}:delayed", "{jobs}:ready:default", "job-dlq"]
+)
+def test_any_key_of_another_type_is_seen_and_repaired(
+    see: Any, session: Any, redis: Redis, key: str
+) -> None:
+    lifecycle.enqueue(session, [NewJob("echo")])
+    session.commit()
+    factories.failed_job()
+    see("--fix")
+    redis.delete(key)
+    redis.hset(key, "a", "b")
+
+    assert see()[0] == 1
+    see("--fix")
+    assert see("--fix")[0] == 0
+    assert set(lines(see()[1]).values()) == {"ok"}
+    assert redis.type(key) != b"hash"
+
+
+def test_ids_that_the_database_does_not_know_are_told(see: Any, redis: Redis) -> None:
+    redis.zadd("{jobs}:ready:default", {"0" * 32: 0})
+    redis.sadd("{jobs}:queues", "default")
+    code, output = see()
+    assert (code, lines(output)["Redis keys"]) == (1, "warning")
+    assert "1 of the first 1 ids are not in this database" in output
+    assert "REDIS_PREFIX" in output
+
+
+def test_another_deployment_on_the_same_keys_is_named(see: Any, redis: Redis) -> None:
+    redis.zadd("{jobs}:deployments", {"staging (0123abcd)": time.time() * 1000})
+    code, output = see()
+    assert (code, lines(output)["Redis keys"]) == (1, "warning")
+    assert "database staging (0123abcd)" in output
+    assert "set REDIS_PREFIX" in output

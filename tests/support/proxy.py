@@ -36,6 +36,11 @@ class Proxy:
         for one in sockets:
             _end(one)
 
+    def lead_to(self, url: str) -> None:
+        """New connections go to ``url``; those that are open stay where they are."""
+        parts = urlsplit(url)
+        self._target = (parts.hostname or "127.0.0.1", parts.port or 0)
+
     def stall(self) -> None:
         """Forwards nothing more, and says nothing: a network that swallows packets."""
         self._flows.clear()

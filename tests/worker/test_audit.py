@@ -16,11 +16,15 @@ from sqlalchemy import event
 
 from app.extensions import db
 from app.jobs import lifecycle
+from app.redis_client import connect
 from app.worker import sweeper
-from app.worker.queue import DELAYED_KEY, EPOCH_KEY, ReadySet, ready_key
-from app.worker.trigger import RedisTrigger, connect
+from app.worker.keys import Keys
+from app.worker.queue import ReadySet
+from app.worker.trigger import RedisTrigger
 from tests.factories import paused_queue, paused_type, pending_job, scheduled_job
 from tests.support.proxy import Proxy
+
+KEYS = Keys()
 
 
 @pytest.fixture
@@ -66,10 +70,10 @@ def test_what_is_due_for_a_moment_only_is_left_alone(audit: Any, ready: ReadySet
 
 def test_nothing_missing_changes_nothing(audit: Any, ready: ReadySet, redis: Redis) -> None:
     job = pending_job(due_in=-10)
-    redis.zadd(ready_key("default"), {job.id.hex: 1})
+    redis.zadd(KEYS.ready("default"), {job.id.hex: 1})
 
     assert audit() == 0
-    assert redis.zscore(ready_key("default"), job.id.hex) == 1
+    assert redis.zscore(KEYS.ready("default"), job.id.hex) == 1
 
 
 def test_each_queue_has_its_window(audit: Any, ready: ReadySet) -> None:
@@ -105,10 +109,10 @@ def test_a_window_with_gaps_gets_only_what_is_missing(
     audit: Any, old_jobs: Any, ready: ReadySet, redis: Redis
 ) -> None:
     ids = old_jobs(sweeper.AUDIT_WINDOW + 100)
-    redis.zadd(ready_key("default"), {ids[0].hex: 0})
+    redis.zadd(KEYS.ready("default"), {ids[0].hex: 0})
 
     assert audit() == sweeper.AUDIT_WINDOW - 1
-    assert redis.zcard(ready_key("default")) == sweeper.AUDIT_WINDOW
+    assert redis.zcard(KEYS.ready("default")) == sweeper.AUDIT_WINDOW
 
 
 def test_a_wholly_missing_window_means_everything_is_missing(
@@ -147,18 +151,18 @@ def test_a_redis_that_is_not_the_one_published_to_gets_everything(
     due = enqueue_many(3)
     later = enqueue(delay_seconds=60)
     assert audit() == 0
-    redis.delete(ready_key("default"), DELAYED_KEY)
+    redis.delete(KEYS.ready("default"), KEYS.delayed)
     if loss == "flushed":
         redis.flushdb()
     elif loss == "another server":
-        redis.set(EPOCH_KEY, "0" * 40)
+        redis.set(KEYS.epoch, "0" * 40)
     else:
         ready.forget_epoch()
 
     assert audit() == 4
 
     assert ready.pop(["default"], 10)[0] == [i.hex for i in due]
-    assert redis.zscore(DELAYED_KEY, later.hex) is not None
+    assert redis.zscore(KEYS.delayed, later.hex) is not None
     assert ready.is_epoch_current()
     assert audit() == 0
 
@@ -169,7 +173,7 @@ def test_the_epoch_is_set_last(
     """A sweeper that dies on the way leaves the work to the next one."""
     enqueue_many(5)
     redis.flushdb()
-    cut = ReadySet(connect(replace(settings, redis_url=redis_proxy.url)))
+    cut = ReadySet(connect(redis_proxy.url, timeout_seconds=0.25))
     assert not cut.is_epoch_current()
 
     class DiesAfterPublishing(ReadySet):
@@ -191,7 +195,7 @@ def test_everything_is_published_in_batches(
     ids = old_jobs(sweeper.REPUBLISH_BATCH * 2 + 1)
 
     assert sweeper.audit(engine, ready) == len(ids)
-    assert redis.zcard(ready_key("default")) == len(ids)
+    assert redis.zcard(KEYS.ready("default")) == len(ids)
 
 
 def test_only_one_audits(engine: Any, ready: ReadySet) -> None:

@@ -12,11 +12,14 @@ from redis import Redis
 from app.jobs import lifecycle
 from app.jobs.publishing import Ref
 from app.worker import inbox as inboxes
-from app.worker.queue import DELAYED_KEY, ReadySet, ready_key
+from app.worker.keys import Keys
+from app.worker.queue import ReadySet
 from tests.factories import completed_job, paused_queue, paused_type, pending_job
 from tests.support.proxy import Proxy
 from tests.support.racing import race
 from tests.support.waiting import wait_until
+
+KEYS = Keys()
 
 
 def busy(inbox: Any, finishes: int = 60) -> None:
@@ -102,8 +105,8 @@ def test_an_early_id_goes_back_to_the_delayed_set(make_inbox: Any, redis: Redis,
 
     assert make_inbox().next() is None
 
-    assert redis.zscore(ready_key("default"), early.id.hex) is None
-    assert redis.zscore(DELAYED_KEY, early.id.hex) == pytest.approx(
+    assert redis.zscore(KEYS.ready("default"), early.id.hex) is None
+    assert redis.zscore(KEYS.delayed, early.id.hex) == pytest.approx(
         early.run_at.timestamp() * 1000, abs=1
     )
     assert row(early.id).attempts == 0
@@ -114,7 +117,7 @@ def test_ids_that_are_not_ours_to_run_are_dropped(
 ) -> None:
     done = completed_job()
     for job_id in (done.id.hex, "0" * 32):
-        redis.zadd(ready_key("default"), {job_id: 0})
+        redis.zadd(KEYS.ready("default"), {job_id: 0})
     wanted = enqueue()
 
     inbox = make_inbox()
@@ -122,7 +125,7 @@ def test_ids_that_are_not_ours_to_run_are_dropped(
     assert inbox.next().id == wanted
 
     assert row(done.id).status == "completed"
-    assert redis.zcard(DELAYED_KEY) == redis.zcard(ready_key("default")) == 0
+    assert redis.zcard(KEYS.delayed) == redis.zcard(KEYS.ready("default")) == 0
 
 
 @pytest.mark.parametrize("pause", [lambda: paused_queue("default"), lambda: paused_type("act")])
@@ -160,7 +163,7 @@ class TestGiveBack:
         self, kernel: Any, enqueue_many: Any, row: Any, redis: Redis
     ) -> None:
         ids = enqueue_many(5)
-        scores = redis.zrange(ready_key("default"), 0, -1, withscores=True)
+        scores = redis.zrange(KEYS.ready("default"), 0, -1, withscores=True)
         running = fill(kernel.inbox)
         wait_until(lambda: kernel.inbox._filled_at < time.monotonic() - inboxes.STUCK_SECONDS)
 
@@ -173,7 +176,7 @@ class TestGiveBack:
             assert (given_back.status, given_back.attempts) == ("pending", 0)
             assert given_back.lease_token is None
         # The same place in the queue as before.
-        assert redis.zrange(ready_key("default"), 0, -1, withscores=True) == scores[1:]
+        assert redis.zrange(KEYS.ready("default"), 0, -1, withscores=True) == scores[1:]
 
     def test_it_writes_no_history(self, kernel: Any, enqueue_many: Any, rows: Any) -> None:
         enqueue_many(5)
@@ -256,7 +259,7 @@ class TestStop:
 
         assert not popper.is_alive()
         # Either it was claimed and released, or never popped; not held by a stopped process.
-        is_ready = redis.zscore(ready_key("default"), job_id.hex) is not None
+        is_ready = redis.zscore(KEYS.ready("default"), job_id.hex) is not None
         assert [job.id for job in inbox.released] == ([] if is_ready else [job_id])
 
     def test_waiting_threads_wake_at_once(self, make_inbox: Any, redis: Redis) -> None:

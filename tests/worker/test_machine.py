@@ -27,7 +27,10 @@ from app.jobs import lifecycle
 from app.jobs.lifecycle import NewJob
 from app.jobs.publishing import Ref
 from app.worker import sweeper
-from app.worker.queue import DELAYED_KEY, ready_key
+from app.worker.keys import Keys
+
+KEYS = Keys()
+
 
 QUEUES = ("default", "mail")
 
@@ -96,8 +99,8 @@ class Both(RuleBasedStateMachine):
 
     @rule(job=jobs, queue=st.sampled_from(QUEUES))
     def a_message_is_lost(self, job: UUID, queue: str) -> None:
-        self.redis.zrem(ready_key(queue), job.hex)
-        self.redis.zrem(DELAYED_KEY, job.hex)
+        self.redis.zrem(KEYS.ready(queue), job.hex)
+        self.redis.zrem(KEYS.delayed, job.hex)
 
     @rule(job=jobs, is_due=st.booleans(), queue=st.sampled_from(QUEUES))
     def a_stale_message_comes(self, job: UUID, is_due: bool, queue: str) -> None:

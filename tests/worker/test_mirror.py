@@ -14,14 +14,20 @@ from redis.exceptions import RedisError
 from app.jobs import lifecycle
 from app.jobs.deadletters import dead_letter_entry
 from app.worker import mirror
-from app.worker.sweeper import mirror_dead_letters
+from app.worker.keys import Keys
+from app.worker.queue import ReadySet
 from tests import factories
+
+KEYS = Keys()
+OURS = "ours (12345678)"
 
 
 @pytest.fixture
 def listed(redis: Redis) -> Any:
     """The job ids of the list, newest first."""
-    return lambda: [UUID(json.loads(entry)["jobId"]) for entry in redis.lrange(mirror.KEY, 0, -1)]
+    return lambda: [
+        UUID(json.loads(entry)["jobId"]) for entry in redis.lrange(KEYS.dead_letters, 0, -1)
+    ]
 
 
 @pytest.fixture
@@ -32,8 +38,8 @@ def expected(rows: Any) -> Any:
 
 
 @pytest.fixture
-def follow(redis: Redis, session: Any) -> Any:
-    return lambda: mirror.run_once(redis)
+def follow(ready: ReadySet, session: Any) -> Any:
+    return lambda: mirror.run_once(ready, OURS)
 
 
 def test_newest_first_with_the_fields_of_the_contract(
@@ -43,7 +49,7 @@ def test_newest_first_with_the_fields_of_the_contract(
     new = factories.failed_job(finished_ago=10, error="SMTPError: no").id
     assert follow() == 2
     assert listed() == [new, old]
-    entry = json.loads(redis.lindex(mirror.KEY, 0))
+    entry = json.loads(redis.lindex(KEYS.dead_letters, 0))
     assert list(entry) == sorted(["jobId", "type", "payload", "reason", "attempts", "failedAt"])
     assert (entry["reason"], entry["attempts"], entry["type"]) == ("SMTPError: no", 5, "echo")
     assert entry["failedAt"].endswith("Z")
@@ -88,7 +94,7 @@ def test_changes_stay_noted_while_redis_is_away(
     away = Redis.from_url(redis_proxy.url, socket_timeout=0.3, socket_connect_timeout=0.3)
     redis_proxy.cut()
     with pytest.raises(RedisError):
-        mirror.run_once(away)
+        mirror.run_once(ReadySet(away), OURS)
     away.close()
     assert listed() == []
     assert follow() == 1
@@ -100,7 +106,7 @@ def test_a_repeated_push_does_not_double(
 ) -> None:
     """The connection broke after the push and before the note was deleted."""
     job = factories.failed_job()
-    redis.lpush(mirror.KEY, dead_letter_entry(_letter(session, job.id)))
+    redis.lpush(KEYS.dead_letters, dead_letter_entry(_letter(session, job.id)))
     follow()
     assert listed() == [job.id]
 
@@ -110,8 +116,8 @@ def test_a_list_somebody_edited_is_written_anew(
 ) -> None:
     ids = [factories.failed_job(finished_ago=ago).id for ago in (30, 20, 10)]
     follow()
-    redis.rpop(mirror.KEY)
-    redis.lpush(mirror.KEY, "garbage")
+    redis.rpop(KEYS.dead_letters)
+    redis.lpush(KEYS.dead_letters, "garbage")
     lifecycle.discard(session, [ids[0]], by="ada").one()  # whose entry is gone already
     session.commit()
     follow()
@@ -119,23 +125,22 @@ def test_a_list_somebody_edited_is_written_anew(
 
 
 def test_a_flushed_redis_gets_the_list_back(
-    ready: Any, listed: Any, expected: Any, redis: Redis, session: Any
+    follow: Any, listed: Any, expected: Any, redis: Redis
 ) -> None:
     for ago in (20, 10):
         factories.failed_job(finished_ago=ago)
-    mirror_dead_letters(ready)
+    follow()
     redis.flushdb()
-    assert mirror_dead_letters(ready) == 2
+    assert follow() == 2
     assert listed() == expected()
-    assert mirror_dead_letters(ready) == 0
+    assert follow() == 0
 
 
-def test_an_empty_list_is_not_rebuilt_again_and_again(
-    ready: Any, redis: Redis, session: Any
-) -> None:
-    mirror_dead_letters(ready)
+def test_an_empty_list_is_not_rebuilt_again_and_again(follow: Any, monkeypatch: Any) -> None:
+    follow()
+    monkeypatch.setattr(mirror, "_rebuild", lambda *_: pytest.fail("rebuilt"))
     factories.failed_job()
-    assert mirror_dead_letters(ready) == 1
+    assert follow() == 1
 
 
 def test_a_flood_is_written_at_once_and_in_order(
@@ -162,7 +167,7 @@ def test_two_writers_at_once_leave_one_list(
         try:
             with app.app_context():
                 barrier.wait(10)
-                mirror.run_once(redis)
+                mirror.run_once(ReadySet(redis), OURS)
         except BaseException as error:
             errors.append(error)
 
@@ -172,7 +177,7 @@ def test_two_writers_at_once_leave_one_list(
     for thread in threads:
         thread.join(10)
     assert errors == []
-    mirror.run_once(redis)
+    mirror.run_once(ReadySet(redis), OURS)
     assert listed() == expected()
 
 

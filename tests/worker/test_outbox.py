@@ -17,14 +17,17 @@ from sqlalchemy import event
 from app.extensions import db
 from app.jobs import lifecycle
 from app.worker.inbox import Claimed
+from app.worker.keys import Keys
 from app.worker.outbox import Outbox, Outcome
-from app.worker.queue import DELAYED_KEY, ready_key
 from app.worker.trigger import RedisTrigger
 from tests.support.proxy import Proxy
 from tests.support.racing import race
 from tests.support.waiting import wait_until
 
 #: JSON texts of Python that PostgreSQL's jsonb refuses.
+KEYS = Keys()
+
+
 UNSTORABLE = {
     "a NUL": '{"text":"a\\u0000b"}',
     "a lone surrogate": '"\\ud800"',
@@ -83,8 +86,8 @@ def test_outcomes_of_all_kinds_are_written_together(
     assert [r.reason for r in rows("SELECT reason FROM dead_letters")] == ["the end"]
     found = rows("SELECT outcome FROM job_attempts ORDER BY outcome")
     assert [r.outcome for r in found] == ["cancelled", "failed", "failed", "snoozed"]
-    assert redis.zrange(ready_key("default"), 0, -1) == [unstarted.id.hex.encode()]
-    assert set(redis.zrange(DELAYED_KEY, 0, -1)) == {j.id.hex.encode() for j in (bad, later)}
+    assert redis.zrange(KEYS.ready("default"), 0, -1) == [unstarted.id.hex.encode()]
+    assert set(redis.zrange(KEYS.delayed, 0, -1)) == {j.id.hex.encode() for j in (bad, later)}
     assert outbox.completed == 1
     assert outbox.fenced == 0
 

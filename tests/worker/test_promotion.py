@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -14,14 +13,17 @@ from redis.exceptions import RedisError
 from app.jobs import lifecycle
 from app.jobs.ids import new_id
 from app.jobs.publishing import Ref
+from app.redis_client import connect
 from app.worker import sweeper
 from app.worker.clock import Clock
-from app.worker.queue import DELAYED_KEY, ReadySet, ready_key
-from app.worker.trigger import connect
+from app.worker.keys import Keys
+from app.worker.queue import ReadySet
 from tests.factories import completed_job, pending_job
 from tests.support.proxy import Proxy
 from tests.support.racing import in_thread, race
 from tests.support.waiting import wait_until
+
+KEYS = Keys()
 
 
 def delay(ready: ReadySet, *ids: UUID) -> None:
@@ -40,7 +42,7 @@ def test_due_ids_move_to_their_queue_and_place(
 
     assert sweeper.promote(engine, ready, clock) == 3
 
-    assert redis.zcard(DELAYED_KEY) == 0
+    assert redis.zcard(KEYS.delayed) == 0
     assert ready.pop(["default"], 10)[0] == [high.hex, low.hex]
     assert ready.pop(["media"], 10)[0] == [media.hex]
 
@@ -62,8 +64,8 @@ def test_an_id_that_redis_thinks_due_and_postgresql_does_not_goes_back(
 
     sweeper.promote(engine, ready, clock)
 
-    assert redis.zscore(ready_key("default"), job.id.hex) is None
-    assert redis.zscore(DELAYED_KEY, job.id.hex) == pytest.approx(
+    assert redis.zscore(KEYS.ready("default"), job.id.hex) is None
+    assert redis.zscore(KEYS.delayed, job.id.hex) == pytest.approx(
         job.run_at.timestamp() * 1000, abs=1
     )
 
@@ -93,7 +95,7 @@ def test_an_id_delayed_anew_while_it_is_promoted_stays_delayed(
 
     sweeper.promote(engine, Meanwhile(redis), clock)
 
-    assert redis.zscore(DELAYED_KEY, job_id.hex) is not None
+    assert redis.zscore(KEYS.delayed, job_id.hex) is not None
 
 
 def test_nothing_is_lost_when_it_dies_on_the_way(
@@ -109,11 +111,11 @@ def test_nothing_is_lost_when_it_dies_on_the_way(
             redis_proxy.cut()
             return found
 
-    through_proxy = CutAfterReading(connect(replace(settings, redis_url=redis_proxy.url)))
+    through_proxy = CutAfterReading(connect(redis_proxy.url, timeout_seconds=0.25))
     with pytest.raises(RedisError):
         sweeper.promote(engine, through_proxy, clock)
 
-    assert redis.zscore(DELAYED_KEY, job_id.hex) is not None
+    assert redis.zscore(KEYS.delayed, job_id.hex) is not None
     assert sweeper.promote(engine, ready, clock) == 1
 
 
@@ -126,7 +128,7 @@ def test_several_may_promote_at_once(
     race(*[lambda: sweeper.promote(engine, ready, clock)] * 4)
 
     assert sorted(ready.pop(["default"], 100)[0]) == sorted(i.hex for i in ids)
-    assert redis.zcard(DELAYED_KEY) == 0
+    assert redis.zcard(KEYS.delayed) == 0
 
 
 def test_one_run_is_bounded(engine: Any, ready: ReadySet, clock: Clock) -> None:
@@ -166,5 +168,5 @@ def test_an_edited_time_moves_the_id(enqueue: Any, session: Any, redis: Redis) -
     lifecycle.edit(session, [job_id], {"run_at": None}, by="test").one()
     session.commit()
 
-    assert redis.zscore(DELAYED_KEY, job_id.hex) is None
-    assert redis.zscore(ready_key("default"), job_id.hex) is not None
+    assert redis.zscore(KEYS.delayed, job_id.hex) is None
+    assert redis.zscore(KEYS.ready("default"), job_id.hex) is not None

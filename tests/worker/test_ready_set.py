@@ -15,8 +15,12 @@ from app.extensions import db
 from app.jobs import lifecycle
 from app.jobs.ids import new_id
 from app.jobs.publishing import Ref
-from app.worker.queue import CHUNK, DELAYED_KEY, ReadySet, ready_key, score
+from app.worker.keys import Keys
+from app.worker.queue import CHUNK, ReadySet, score
 from tests.support.racing import race
+
+KEYS = Keys()
+
 
 NOW_MS = 1_800_000_000_000
 
@@ -27,7 +31,7 @@ def ref(queue: str = "default", priority: int = 0, at: int = 0, is_due: bool = T
 
 def places(redis: Redis, job_id: UUID, *queues: str) -> list[str]:
     """Every set that holds the id."""
-    keys = [*map(ready_key, queues or ("default",)), DELAYED_KEY]
+    keys = [*map(KEYS.ready, queues or ("default",)), KEYS.delayed]
     return [key for key in keys if redis.zscore(key, job_id.hex) is not None]
 
 
@@ -52,7 +56,7 @@ def test_an_id_is_in_exactly_one_place(ready: ReadySet, redis: Redis) -> None:
     due = ref()
     later = replace(due, is_due=False, run_at_ms=NOW_MS + 60_000)
 
-    for published, place in ((due, ready_key("default")), (later, DELAYED_KEY)) * 2:
+    for published, place in ((due, KEYS.ready("default")), (later, KEYS.delayed)) * 2:
         ready.publish([published])
         assert places(redis, due.id) == [place]
 
@@ -66,7 +70,7 @@ def test_no_reader_finds_an_id_in_both_sets_or_in_none(ready: ReadySet, redis: R
     def look() -> None:
         for _ in range(200):
             with redis.pipeline(transaction=True) as pipe:
-                pipe.zcard(ready_key("default")).zcard(DELAYED_KEY)
+                pipe.zcard(KEYS.ready("default")).zcard(KEYS.delayed)
                 seen.add(sum(pipe.execute()))
 
     def move() -> None:
@@ -262,4 +266,4 @@ def test_a_rolled_back_job_is_not_published(session: Any, ready: ReadySet) -> No
 def test_a_committed_job_is_where_it_belongs(enqueue: Any, redis: Redis, delay: float) -> None:
     job_id = enqueue(delay_seconds=delay)
 
-    assert places(redis, job_id) == [DELAYED_KEY if delay else ready_key("default")]
+    assert places(redis, job_id) == [KEYS.delayed if delay else KEYS.ready("default")]

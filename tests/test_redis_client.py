@@ -1,0 +1,396 @@
+"""Connecting to Redis: which URLs are accepted, what least rights suffice, and failover."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+from app import config
+from app.dev import redis_server
+from app.dev.home import Home
+from app.dev.instance import fresh_instance
+from app.jobs import lifecycle
+from app.jobs.lifecycle import NewJob
+from app.redis_client import NotPrimary, brief, check_url, connect
+from app.security.rates import Rates
+from app.worker import sweeper
+from app.worker.keys import Keys
+from app.worker.queue import ReadySet
+from app.worker.sharing import Sharer
+from app.worker.trigger import RedisTrigger
+from tests import factories
+from tests.support import services
+from tests.support.proxy import Proxy
+
+KEYS = Keys()
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "redis://h/",
+        "redis://h/3?client_name=shop&health_check_interval=30",
+        "redis://user:p%5Bx%2F%23@h:6379/0?max_connections=10",
+        "redis://[::1]:6379/0",
+        "rediss://:pw@h:6380/1?ssl_cert_reqs=none",
+        "rediss://h?ssl_cert_reqs=required&ssl_check_hostname=false",
+        f"rediss://h?ssl_ca_certs={__file__}",
+        "unix:///run/redis/redis.sock?db=2",
+        "unix://user:pw@/run/redis.sock",
+    ],
+)
+def test_urls_that_work(url: str) -> None:
+    check_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis://:s3cret[x@h/0", "percent-encoded ('[' is %5B"),
+        ("redis://:s3cret#x@h/0", "percent-encoded"),
+        ("redis://:s3cret/x@h/0", "percent-encoded"),
+        ("redis://h :6379/0", "no usable host and port"),
+        ("redis://h/abc", "a path that is not the number of a database"),
+        ("redis://h/1/2", "a path that is not the number of a database"),
+        ("redis://h/-1", "a path that is not the number of a database"),
+        ("redis://h?db=abc", "says db=abc"),
+        ("redis://h?max_connections=abc", "says max_connections=abc; set it to a whole number of 10"),
+        ("redis://h?max_connections=2", "says max_connections=2"),
+        ("redis://h?health_check_interval=", "says health_check_interval="),
+        ("redis://h?decode_responses=1", "the option 'decode_responses'"),
+        ("redis://h?socket_timeout=30", "the option 'socket_timeout'"),
+        ("redis://h?retry_on_error=x", "the option 'retry_on_error'"),
+        ("redis://h?ssl_cert_reqs=none", "write rediss:// for TLS"),
+        ("rediss://h?ssl_cert_reqs=CERT_NONE", "set it to none, optional or required"),
+        ("rediss://h?ssl_ca_certs=/s3cret-not-there", "which is no file"),
+        ("unix://run/redis.sock", "set it to unix:///run/redis/redis.sock"),
+        ("unix://", "names no socket"),
+    ],
+)  # fmt: skip
+def test_urls_that_do_not_work_are_refused_in_one_sentence(url: str, told: str) -> None:
+    env = {"DATABASE_URL": "postgresql://u:p@h/n", "REDIS_URL": url}
+    with pytest.raises(config.ConfigError) as caught:
+        config.load(env)
+
+    message = str(caught.value)
+    assert message.startswith("REDIS_URL ")
+    assert told in message
+    assert "s3cret[" not in message
+    assert "s3cret#" not in message
+    assert "\n" not in message
+
+
+def test_a_certificate_nobody_signed_is_explained() -> None:
+    error = RedisError(
+        "Error 1 connecting to h:6380. [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
+        "self-signed certificate in certificate chain (_ssl.c:1006)."
+    )
+    assert "?ssl_cert_reqs=none" in brief(error)
+
+
+# ------------------------------------------------------------------------- servers of their own
+
+
+class Server:
+    """A Redis of the test's own, without a password, on a port and a socket."""
+
+    def __init__(self, binary: Path, folder: Path) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as free:
+            self.port = free.getsockname()[1]
+        self.socket = folder / f"{self.port}.sock"
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.process = subprocess.Popen(
+            [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", folder,
+             "--unixsocket", self.socket, "--repl-diskless-sync", "yes",
+             "--repl-diskless-sync-delay", "0"],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        self.client = Redis.from_url(self.url)
+
+    def follow(self, primary: Server) -> None:
+        self.client.replicaof("127.0.0.1", primary.port)
+
+    def promote(self) -> None:
+        self.client.replicaof("NO", "ONE")
+
+
+@pytest.fixture
+def make_server(tmp_path: Path, wait_until: Any) -> Iterator[Callable[[], Server]]:
+    servers: list[Server] = []
+
+    def answers(server: Server) -> bool:
+        try:
+            return bool(server.client.ping())
+        except RedisError:
+            return False
+
+    def make_server() -> Server:
+        server = Server(binary, tmp_path)
+        servers.append(server)
+        wait_until(lambda: answers(server), what="Redis answers")
+        return server
+
+    with fresh_instance(Home(services.ROOT / "var")) as instance:
+        binary = redis_server._binary(instance)
+        yield make_server
+        for server in servers:
+            server.client.close()
+            server.process.kill()
+            server.process.wait()
+
+
+def test_a_unix_socket_does_all_that_tcp_does(
+    make_server: Any, app: Any, session: Any, settings: Any
+) -> None:
+    server = make_server()
+    settings = replace(settings, redis_url=f"unix://{server.socket}?db=1")
+    trigger = RedisTrigger(app, settings)
+    [job] = lifecycle.enqueue(session, [NewJob("echo")])
+    session.commit()
+
+    trigger.ping()
+    assert trigger.publish([ref_of(session, job.id)]) is True
+    assert trigger.ready.pop(["default"], 1)[0] == [job.id.hex]
+    assert Rates(settings).take_sign_in("192.0.2.1") == 0
+    assert Redis.from_url(server.url.replace("/0", "/1")).keys("*limits*")
+
+
+@pytest.fixture
+def settings(app: Any) -> Any:
+    return app.extensions["settings"]
+
+
+def ref_of(session: Any, job_id: Any) -> Any:
+    row = session.connection().execute(sweeper._ALL_PENDING).one()
+    assert row.id == job_id
+    return sweeper._ref(row)
+
+
+# ------------------------------------------------------------------------------------ failover
+
+
+@pytest.fixture
+def pair(make_server: Any, wait_until: Any) -> tuple[Server, Server, Proxy]:
+    """A primary, its replica, and the address clients know, which leads to the primary."""
+    primary, replica = make_server(), make_server()
+    replica.follow(primary)
+    wait_until(lambda: replica.client.info("replication")["master_link_status"] == "up")
+    return primary, replica, Proxy(primary.url)
+
+
+def fail_over(primary: Server, replica: Server, address: Proxy) -> None:
+    """New connections lead to the former replica; those that are open stay where they are."""
+    replica.promote()
+    primary.follow(replica)
+    address.lead_to(replica.url)
+
+
+COMMANDS: dict[str, Callable[[ReadySet], Any]] = {
+    "publish": lambda ready: ready.publish([factories_ref()]),
+    "publish many": lambda ready: ready.publish([factories_ref(), factories_ref()]),
+    "pop": lambda ready: ready.pop(["default"], 1),
+    "pop blocking": lambda ready: ready.pop_blocking(["default"], 0.1),
+    "epoch": lambda ready: ready.set_epoch(),
+    "mirror": lambda ready: ready.client.rpush(KEYS.dead_letters, "x"),
+}
+
+
+def factories_ref() -> Any:
+    from app.jobs.ids import new_id
+    from app.jobs.publishing import Ref
+
+    return Ref(new_id(), "default", 0, 1_800_000_000_000, True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_demoted_server_is_left_at_the_first_refusal(pair: Any, command: str) -> None:
+    primary, replica, address = pair
+    ready = ReadySet(connect(address.url, timeout_seconds=5))
+    pool = ready.client.connection_pool
+    pipes = [pool.get_connection() for _ in range(3)]
+    for pipe in pipes:
+        pool.release(pipe)  # idle ones, all to the old server
+    COMMANDS[command](ready)
+    fail_over(primary, replica, address)
+
+    with pytest.raises(NotPrimary, match="does not take writes now"):
+        COMMANDS[command](ready)
+    COMMANDS[command](ready)
+
+    assert ready.client.info("replication")["role"] == "master"
+
+
+@pytest.mark.parametrize("answer", [
+    "-READONLY You can't write against a read only replica.",
+    "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    "-LOADING Redis is loading the dataset in memory",
+    "-MOVED 3999 127.0.0.1:6381",
+    "-CLUSTERDOWN The cluster is down",
+    "-NOREPLICAS Not enough good replicas to write.",
+    "-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+    "-ERR Error running script (call to f_1): @user_script:2: -READONLY You can't write",
+])  # fmt: skip
+def test_every_answer_of_a_server_that_is_not_the_primary_closes_the_connection(
+    answer: str,
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        client = connect(f"redis://127.0.0.1:{listener.getsockname()[1]}", timeout_seconds=2)
+        made = client.connection_pool.make_connection()
+        made._sock = socket.create_connection(listener.getsockname())
+        peer, _ = listener.accept()
+        made._parser.on_connect(made)
+        peer.sendall(answer.encode() + b"\r\n")
+
+        with pytest.raises(RedisError):
+            made.read_response()
+
+        assert not made.is_connected
+
+
+def test_web_worker_mirror_and_limits_follow_the_primary(
+    pair: Any, app: Any, session: Any, settings: Any, monkeypatch: Any
+) -> None:
+    primary, replica, address = pair
+    settings = replace(settings, redis_url=address.url)
+    trigger, rates = RedisTrigger(app, settings), Rates(settings)
+    ready = ReadySet(connect(address.url, timeout_seconds=5))
+    sharer = Sharer(engine_of(session), ready)
+    for _ in range(2):  # each holds a connection to the old server
+        trigger.ping()
+        rates.take_sign_in("192.0.2.1")
+        sharer.mirror()
+    fail_over(primary, replica, address)
+    factories.failed_job()
+    [job] = lifecycle.enqueue(session, [NewJob("echo")])
+    session.commit()
+    ref = ref_of(session, job.id)
+
+    def work() -> None:
+        monkeypatch.setattr(trigger, "_resting_until", 0.0)
+        trigger.publish([ref])
+        rates.take_sign_in("192.0.2.2")
+        for duty in (
+            sharer.sign_in,
+            sharer.mirror,
+            lambda: sweeper.audit(engine_of(session), ready),
+        ):
+            try:
+                duty()
+            except NotPrimary:
+                duty()
+
+    work()
+    work()
+
+    assert replica.client.zcard(KEYS.ready("default")) == 1
+    assert replica.client.llen(KEYS.dead_letters) == 1
+    assert replica.client.keys("*limits*192.0.2.2*")
+    assert ready.is_epoch_current()
+
+
+def engine_of(session: Any) -> Any:
+    return session.get_bind()
+
+
+# ---------------------------------------------------------------------------------- least rights
+
+
+def acl_of_readme() -> list[str]:
+    [line] = re.findall(r"^ *ACL SETUSER jobs on >password (.*)$", README, re.MULTILINE)
+    return line.split()
+
+
+@pytest.fixture(params=["with INFO", "without INFO", "with a prefix"])
+def limited(request: Any, make_server: Any, settings: Any) -> Any:
+    """Settings of a Redis user who has the rights that README names, and no others."""
+    server, rules, prefix = make_server(), acl_of_readme(), ""
+    if request.param == "without INFO":
+        rules = [rule for rule in rules if rule != "+info"]
+    if request.param == "with a prefix":
+        prefix = "shop:"
+        rules = ["~shop:*", *[rule for rule in rules if not rule.startswith("~")]]
+    server.client.execute_command("ACL", "SETUSER", "jobs", "on", ">password", *rules)
+    url = f"redis://jobs:password@127.0.0.1:{server.port}/0"
+    return replace(settings, redis_url=url, redis_prefix=prefix), server
+
+
+def test_the_rights_that_the_readme_names_are_enough_for_everything(
+    limited: Any, app: Any, session: Any, monkeypatch: Any
+) -> None:
+    settings, server = limited
+    trigger, engine = RedisTrigger(app, settings), engine_of(session)
+    monkeypatch.setitem(app.extensions, "trigger", trigger)
+    ready = ReadySet(connect(settings.redis_url, timeout_seconds=5), settings.redis_prefix)
+    sharer = Sharer(engine, ready)
+    factories.failed_job()
+    later, due = lifecycle.enqueue(
+        session,
+        [NewJob("echo", delay_seconds=60), NewJob("echo")],
+    )
+    session.commit()
+
+    sharer.sign_in()
+    assert sweeper.audit(engine, ready) == 2  # nothing was published to this server yet
+    assert sweeper.audit(engine, ready) == 0
+    assert sharer.mirror() == 1
+    assert trigger.depths() == {"default": 1, "delayed": 1}
+    ready.pass_on([later.id])
+    assert later.id.hex in ready.passed_on()
+    ready.take_over([later.id])
+    assert ready.pop_blocking(["default"], 1) == due.id.hex
+    assert Rates(settings).take_sign_in("192.0.2.1") == 0
+
+    assert server.client.keys("*limits*")
+
+    server.client.flushall()
+    session.execute(sweeper.text("UPDATE jobs SET run_at = now() - interval '18 s'"))
+    session.commit()
+    assert sweeper.audit(engine, ready) == 2
+    assert sharer.mirror() == 1
+    server.client.delete(ready.keys.queues)
+    server.client.hset(ready.keys.queues, "foreign", "type")
+    trigger.ready.publish(list(map(sweeper._ref, pending(session))))
+    assert ready.queues() == ["default"]
+    ready.forget_epoch()
+    assert sweeper.audit(engine, ready) == 2
+
+    result = app.test_cli_runner().invoke(args=["doctor"])
+    assert "critical" not in result.output, result.output
+    assert "ok       Redis:" in result.output
+
+
+def pending(session: Any) -> Any:
+    return session.connection().execute(sweeper._ALL_PENDING).all()
+
+
+@pytest.mark.parametrize("refused", ["-@scripting", "-del", "-type", "-zrange", "-sadd"])
+def test_rights_that_lack_are_named(
+    refused: str, make_server: Any, app: Any, session: Any, settings: Any, monkeypatch: Any,
+) -> None:  # fmt: skip
+    server = make_server()
+    rules = [*acl_of_readme(), refused]
+    server.client.execute_command("ACL", "SETUSER", "jobs", "on", ">password", *rules)
+    url = f"redis://jobs:password@127.0.0.1:{server.port}/0"
+    trigger = RedisTrigger(app, replace(settings, redis_url=url))
+    monkeypatch.setitem(app.extensions, "trigger", trigger)
+    lifecycle.enqueue(session, [NewJob("echo")])
+
+    session.commit()  # stored, whatever Redis refuses
+
+    result = app.test_cli_runner().invoke(args=["doctor"])
+    assert "Traceback" not in result.output
+    assert result.exit_code in ((1, 2) if refused != "-del" else (0, 1))
+    if refused in ("-type", "-zrange"):
+        assert "README" in result.output

@@ -1,0 +1,232 @@
+"""Two deployments with databases of their own on one Redis."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from redis import Redis
+from sqlalchemy import Engine, create_engine, text
+
+from app import config
+from app.jobs.deployment import identity
+from app.jobs.publishing import Ref
+from app.worker import mirror, sweeper
+from app.worker.keys import Keys
+from app.worker.queue import ReadySet
+from app.worker.sharing import Lookout, Sharer
+from tests import factories
+from tests.support import services
+
+KEYS = Keys()
+_INSERT = text("""
+INSERT INTO jobs (id, queue, type, payload, run_at)
+VALUES (gen_random_uuid(), 'default', 'act', '{}', now() + make_interval(secs => :delay))
+RETURNING id, (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms
+""")
+
+
+class Other:
+    """A deployment beside ours: an own database, the same Redis."""
+
+    def __init__(self, engine: Engine, redis: Redis) -> None:
+        self.engine = engine
+        self.ready = ReadySet(redis)
+        self.lookout = Lookout(engine, self.ready)
+        self.sharer = Sharer(engine, self.ready)
+
+    def enqueue(self, delay: float = 0) -> UUID:
+        with self.engine.begin() as db:
+            row = db.execute(_INSERT, {"delay": delay}).one()
+        self.ready.publish([Ref(row.id, "default", 0, row.run_at_ms, delay <= 0)])
+        job_id: UUID = row.id
+        return job_id
+
+
+@pytest.fixture(scope="module")
+def other_engine(database_url: str, worker_id: str) -> Iterator[Engine]:
+    url = services.clone_template(f"jobqueue_other_{worker_id}")
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg2://"))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def other(other_engine: Engine, redis: Redis, session: Any) -> Iterator[Other]:
+    yield Other(other_engine, redis)
+    with other_engine.begin() as db:
+        db.execute(text("TRUNCATE jobs CASCADE"))
+
+
+def test_an_id_that_our_database_does_not_know_reaches_its_owner(
+    other: Other, make_inbox: Any, redis: Redis
+) -> None:
+    theirs = other.enqueue()
+    assert make_inbox().next() is None  # ours took it
+    assert redis.zcard(KEYS.ready("default")) == 0
+
+    assert other.lookout.run_once() == 1
+
+    assert other.ready.pop(["default"], 10)[0] == [theirs.hex]
+    assert redis.zcard(KEYS.unknown) == 0
+
+
+def test_a_delayed_id_that_our_database_does_not_know_reaches_its_owner(
+    other: Other, engine: Any, ready: ReadySet, clock: Any, redis: Redis
+) -> None:
+    theirs = other.enqueue()
+    redis.delete(KEYS.ready("default"))
+    redis.zadd(KEYS.delayed, {theirs.hex: 1})
+
+    assert sweeper.promote(engine, ready, clock) == 0
+    assert redis.zcard(KEYS.delayed) == 0
+    other.lookout.run_once()
+
+    assert other.ready.pop(["default"], 10)[0] == [theirs.hex]
+
+
+def test_both_get_their_own_jobs_soon_however_often_the_wrong_one_pops(
+    other: Other, make_inbox: Any, enqueue: Any, engine: Any, ready: ReadySet
+) -> None:
+    ours = {enqueue() for _ in range(5)}
+    theirs = {other.enqueue() for _ in range(5)}
+    inbox, lookout = make_inbox(), Lookout(engine, ready)
+    ran_ours, ran_theirs = set(), set()
+    who = random.Random(7)
+
+    for _ in range(100):
+        lookout.run_once()
+        other.lookout.run_once()
+        if not sum(ready.depths().values()):
+            break
+        if who.random() < 0.5:
+            ran_ours |= {job.id} if (job := inbox.next()) else set()
+        else:
+            [popped] = other.ready.pop(["default"], 1)[0]
+            if UUID(popped) in theirs:
+                ran_theirs.add(UUID(popped))
+            else:
+                other.ready.pass_on([popped])
+
+    assert (ran_ours, ran_theirs) == (ours, theirs)
+
+
+def test_an_offer_is_looked_at_once_by_each(
+    other: Other, ready: ReadySet, engine: Any, monkeypatch: Any
+) -> None:
+    lookout = Lookout(engine, ready)
+    ready.pass_on([UUID(int=5)])
+    asked: list[int] = []
+    monkeypatch.setattr("app.worker.sharing.autocommit", lambda e: asked.append(1) or e.connect())
+
+    for _ in range(3):
+        assert lookout.run_once() == 0
+
+    assert len(asked) == 1
+
+
+def test_offers_end_and_are_few(ready: ReadySet, redis: Redis) -> None:
+    ready.pass_on(UUID(int=n) for n in range(1500))
+    assert redis.zcard(KEYS.unknown) == 1000
+
+    redis.zadd(KEYS.unknown, dict.fromkeys(redis.zrange(KEYS.unknown, 0, -1), 1))
+    assert ready.passed_on() == {}
+    assert redis.zcard(KEYS.unknown) == 0
+
+
+def test_databases_have_identities_of_their_own(other: Other, engine: Any) -> None:
+    with engine.connect() as ours, other.engine.connect() as theirs:
+        names = identity(ours), identity(theirs)
+        assert names == (identity(ours), identity(theirs))
+
+    assert names[0] != names[1]
+    assert names[1].startswith("jobqueue_other_")
+
+
+def test_sharing_is_said_once_by_every_worker(
+    other: Other, engine: Any, ready: ReadySet, caplog: Any
+) -> None:
+    ours = Sharer(engine, ready)
+    with caplog.at_level(logging.WARNING, "app"):
+        ours.sign_in()
+        assert not caplog.records
+        other.sharer.sign_in()
+        ours.sign_in()
+        ours.sign_in()
+
+    assert len(caplog.records) == 2
+    assert "database jobqueue_other_" in caplog.records[1].getMessage()
+    assert "REDIS_PREFIX" in caplog.records[1].getMessage()
+
+
+def test_the_list_of_dead_letters_stays_with_whom_it_belongs_to(
+    other: Other, engine: Any, ready: ReadySet, redis: Redis, app: Any
+) -> None:
+    ours = Sharer(engine, ready)
+    ours.sign_in()
+    job = factories.failed_job()
+    assert ours.mirror() == 1
+    other.sharer.sign_in()
+
+    assert mirror.owner(other.ready, other.sharer._own()) == ours._own()
+    redis.delete(KEYS.dead_letters)  # even where it looks lost
+    assert mirror.owner(other.ready, other.sharer._own()) == ours._own()
+    assert ours.mirror() == 0
+
+    redis.set(KEYS.mirrored, other.sharer._own())
+    assert ours.mirror() == 0
+    result = app.test_cli_runner().invoke(args=["dlq", "rebuild"])
+    assert result.exit_code == 1
+    assert "set REDIS_PREFIX" in result.output
+
+    redis.zrem(KEYS.deployments, other.sharer._own())  # it is gone for a minute
+    assert ours.mirror() == 1
+    assert json.loads(redis.lindex(KEYS.dead_letters, 0))["jobId"] == str(job.id)
+
+
+def test_a_list_kept_before_owners_were_noted_is_taken_over(
+    engine: Any, ready: ReadySet, redis: Redis
+) -> None:
+    factories.failed_job()
+    redis.set(KEYS.mirrored, 1)
+
+    assert Sharer(engine, ready).mirror() == 1
+    assert redis.llen(KEYS.dead_letters) == 1
+
+
+def test_a_prefix_separates_everything(
+    app: Any, test_env: dict[str, str], redis: Redis, session: Any
+) -> None:
+    from app import create_app
+
+    prefixed = create_app(config.load({**test_env, "REDIS_PREFIX": "shop"}))
+    with prefixed.app_context():
+        trigger = prefixed.extensions["trigger"]
+        trigger.publish([Ref(UUID(int=1), "default", 0, 0, True)])
+        trigger.publish([Ref(UUID(int=2), "default", 0, 2**41, False)])
+        trigger.mirror_dead_letters(rebuild=True)
+        trigger.ready.sign_in("x")
+        trigger.ready.set_epoch()
+        trigger.ready.pass_on([UUID(int=3)])
+
+    keys = {key.decode() for key in redis.keys("*")}
+    assert len(keys) > 6
+    assert all(key.startswith("shop:") for key in keys), keys
+
+
+@pytest.mark.parametrize(
+    ("value", "prefix"), [("", ""), ("shop", "shop:"), ("shop:eu:", "shop:eu:")]
+)
+def test_prefixes_end_with_one_colon(value: str, prefix: str, test_env: dict[str, str]) -> None:
+    assert config.load({**test_env, "REDIS_PREFIX": value}).redis_prefix == prefix
+
+
+@pytest.mark.parametrize("value", ["{shop}", "a b", "ä", "x" * 101])
+def test_a_prefix_that_is_no_name_is_refused(value: str, test_env: dict[str, str]) -> None:
+    with pytest.raises(config.ConfigError, match=r"^REDIS_PREFIX must be"):
+        config.load({**test_env, "REDIS_PREFIX": value})
