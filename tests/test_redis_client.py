@@ -163,7 +163,7 @@ def test_a_unix_socket_does_all_that_tcp_does(
     trigger.ping()
     assert trigger.publish([ref_of(session, job.id)]) is True
     assert trigger.ready.pop(["default"], 1)[0] == [job.id.hex]
-    assert Rates(settings).take_sign_in("192.0.2.1") == 0
+    Rates(settings).count_failed_sign_in("192.0.2.1", "ada")
     assert Redis.from_url(server.url.replace("/0", "/1")).keys("*limits*")
 
 
@@ -269,7 +269,7 @@ def test_web_worker_mirror_and_limits_follow_the_primary(
     sharer = Sharer(engine_of(session), ready)
     for _ in range(2):  # each holds a connection to the old server
         trigger.ping()
-        rates.take_sign_in("192.0.2.1")
+        rates.count_failed_sign_in("192.0.2.1", "ada")
         sharer.mirror()
     fail_over(primary, replica, address)
     factories.failed_job()
@@ -280,7 +280,7 @@ def test_web_worker_mirror_and_limits_follow_the_primary(
     def work() -> None:
         monkeypatch.setattr(trigger, "_resting_until", 0.0)
         trigger.publish([ref])
-        rates.take_sign_in("192.0.2.2")
+        rates.count_failed_sign_in("192.0.2.2", "ada")
         for duty in (
             sharer.sign_in,
             sharer.mirror,
@@ -350,7 +350,7 @@ def test_the_rights_that_the_readme_names_are_enough_for_everything(
     assert later.id.hex in ready.passed_on()
     ready.take_over([later.id])
     assert ready.pop_blocking(["default"], 1) == due.id.hex
-    assert Rates(settings).take_sign_in("192.0.2.1") == 0
+    Rates(settings).count_failed_sign_in("192.0.2.1", "ada")
 
     assert server.client.keys("*limits*")
 
