@@ -1,9 +1,11 @@
 """The entry points: ``flask --app wsgi …``, and the web by ``granian --interface rsgi … wsgi:front``."""
 
 import logging
+import os
 import sys
+from threading import Thread
 
-from app import config, create_app, logs
+from app import config, create_app, logs, schema
 from app.config import ConfigError
 from app.front import Front
 
@@ -20,3 +22,7 @@ if settings.is_auth_disabled and not settings.is_development:
     logging.getLogger("app").warning(
         "AUTH_DISABLED=1: whoever reaches this address can read and change every job."
     )
+
+if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
+    # Serves all the same: /health says it as well, and both are well once the release command has run.
+    Thread(target=schema.report, args=(app, logging.getLogger("app")), daemon=True).start()

@@ -6,7 +6,7 @@ import logging
 
 from flask import Flask
 
-from app import config, database, security
+from app import config, database, schema, security
 from app.extensions import csrf, db, migrate
 
 __version__ = "0.1.0"
@@ -32,6 +32,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     # The door before the form check, which reads a body: nothing is read for nobody.
     security.init_app(app, settings)
     csrf.init_app(app)
+    app.before_request(schema.refuse_until_ready)
     _wire(app, settings)
     return app
 

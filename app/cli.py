@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 
@@ -10,11 +11,17 @@ import click
 import flask_migrate.cli
 from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from app import own_migrations
+from app import database, database_errors, own_migrations, schema
 from app.config import ROLES
-from app.errors import ConfigError
+from app.errors import (
+    ConfigError,
+    DatabaseReadOnly,
+    DatabaseUnavailable,
+    JobQueueError,
+    TryAgain,
+)
 from app.extensions import db
 from app.jobs import doctor, lifecycle, stats
 from app.jobs.publishing import ListOfOthers, current_trigger
@@ -160,11 +167,19 @@ def _with_own_tables(group: click.Group) -> click.Group:
     @with_appcontext
     def upgrade(**options: object) -> None:
         assert product_upgrade.callback is not None
+        before = _version()
         product_upgrade.callback(**options)
+        if not options["sql"]:
+            after = _version()
+            click.echo(
+                f"Already at {after}."
+                if before == after
+                else f"Migrated {before or 'an empty database'} to {after}."
+            )
         if options["revision"] in ("head", "heads") and not options["sql"]:
             own_migrations.upgrade()
 
-    commands = dict(group.commands)
+    commands = {name: _plain_command(command) for name, command in group.commands.items()}
     commands["upgrade"] = click.Command(
         "upgrade",
         params=product_upgrade.params,
@@ -176,17 +191,45 @@ def _with_own_tables(group: click.Group) -> click.Group:
     )
 
 
+def _version() -> str | None:
+    with db.engine.connect() as connection:
+        return schema.version(connection)
+
+
+def _plain_command(command: click.Command) -> click.Command:
+    assert command.callback is not None
+    plain = copy.copy(command)
+    plain.callback = _plainly(command.callback)
+    return plain
+
+
 def _plainly(run: Callable[..., None]) -> Callable[..., None]:
-    """A wrong setting or folder is one sentence, without a traceback."""
+    """A wrong setting, folder or database is one sentence, without a traceback."""
 
     @functools.wraps(run)
     def wrapped(*args: object, **options: object) -> None:
         try:
             run(*args, **options)
-        except ConfigError as error:
+        except (ConfigError, JobQueueError) as error:
             raise click.ClickException(str(error)) from error
+        except SQLAlchemyError as error:
+            raise click.ClickException(_sentence(error)) from error
 
     return wrapped
+
+
+def _sentence(error: SQLAlchemyError) -> str:
+    """What to do about a database that refused; a mistake in a migration keeps its traceback."""
+    meaning, cause = database_errors.meaning(error), database_errors.cause(error).rstrip(".")
+    if isinstance(meaning, DatabaseUnavailable):
+        return f"Can't use the database of DATABASE_URL: {cause}."
+    if isinstance(meaning, DatabaseReadOnly):
+        return str(meaning)
+    if isinstance(meaning, TryAgain):
+        return f"Another transaction holds a table that a migration needs, so nothing was changed: {cause}. Run it again."
+    if database.sqlstate(error) == database.INSUFFICIENT_PRIVILEGE:
+        return f"The user of DATABASE_URL may not do that, so nothing was changed: {cause}."
+    raise error
 
 
 @migration_commands.command("new")

@@ -11,6 +11,7 @@ from app.config import Settings
 from app.errors import DatabaseReadOnly
 
 READ_ONLY = "25006"
+INSUFFICIENT_PRIVILEGE = "42501"
 #: The server this connection leads to can't serve us any more: it became read-only (a failover that
 #: left the sockets open), is shutting down or starting, or ended our session.
 STALE = frozenset({READ_ONLY, "57P01", "57P02", "57P03", "25P03"})

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from app import schema
 from app.database import READ_ONLY, STALE, sqlstate
 from app.errors import (
     DatabaseReadOnly,
     DatabaseUnavailable,
     JobQueueError,
     QueryTooSlow,
+    SchemaProblem,
     TryAgain,
     ValueRefused,
 )
+from app.extensions import db
 
+#: Undefined table, column, function: of a database that was not migrated, or of a mistake of ours.
+UNDEFINED = ("42P01", "42703", "42883")
 QUERY_CANCELED = "57014"
 #: Serialization failure, deadlock, lock not available.
 LOST_RACES = ("40001", "40P01", "55P03")
@@ -31,11 +43,23 @@ def meaning(error: BaseException) -> JobQueueError | None:
         return TryAgain()
     if code == QUERY_CANCELED:
         return QueryTooSlow()
+    if code in UNDEFINED:
+        return _schema_problem()
     if isinstance(error, DataError | IntegrityError):
         return ValueRefused()
     if isinstance(error, OperationalError | InterfaceError | PoolTimeout) or code in STALE:
         return DatabaseUnavailable()
     if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return DatabaseUnavailable()
+    return None
+
+
+def _schema_problem() -> JobQueueError | None:
+    try:
+        schema.check(db.engine)
+    except SchemaProblem as problem:
+        return problem
+    except SQLAlchemyError:
         return DatabaseUnavailable()
     return None
 

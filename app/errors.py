@@ -137,6 +137,38 @@ class DatabaseReadOnly(JobQueueError):
     http_status, code = 503, "database_read_only"
 
 
+class SchemaProblem(JobQueueError):
+    """This code can't work with the database as it is."""
+
+    http_status, code = 503, "database_not_migrated"
+
+
+class DatabaseNotMigrated(SchemaProblem):
+    """The database has no tables of the job queue yet: run `flask --app wsgi db upgrade`."""
+
+
+class DatabaseBehind(SchemaProblem):
+    """The database is at migration {current} and this code needs {wanted}: run `flask --app wsgi db upgrade`."""
+
+
+class DatabaseAhead(SchemaProblem):
+    """The database is at migration {current}, which this code (at {wanted}) does not know: deploy the code that added it, or in development switch back to its branch or run `make clean`; `flask --app wsgi db upgrade` can't go back."""
+
+    code = "database_ahead"
+
+
+class WrongEncoding(SchemaProblem):
+    """The database's encoding is {encoding}, but the job queue needs UTF8: create the database with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."""
+
+    code = "database_encoding"
+
+
+class TablesTaken(SchemaProblem):
+    """The database already has tables that are not the job queue's, by the same names: {names}. Use another database, or a schema of its own: add ?schema=jobqueue to DATABASE_URL."""
+
+    code = "tables_taken"
+
+
 class QueryTooSlow(JobQueueError):
     """The database took too long for this; narrow it by status, type, queue or time."""
 

@@ -106,8 +106,9 @@ def current(connection: Connection) -> tuple[str, ...]:
 
 def lock(connection: Connection) -> None:
     """For the time of this transaction: wait briefly for tables, and let one release run at a time."""
+    connection.execute(text("SET LOCAL lock_timeout = '5min'"))
+    connection.execute(text("SELECT pg_advisory_xact_lock(7061423)"))
     connection.execute(text("SET LOCAL lock_timeout = '5s'"))
-    connection.execute(text("SELECT pg_advisory_xact_lock(7061422)"))
 
 
 def engine() -> Engine:

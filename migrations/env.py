@@ -1,24 +1,32 @@
 """Alembic's entry point: the engine and metadata come from the Flask application."""
 
+import logging
+
 from alembic import context
 from flask import current_app
 from sqlalchemy import text
 
+from app import schema
 from app.own_migrations import product_tables
 
 migrate = current_app.extensions["migrate"]
 
 
 def run_migrations() -> None:
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # `flask db upgrade` says what it did
     engine = migrate.db.engine
     with engine.connect() as connection:
-        # A migration must never queue behind a long transaction and block every writer after it.
-        connection.execute(text("SET lock_timeout = '5s'"))
+        # LOCAL: behind a pooler in transaction mode the session is somebody else's afterwards.
         # Two releases at once: the second waits here and then finds nothing to do.
-        connection.execute(text("SELECT pg_advisory_xact_lock(7061421)"))
+        connection.execute(text("SET LOCAL lock_timeout = '5min'"))
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({schema.RELEASE_LOCK})"))
+        # A migration must never queue behind a long transaction and block every writer after it.
+        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        schema.prepare(connection)
         context.configure(
             connection=connection,
             target_metadata=migrate.db.metadata,
+            version_table=schema.VERSION_TABLE,
             compare_type=True,
             compare_server_default=False,
             include_object=_is_ours,

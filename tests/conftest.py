@@ -118,7 +118,7 @@ def _truncate(database_url: str) -> None:
             cursor.execute("SET lock_timeout = '5s'")
             cursor.execute(
                 "SELECT tablename FROM pg_tables "
-                "WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+                "WHERE schemaname = 'public' AND tablename NOT LIKE '%alembic_version'"
             )
             tables = [name for (name,) in cursor.fetchall()]
             # audit_events can only grow, but for its retention.

@@ -14,7 +14,7 @@ APP = ROOT / "app"
 FILES = sorted(APP.rglob("*.py"))
 
 GROUND = {
-    "config", "errors", "extensions", "database", "database_errors", "security", "logs",
+    "config", "errors", "extensions", "database", "database_errors", "schema", "security", "logs",
     "request_ids", "json_values", "redis_client",
 }  # fmt: skip
 #: Package of app → packages of app that it may import (itself always).
@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "errors": {"config"},
     "extensions": set(),
     "database": {"config", "errors"},
-    "database_errors": {"database", "errors"},
+    "database_errors": {"database", "errors", "extensions", "schema"},
+    "schema": {"errors", "extensions"},
     "request_ids": set(),
     "json_values": set(),
     "logs": {"config", "request_ids"},

@@ -50,8 +50,12 @@ def raising(code: str) -> str:
         ("42P01", None),
     ],
 )
-def test_each_sqlstate_has_one_meaning(engine: Engine, code: str, meaning: str | None) -> None:
-    found = database_errors.meaning(failure(engine, raising(code)))
+def test_each_sqlstate_has_one_meaning(
+    app: Any, engine: Engine, code: str, meaning: str | None
+) -> None:
+    error = failure(engine, raising(code))
+    with app.app_context():
+        found = database_errors.meaning(error)
     assert (found and found.code) == meaning
 
 

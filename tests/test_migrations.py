@@ -14,6 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
+from app import schema
 from app.extensions import db
 from app.jobs import lifecycle
 from tests.support import services
@@ -71,7 +72,7 @@ def test_up_down_up(own_database: dict[str, str]) -> None:
     assert "jobs" in {name.partition(".")[0] for _, name, _ in before}
     flask_db(own_database, "downgrade", "base")
     left = {name.partition(".")[0] for _, name, _ in shape(own_database)}
-    assert left <= {"alembic_version", "alembic_version_pkc"}
+    assert left <= {"jobqueue_alembic_version", "jobqueue_alembic_version_pkc"}
     flask_db(own_database, "upgrade")
     assert shape(own_database) == before
 
@@ -88,7 +89,11 @@ def test_the_models_say_what_the_migrations_made(session: Any) -> None:
     def include(_object: object, name: str | None, kind: str, *_: object) -> bool:
         return not (kind == "table" and name in untold)
 
-    options = {"compare_type": True, "include_object": include}
+    options = {
+        "compare_type": True,
+        "include_object": include,
+        "version_table": schema.VERSION_TABLE,
+    }
     with db.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, db.metadata) == []
@@ -98,7 +103,9 @@ def test_every_index_is_named_for_its_use(session: Any) -> None:
     names = session.scalars(
         text("SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")
     ).all()
-    assert [n for n in names if not re.fullmatch(r"(ix|uq)_\w+|\w+_pkey|alembic_\w+", n)] == []
+    assert [
+        n for n in names if not re.fullmatch(r"(ix|uq)_\w+|\w+_pkey|jobqueue_alembic_\w+", n)
+    ] == []
 
 
 def diagram(source: str) -> str:

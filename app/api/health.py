@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import database, database_errors
+from app import database, database_errors, schema
 from app.api.operations import operation
 from app.api.shapes import HEALTH
 from app.errors import RETRY_AFTER_SECONDS, DatabaseUnavailable, JobQueueError
@@ -74,7 +74,7 @@ def health() -> tuple[Health, int, dict[str, str]]:
     """Check the health.
 
     200 with `ok`, or `degraded` while Redis is away (jobs are stored and published later). 503 with
-    `down` while PostgreSQL is away or read-only. Answers within a second whatever is down.
+    `down` while PostgreSQL is away, read-only or not migrated; `error` says what to do. Answers within a second whatever is down.
     """
     engine = db.engine
     checks = [
@@ -92,6 +92,7 @@ def _check_database(engine: Engine) -> None:
     """Raises where jobs can't be stored."""
     try:
         database.require_writable(engine)
+        schema.check(engine)
     except SQLAlchemyError as error:
         meaning = database_errors.meaning(error)
         if meaning is None or isinstance(meaning, DatabaseUnavailable):

@@ -15,6 +15,7 @@ from flask import current_app
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from app import schema
 from app.extensions import db
 from app.jobs import lifecycle, queries, stats
 from app.jobs.deployment import identity
@@ -97,20 +98,11 @@ def _redis(trigger: Trigger) -> Finding:
 
 
 def _migrations() -> Finding:
-    from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
-
-    config = current_app.extensions["migrate"].migrate.get_config()
-    heads = set(ScriptDirectory.from_config(config).get_heads())
     with db.engine.connect() as connection:
-        current = set(MigrationContext.configure(connection).get_current_heads())
-    if current != heads:
-        told = (
-            f"the database is at {', '.join(sorted(current)) or 'nothing'}, the code at"
-            f" {', '.join(sorted(heads))}; run `flask --app wsgi db upgrade`"
-        )
-        return Finding("migrations", CRITICAL, told)
-    return Finding("migrations", OK, f"at {', '.join(sorted(heads))}")
+        problem = schema.problem(connection)
+        if problem is not None:
+            return Finding("migrations", CRITICAL, str(problem))
+        return Finding("migrations", OK, f"at {schema.version(connection)}")
 
 
 _CONNECTIONS = text("""

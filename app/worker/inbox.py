@@ -22,8 +22,9 @@ from redis.exceptions import TimeoutError as RedisTimeout
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from app import schema
 from app.database import require_writable
-from app.errors import JobQueueError
+from app.errors import JobQueueError, SchemaProblem
 from app.jobs import lifecycle
 from app.jobs.publishing import Ref
 from app.jobs.sessions import autocommit
@@ -97,6 +98,7 @@ class Inbox:
         self._queues_read_at = float("-inf")
         self._turn = 0
         self._failures = 0
+        self._said = ""
         self._unclaimed: list[str] = []
 
     def next(self) -> Claimed | None:
@@ -141,6 +143,7 @@ class Inbox:
         if self._failures:
             # Nothing is popped that could not be claimed: the database is asked first.
             require_writable(self._engine)
+            schema.check(self._engine)
         if self._unclaimed:
             return self._claim([])
         queues = self._queues_in_order()
@@ -265,7 +268,9 @@ class Inbox:
 
     def _pause(self, error: Exception) -> None:
         self._failures += 1
-        if self._failures == 1:
+        is_news = isinstance(error, SchemaProblem) and str(error) != self._said
+        if self._failures == 1 or is_news:
+            self._said = str(error)
             is_expected = isinstance(error, RedisError | SQLAlchemyError | OSError | JobQueueError)
             log.warning(
                 "Can't fetch jobs, trying again: %s", brief(error),

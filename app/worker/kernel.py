@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from flask import Flask
 
+from app import schema
 from app.config import Settings
 from app.extensions import db
 from app.jobs import lifecycle
@@ -83,6 +84,7 @@ class Kernel:
 
     def start(self, threads: int) -> None:
         self.threads = self.inbox.threads = threads
+        schema.wait_until_ready(self.engine, log)
         self.heartbeat.beat()
         self.heartbeat.start()
         threading.Thread(target=self._tick, name="Ticker", daemon=True).start()

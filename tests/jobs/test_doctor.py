@@ -133,13 +133,15 @@ def test_redis_away_is_critical_and_the_rest_is_checked(
 
 
 def test_a_database_behind_the_code_is_critical(see: Any, session: Any) -> None:
-    head = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
-    session.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    head = session.scalar(text("SELECT version_num FROM jobqueue_alembic_version"))
+    session.execute(text("UPDATE jobqueue_alembic_version SET version_num = '0001'"))
     session.commit()
     try:
         code, output = see()
     finally:
-        session.execute(text("UPDATE alembic_version SET version_num = :head"), {"head": head})
+        session.execute(
+            text("UPDATE jobqueue_alembic_version SET version_num = :head"), {"head": head}
+        )
         session.commit()
     assert code == 2
     assert "flask --app wsgi db upgrade" in output
