@@ -12,7 +12,7 @@ bootstrap = @for python in $(if $(PYTHON),"$(PYTHON)",$(PYTHONS)); do \
 	echo "error: $(or $(PYTHON),python3) is not a Python from 3.11 to 3.14; name one: make $(firstword $(MAKECMDGOALS)) PYTHON=python3.13" >&2; exit 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install ready-run ready-test ready-check run test check format lock demo bench chaos shell clean
+.PHONY: help install ready-run ready-test ready-check run worker flask psql redis-cli test check format lock demo bench chaos shell clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,8 +26,20 @@ ready-test:
 ready-check:
 	$(call bootstrap,install dev $(if $(PYTHON),--chosen))
 
-run: ready-run ## PostgreSQL, Redis, web and worker; PORT=3000 unless set; Ctrl-C ends everything
-	@exec $(BIN)/python -m app.dev run
+run: ready-run ## PostgreSQL, Redis, web and worker; PORT=3000 unless set; ONLY=web; Ctrl-C ends everything
+	@exec $(BIN)/python -m app.dev run $(if $(ONLY),--only '$(ONLY)')
+
+worker: ready-run ## one worker thread on this terminal, for breakpoint(); beside make run ONLY=web
+	@exec $(BIN)/python -m app.dev worker
+
+flask: ready-run ## a command of the application on the development services; ARGS="doctor"
+	@exec $(BIN)/python -m app.dev services -- $(BIN)/flask --app wsgi $(ARGS)
+
+psql: ready-run ## psql on the development database; ARGS="-c 'select count(*) from jobs'"
+	@exec $(BIN)/python -m app.dev psql -- $(ARGS)
+
+redis-cli: ready-run ## commands to the development Redis; ARGS="dbsize"
+	@exec $(BIN)/python -m app.dev redis-cli -- $(ARGS)
 
 demo: ready-run ## lively sample work for the running system; SECONDS=60 (0: until Ctrl-C)
 	@exec $(BIN)/python -m app.dev demo --seconds $(or $(SECONDS),60)

@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from dotenv import dotenv_values
 
 from app.config import ConfigError
-from app.dev import DevError, demo, supervisor
+from app.dev import DevError, demo, postgres, redis_prompt, supervisor
 from app.dev.instance import is_free
-from app.dev.process import follow_parent
-from app.dev.surroundings import ROOT, running_web_port, settings, surroundings
+from app.dev.process import MakeWatch, follow_parent
+from app.dev.surroundings import ROOT, running_instance, settings, surroundings
+
+LOOK_SECONDS = 0.2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +47,19 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
 
     run = commands.add_parser("run", help="services, migrations, web and worker (make run)")
+    run.add_argument("--only", metavar="PROGRAM", help="web or worker alone (make run ONLY=web)")
     run.set_defaults(command=_run)
+
+    worker = commands.add_parser("worker", help="one worker thread on this terminal (make worker)")
+    worker.set_defaults(command=_worker)
+
+    psql = commands.add_parser("psql", help="psql on the development database (make psql)")
+    psql.add_argument("argv", nargs="*", metavar="ARGUMENT", help="after --")
+    psql.set_defaults(command=_psql)
+
+    redis_cli = commands.add_parser("redis-cli", help="commands to Redis (make redis-cli)")
+    redis_cli.add_argument("argv", nargs="*", metavar="WORD", help="after --; none: a prompt")
+    redis_cli.set_defaults(command=_redis_cli)
 
     services = commands.add_parser("services", help="a command with DATABASE_URL and REDIS_URL set")
     services.add_argument("--fresh", action="store_true", help="new, empty, removed afterwards")
@@ -63,28 +77,58 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if "MAKELEVEL" in environ:
         follow_parent(signal.SIGTERM)  # a killed make must not leave us running unseen
-    return supervisor.run(environ)
+    return supervisor.run(environ, only=arguments.only)
 
 
 def _services(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     with surroundings(environ, fresh=arguments.fresh, share=True) as around:
-        # In our own terminal session: Ctrl-C reaches the command by itself.
-        command = subprocess.Popen(
-            arguments.argv,
-            env=around.env,
-            preexec_fn=lambda: follow_parent(signal.SIGTERM),
-        )
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda received, _: command.send_signal(received))
-        return command.wait()
+        return _on_this_terminal(arguments.argv, around.env)
+
+
+def _worker(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    command = supervisor.procfile(ROOT / "Procfile")["worker"]
+    with surroundings(environ, share=True) as around:
+        # One thread: a debugger has the terminal to itself. SIGHUP makes a consumer start again.
+        argv = ["/bin/sh", "-c", f"exec {command} -w 1"]
+        return _on_this_terminal(argv, around.env, hangup=signal.SIGTERM)
+
+
+def _psql(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    with surroundings(environ, share=True) as around:
+        argv = [postgres.psql(), around.env["DATABASE_URL"], *arguments.argv]
+        return _on_this_terminal(argv, around.env)
+
+
+def _redis_cli(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    with surroundings(environ, share=True) as around:
+        return redis_prompt.run(settings(around.env).redis_url, arguments.argv)
+
+
+def _on_this_terminal(
+    argv: Sequence[str], env: Mapping[str, str], *, hangup: signal.Signals = signal.SIGHUP
+) -> int:
+    """Runs a command that has our terminal, to its end; its exit code.
+
+    Ctrl-C reaches it by itself. It gets ``hangup`` when the terminal closes.
+    """
+    command = subprocess.Popen(argv, env=env, preexec_fn=lambda: follow_parent(signal.SIGTERM))
+    make = MakeWatch(signal.SIGHUP, is_under_make="MAKELEVEL" in env)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda received, _: command.send_signal(received))
+    signal.signal(signal.SIGHUP, lambda received, _: command.send_signal(hangup))
+    while True:
+        try:
+            return command.wait(LOOK_SECONDS)
+        except subprocess.TimeoutExpired:
+            if make.received():
+                command.send_signal(hangup)
 
 
 def _demo(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     port = settings(environ).port
     is_named = "PORT" in environ and not is_free(port)
-    if not is_named:
-        port = running_web_port() or port
+    if not is_named and (state := running_instance()):
+        port = state.web_port or port
     url = arguments.url or f"http://127.0.0.1:{port}"
     return demo.fill(url, seconds=arguments.seconds or None)
 

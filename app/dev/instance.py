@@ -138,7 +138,7 @@ def _exclusive(path: Path) -> Iterator[None]:
 
 def _claim_state(folder: Path) -> State:
     state = _read_state(folder) or State(secrets.token_urlsafe(18), free_port(), free_port())
-    state = replace(state, pid=os.getpid())
+    state = replace(state, pid=os.getpid(), web_port=None)
     _write_state(folder, state)
     return state
 

@@ -48,8 +48,13 @@ def end(server: subprocess.Popen[bytes]) -> None:
     stop(server, polite=signal.SIGINT, grace_seconds=STOP_SECONDS)
 
 
-def _binaries(instance: Instance) -> Path:
-    """The folder with ``initdb`` and ``postgres``, where the server's user can read it."""
+def psql() -> str:
+    """The path of the wheel's ``psql``. Raises DevError."""
+    return str(_installed() / "bin" / "psql")
+
+
+def _installed() -> Path:
+    """The newest PostgreSQL in the wheel."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise DevError(
@@ -57,10 +62,15 @@ def _binaries(instance: Instance) -> Path:
             "or set DATABASE_URL and REDIS_URL to servers of your own."
         )
     package = Path(spec.submodule_search_locations[0])
-    newest = max(package.glob("pginstall*"), key=lambda folder: folder.name)
+    return max(package.glob("pginstall*"), key=lambda folder: folder.name)
+
+
+def _binaries(instance: Instance) -> Path:
+    """The folder with ``initdb`` and ``postgres``, where the server's user can read it."""
+    newest = _installed()
     probe = "share/postgresql/postgres.bki"
     installed = instance.home.reachable(newest, probe, within=PACKAGE)
-    if installed != newest and (libraries := package.with_name(LIBRARIES)).is_dir():
+    if installed != newest and (libraries := newest.parent.with_name(LIBRARIES)).is_dir():
         instance.home.reachable(libraries, next(libraries.iterdir()).name)
     return installed / "bin"
 

@@ -85,6 +85,26 @@ def catches(pid: int, number: signal.Signals) -> bool:
     return bool(int(mask, 16) >> (number - 1) & 1)
 
 
+class MakeWatch:
+    """Notices signals that only the make above us got (Linux).
+
+    A SIGINT or SIGHUP sent to make alone, not to its group, is not passed on: make drops its handler and
+    waits for us. That can be seen from here.
+    """
+
+    def __init__(self, *numbers: signal.Signals, is_under_make: bool) -> None:
+        """Looks for ``numbers``, of which make must have handlers now."""
+        self._make = os.getppid()
+        self._numbers = [n for n in numbers if is_under_make and catches(self._make, n)]
+
+    def received(self) -> bool:
+        """Whether make got one of them; True once."""
+        lost = [number for number in self._numbers if not catches(self._make, number)]
+        if lost:
+            self._numbers = []
+        return bool(lost)
+
+
 def stop(process: subprocess.Popen[bytes], *, polite: signal.Signals, grace_seconds: float) -> None:
     """Asks with ``polite``, waits ``grace_seconds``, then kills; its whole group is gone after."""
     if process.poll() is None:

@@ -2,56 +2,94 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 from app.dev import DevError
-from app.dev.instance import is_free
-from app.dev.process import catches, kill_group, spawn
-from app.dev.surroundings import ROOT, Surroundings, settings, surroundings
+from app.dev.code_watch import CodeWatch
+from app.dev.instance import InstanceInUse, is_free
+from app.dev.printer import Printer
+from app.dev.process import MakeWatch, kill_group, spawn
+from app.dev.surroundings import (
+    ROOT,
+    Surroundings,
+    development,
+    running_instance,
+    settings,
+    surroundings,
+)
 
-RELEASE = "release"
+RELEASE, WEB = "release", "web"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # The Procfile gives running jobs 25 s; the worker needs a moment more to write what became of
 # them. Nobody here waits for the answer to a request.
 GRACE_SECONDS = {"worker": 28.0}
 GRACE_SECONDS_OF_OTHERS = 3.0
 LOOK_SECONDS = 0.2
+# The address is shown again after so many lines of the programs, at most once in so many seconds.
+LINES_BETWEEN_ADDRESSES, SECONDS_BETWEEN_ADDRESSES = 60, 60.0
 SAME_REQUEST_SECONDS = 0.5
-COLOURS = {"release": 35, "web": 36, "worker": 32, "dev": 33}
 
 
-def run(environ: Mapping[str, str], root: Path = ROOT) -> int:
+def run(environ: Mapping[str, str], root: Path = ROOT, only: str | None = None) -> int:
     """Runs until a stop signal (exit code 0) or until one of the programs ends (1).
 
-    Raises DevError or ConfigError when it cannot start; whatever was started is ended first.
+    ``only``: the one program of the Procfile to run besides the services and the migrations. Raises
+    DevError or ConfigError when it cannot start; whatever was started is ended first.
     """
     stopping = Stopping(is_under_make="MAKELEVEL" in environ)
     port = settings(environ).port
-    if not is_free(port):
-        raise DevError(
-            f"Port {port} is taken; stop what listens there, or choose another one: "
-            f"`make run PORT={port + 1}`."
-        )
     programs = procfile(root / "Procfile")
+    release = programs.pop(RELEASE)
+    if only is not None:
+        if only not in programs:
+            raise DevError(f"ONLY is {only!r}; set it to one of {', '.join(programs)}.")
+        programs = {only: programs[only]}
+    _check_port(port)
     printer = Printer()
+    for name, value in _ignored(environ):
+        printer.line(
+            "dev",
+            f"{name}={value} is ignored: `make run` is development, open to this machine only",
+        )
     printer.line("dev", "starting PostgreSQL and Redis; the first time this takes a moment")
-    with surroundings(environ, web_port=port) as around:
-        this = Run(root, around, printer, stopping)
+    with surroundings(environ, web_port=port if WEB in programs else None) as around:
+        this = Run(root, around, printer, stopping, CodeWatch(root, environ))
         is_well = stopping.is_set() or (
-            this.release(programs.pop(RELEASE)) and this.serve(programs, f"http://127.0.0.1:{port}")
+            this.release(release) and this.serve(programs, f"http://127.0.0.1:{port}")
         )
     return 0 if is_well or stopping.is_set() else 1
+
+
+def _check_port(port: int) -> None:
+    if is_free(port):
+        return
+    # Ourselves, most likely, started in another terminal.
+    state = running_instance()
+    if state and state.web_port == port:
+        raise InstanceInUse(state)
+    raise DevError(
+        f"Port {port} is taken; stop what listens there, or choose another one: "
+        f"`make run PORT={port + 1}`."
+    )
+
+
+def _ignored(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Settings that development overrules."""
+    ours = development(environ)
+    return [
+        (name, environ[name])
+        for name in ("APP_ENV", "HOST")
+        if environ.get(name, ours[name]) != ours[name]
+    ]
 
 
 def procfile(path: Path) -> dict[str, str]:
@@ -68,9 +106,7 @@ class Stopping:
         self.requests = 0
         self._last_at = float("-inf")
         self._event = threading.Event()
-        self._make = os.getppid() if is_under_make else None
-        if self._make and not catches(self._make, signal.SIGINT):
-            self._make = None
+        self._make = MakeWatch(signal.SIGINT, signal.SIGHUP, is_under_make=is_under_make)
         for number in STOP_SIGNALS:
             signal.signal(number, self._request)
 
@@ -88,50 +124,9 @@ class Stopping:
     def wait(self, seconds: float) -> bool:
         """Waits up to ``seconds`` for a request; whether one came."""
         self._event.wait(seconds)
-        # A SIGINT sent to make alone, not to its group, is not passed on: make drops its handler
-        # and waits for us. That much can be seen from here.
-        if self._make and not catches(self._make, signal.SIGINT):
-            self._make = None
+        if self._make.received():
             self._request(signal.SIGINT, None)
         return self._event.is_set()
-
-
-class Printer:
-    """Lines of several programs on one output, each behind its program's name."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._followers: list[threading.Thread] = []
-        self._has_colour = sys.stdout.isatty()
-
-    def line(self, name: str, text: str) -> None:
-        """Prints one line; an output that was closed swallows it."""
-        prefix = f"{name:<7} | "
-        if self._has_colour:
-            prefix = f"\033[{COLOURS.get(name, 37)}m{prefix}\033[0m"
-        with self._lock:
-            try:
-                print(f"{prefix}{text}", flush=True)
-            except OSError:
-                # The programs must be able to go on and end well: their pipes are still read.
-                sys.stdout = open("/dev/null", "w")  # noqa: SIM115
-
-    def follow(self, name: str, process: subprocess.Popen[bytes]) -> None:
-        """Prints what ``process`` says, in a thread that ends with its output."""
-
-        def pump() -> None:
-            assert process.stdout is not None
-            for line in process.stdout:
-                self.line(name, line.decode(errors="replace").rstrip())
-
-        thread = threading.Thread(target=pump, name=f"log of {name}", daemon=True)
-        self._followers.append(thread)
-        thread.start()
-
-    def drain(self) -> None:
-        """Waits until the last words of programs that ended are printed."""
-        for thread in self._followers:
-            thread.join(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +137,8 @@ class Run:
     around: Surroundings
     printer: Printer
     stopping: Stopping
+    code: CodeWatch
+    draining: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def release(self, command: str) -> bool:
         """Runs the migrations; whether they went through and nobody asked us to end."""
@@ -158,24 +155,56 @@ class Run:
         return is_done
 
     def serve(self, programs: dict[str, str], url: str) -> bool:
-        """Runs the programs until a stop request (True), or until one of them ends (False)."""
+        """Runs the programs until a stop request (True), or until one of them ends (False).
+
+        A program that ends after a change of its code is started again at the next change.
+        """
         processes = {name: self._start(name, command) for name, command in programs.items()}
-        watched = {**processes, **self.around.processes}
-        is_up = False
+        address = Address(url, self.printer, is_served=WEB in programs)
+        reloaded: set[str] = set()
         try:
             while not self.stopping.wait(LOOK_SECONDS):
-                for name, process in watched.items():
-                    if process.poll() is not None:
+                for name, process in {**processes, **self.around.processes}.items():
+                    if process.poll() is None:
+                        continue
+                    if name not in reloaded:
                         self.printer.line("dev", f"{name} ended (exit code {process.returncode})")
                         return False
-                if not is_up and (is_up := _answers(f"{url}/health")):
-                    self.printer.line("dev", f"ready: {url} (Ctrl-C ends everything)")
+                    del processes[name]
+                    self.printer.line(
+                        "dev", f"{name} ended; the next change of its code starts it again"
+                    )
+                if problem := self.code.take_problem():
+                    self.printer.line("dev", f"changes of code go unnoticed: {problem}")
+                changed, file = self.code.take()
+                if changed := changed & programs.keys():
+                    self.printer.line(
+                        "dev", f"{file} changed; restarting {' and '.join(sorted(changed))}"
+                    )
+                    reloaded |= changed
+                    for name in sorted(changed):
+                        self._retire(name, processes.pop(name, None))
+                        processes[name] = self._start(name, programs[name])
+                    address.is_up = False
+                address.show()
             return True
         finally:
-            told = "ending; running jobs get up to 25 s (Ctrl-C again: at once)"
-            self.printer.line("dev", told)
-            _end(processes, self.stopping)
+            self.code.close()
+            self.printer.line("dev", "ending; running jobs get up to 25 s (Ctrl-C again: at once)")
+            old = {f"worker {number}": process for number, process in enumerate(self.draining)}
+            _end({**processes, **old}, self.stopping)
             self.printer.drain()
+
+    def _retire(self, name: str, process: subprocess.Popen[bytes] | None) -> None:
+        """Ends the web at once, for its port is needed; a worker may finish what it runs."""
+        if process is None:
+            return
+        self.draining[:] = [old for old in self.draining if old.poll() is None]
+        if name == WEB:
+            _end({name: process}, self.stopping)
+        else:
+            process.terminate()
+            self.draining.append(process)
 
     def _start(self, name: str, command: str) -> subprocess.Popen[bytes]:
         process = spawn(
@@ -187,6 +216,34 @@ class Run:
         )
         self.printer.follow(name, process)
         return process
+
+
+class Address:
+    """Shows where the web answers, and again when that has scrolled away."""
+
+    def __init__(self, url: str, printer: Printer, *, is_served: bool) -> None:
+        """``is_served``: whether the web is among the programs."""
+        self.is_up = not is_served
+        self._is_served = is_served
+        self._url, self._printer = url, printer
+        self._shown_at, self._line = 0.0, 0
+
+    def show(self) -> None:
+        """Prints the address if it is new, or was shown long ago."""
+        if not self._is_served:
+            return
+        if not self.is_up:
+            self.is_up = _answers(f"{self._url}/health")
+            is_due = self.is_up
+        else:
+            is_due = (
+                self._printer.count > self._line + LINES_BETWEEN_ADDRESSES
+                and time.monotonic() > self._shown_at + SECONDS_BETWEEN_ADDRESSES
+            )
+        if is_due:
+            for text in ("", f"ready: {self._url} (Ctrl-C ends everything)", ""):
+                self._printer.line("dev", text)
+            self._shown_at, self._line = time.monotonic(), self._printer.count
 
 
 def _answers(url: str) -> bool:
@@ -206,7 +263,7 @@ def _end(processes: dict[str, subprocess.Popen[bytes]], stopping: Stopping) -> N
     waiting = dict(processes)
     while waiting:
         for name, process in list(waiting.items()):
-            grace = GRACE_SECONDS.get(name, GRACE_SECONDS_OF_OTHERS)
+            grace = GRACE_SECONDS.get(name.split()[0], GRACE_SECONDS_OF_OTHERS)
             is_over = time.monotonic() > began + grace or stopping.requests > requests
             if process.poll() is not None or is_over:
                 kill_group(process.pid)

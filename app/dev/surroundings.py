@@ -12,7 +12,13 @@ from subprocess import Popen
 from app import config
 from app.dev import DevError
 from app.dev.home import Home
-from app.dev.instance import InstanceInUse, fresh_instance, open_instance, running_state
+from app.dev.instance import (
+    InstanceInUse,
+    State,
+    fresh_instance,
+    open_instance,
+    running_state,
+)
 from app.dev.services import running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +78,8 @@ def surroundings(
     """Servers up for the block: the ones ``environ`` names, else embedded ones.
 
     ``fresh``: new and empty, and gone afterwards. ``share``: use the running ones of `make run`
-    if it is running. ``web_port``: where the caller will serve, for `make demo` to find. Raises DevError (InstanceInUse without ``share``).
+    if it is running. ``web_port``: where the caller will serve, for `make demo` to find. Raises
+    DevError (InstanceInUse without ``share``).
     """
     env = development(environ)
     if names_servers(environ) and not fresh:
@@ -98,11 +105,10 @@ def surroundings(
         yield Surroundings(env | urls, services.processes)
 
 
-def running_web_port() -> int | None:
-    """The port of this checkout's running `make run` on embedded services; None if there is none."""
+def running_instance() -> State | None:
+    """What this checkout's embedded services remember while they run; None if they don't."""
     var = ROOT / "var"
-    state = running_state(Home(var), DEV_INSTANCE) if var.exists() else None
-    return state.web_port if state else None
+    return running_state(Home(var), DEV_INSTANCE) if var.exists() else None
 
 
 def _urls(database_url: str, redis_url: str) -> dict[str, str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import pwd
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,14 +93,38 @@ class Checkout:
             command = ["-c", f"{forget}; m.main()"]
         return self._spawn([str(self.python), *command, *arguments], output, env)
 
-    def start_make(self) -> subprocess.Popen[bytes]:
+    def start_make(self, **env: str) -> subprocess.Popen[bytes]:
         """``make run`` with our virtual environment, answering."""
-        shutil.copy(ROOT / "Makefile", self.folder)
-        (self.folder / ".venv").symlink_to(sys.prefix)
-        make = self._spawn(["make", "-o", "ready-run", "run"], "log", {})
+        make = self.make("run", **env)
         wait_until(lambda: make.poll() is not None or self.is_up(), timeout=60, what="ready")
         assert make.poll() is None, self.log
         return make
+
+    def make(self, *arguments: str, output: str = "log", **env: str) -> subprocess.Popen[bytes]:
+        """``make …`` with our virtual environment, just started."""
+        self.borrow_make()
+        return self._spawn(["make", "-o", "ready-run", *arguments], output, env)
+
+    def borrow_make(self) -> None:
+        """Puts the Makefile and a link to our virtual environment into the copy."""
+        shutil.copy(ROOT / "Makefile", self.folder)
+        if not (self.folder / ".venv").is_symlink():
+            (self.folder / ".venv").symlink_to(sys.prefix)
+
+    def make_output(self, *arguments: str, **env: str) -> str:
+        """What ``make …`` prints until it ends."""
+        self.make(*arguments, output="output", **env).wait(60)
+        return (self.folder / "output").read_text()
+
+    @contextlib.contextmanager
+    def on_terminal(self, *argv: str, **env: str) -> Iterator[Terminal]:
+        """A command that leads the session of a terminal of its own, as in a new window."""
+        self.borrow_make()
+        terminal = Terminal([*argv], {**os.environ, "PORT": str(self.port), **env}, self.folder)
+        try:
+            yield terminal
+        finally:
+            terminal.close()
 
     def _spawn(self, argv: list[str], output: str, env: dict[str, str]) -> subprocess.Popen[bytes]:
         inherited = {k: v for k, v in os.environ.items() if k in ("PATH", "LC_ALL", "LANG")}
@@ -146,6 +173,48 @@ class Checkout:
         if self.identity is None:
             remove_data(self.var)
         shutil.rmtree(self.folder)
+
+
+class Terminal:
+    """A pseudo-terminal with a command in it, read in the background."""
+
+    def __init__(self, argv: list[str], env: dict[str, str], folder: Path) -> None:
+        """Starts the command as the leader of the terminal's session."""
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(folder)
+            os.execvpe(argv[0], argv, env)
+        self._seen = b""
+        self._is_open = True
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        # Never in a blocking read, which would keep the terminal open after close().
+        with contextlib.suppress(OSError):
+            while self._is_open:
+                if select.select([self._fd], [], [], 0.1)[0]:
+                    self._seen += os.read(self._fd, 65536)
+
+    @property
+    def text(self) -> str:
+        """Everything it showed so far."""
+        return self._seen.decode(errors="replace")
+
+    def type(self, line: str) -> None:
+        """Types a line and Enter."""
+        os.write(self._fd, line.encode() + b"\n")
+
+    def close(self) -> None:
+        """Closes the window: the session's leader gets SIGHUP."""
+        if self._is_open:
+            self._is_open = False
+            self._reader.join()
+            os.close(self._fd)
+
+    def wait(self, timeout: float) -> None:
+        """Waits until the command ended."""
+        wait_until(lambda: os.waitpid(self.pid, os.WNOHANG)[0], timeout=timeout, what=self.text)
 
 
 def _works_in(process: psutil.Process, folders: list[str]) -> bool:

@@ -9,7 +9,9 @@ import urllib.request
 
 import pytest
 
+from app.dev import supervisor
 from app.dev.instance import free_port
+from app.dev.printer import Printer
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(180)]
@@ -89,6 +91,86 @@ def test_a_second_run_in_the_same_checkout_is_refused(checkout):
     assert (
         f"already running at http://127.0.0.1:{checkout.port} (process {run.pid})" in refused.stdout
     )
+
+
+def test_a_second_run_on_the_same_port_says_where_the_first_one_is(checkout):
+    checkout.start()
+
+    refused = checkout.dev("run")
+
+    assert refused.returncode == 1
+    assert f"already running at http://127.0.0.1:{checkout.port}" in refused.stdout
+
+
+def test_settings_that_development_overrules_are_named(checkout):
+    checkout.start(APP_ENV="production", HOST="0.0.0.0")
+
+    assert "APP_ENV=production is ignored: `make run` is development" in checkout.log
+    assert "HOST=0.0.0.0 is ignored" in checkout.log
+
+
+def test_only_takes_a_program_of_the_procfile(checkout):
+    refused = checkout.dev("run", "--only", "wrker")
+
+    assert refused.returncode == 1
+    assert refused.stdout == "error: ONLY is 'wrker'; set it to one of web, worker.\n"
+    assert not checkout.var.exists()
+
+
+def test_the_address_is_shown_again_when_it_has_scrolled_away(monkeypatch, capsys):
+    monkeypatch.setattr(supervisor, "_answers", lambda url: True)
+    monkeypatch.setattr(supervisor, "SECONDS_BETWEEN_ADDRESSES", 0)
+    printer = Printer()
+    address = supervisor.Address("http://127.0.0.1:1", printer, is_served=True)
+
+    for _ in range(150):
+        address.show()
+        printer.line("worker", "a line")
+
+    assert capsys.readouterr().out.count("ready: http://127.0.0.1:1") == 3
+
+
+def test_closing_the_window_that_make_run_leads_ends_everything(checkout):
+    with checkout.on_terminal("make", "-o", "ready-run", "run") as terminal:
+        wait_until(lambda: "ready: " in terminal.text, timeout=60, what="ready")
+
+        terminal.close()
+
+        wait_until(lambda: not checkout.processes(), timeout=40, interval=0.1, what="all ended")
+        terminal.wait(10)
+
+
+def test_a_breakpoint_stops_on_the_terminal_of_make_worker(checkout):
+    (checkout.folder / "mine.py").write_text(
+        "from app.jobs import job\n\n\n@job('look')\ndef look(payload):\n"
+        "    seen = payload['seen']\n    breakpoint()\n    return seen\n"
+    )
+    checkout.start_make(JOB_MODULES="mine", ONLY="web")
+    job = _call(checkout, "/api/jobs", {"type": "look", "payload": {"seen": 1}})
+    command = ("make", "-o", "ready-run", "worker")
+    with checkout.on_terminal(*command, JOB_MODULES="mine") as terminal:
+        wait_until(lambda: "(Pdb) " in terminal.text, timeout=30, what="a prompt")
+        terminal.type("seen = 7 * 6")
+        terminal.type("continue")
+
+        wait_until(
+            lambda: _call(checkout, f"/api/jobs/{job['id']}")["result"] == 42, timeout=30, what="42"
+        )
+        terminal.close()
+        terminal.wait(40)
+
+
+def test_commands_on_the_development_services(checkout):
+    checkout.start_make()
+    job = _call(checkout, "/api/jobs", {"type": "echo"})["id"]
+
+    assert "database: PostgreSQL" in checkout.make_output("flask", "ARGS=doctor")
+    counted = checkout.make_output(
+        "psql", f"ARGS=-Atc \"select 'job ' || type from jobs where id = '{job}'\""
+    )
+    assert "job echo" in counted
+    assert checkout.make_output("redis-cli", "ARGS=echo hello").splitlines()[-1] == "hello"
+    assert "(error) " in checkout.make_output("redis-cli", "ARGS=no-such-command")
 
 
 def test_a_wrong_setting_is_said_before_anything_starts(checkout):
