@@ -12,6 +12,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from app import redis_client
+from app.weak_secrets import is_common, is_short_key
 
 T = TypeVar("T")
 
@@ -212,6 +213,17 @@ def check_door(settings: Settings) -> None:
             "SECRET_KEY is not set; set it to 32 or more random characters, the same for all processes "
             "(python3 -c 'import secrets; print(secrets.token_urlsafe(32))')."
         )
+    if is_short_key(settings.secret_key):
+        raise ConfigError(
+            "SECRET_KEY is too short or repeats itself, so sessions could be forged; set it to 32 or more random "
+            "characters (python3 -c 'import secrets; print(secrets.token_urlsafe(32))')."
+        )
+    for user in settings.dashboard_users:
+        if is_common(user.secret, user.name):
+            raise ConfigError(
+                f"The password of {user.name!r} (DASHBOARD_PASSWORD or DASHBOARD_USERS) is one of those that "
+                "attackers try first; choose another one."
+            )
     if not (settings.api_tokens or settings.dashboard_users or settings.is_auth_disabled):
         raise ConfigError(
             "Nobody could sign in: set DASHBOARD_PASSWORD, and API_TOKENS=name:token:role for programs. "

@@ -19,8 +19,9 @@ GROUND = {
 }  # fmt: skip
 #: Package of app → packages of app that it may import (itself always).
 MAY_IMPORT = {
-    "config": {"redis_client"},
+    "config": {"redis_client", "weak_secrets"},
     "redis_client": set(),
+    "weak_secrets": set(),
     "errors": {"config"},
     "extensions": set(),
     "database": {"config", "errors"},

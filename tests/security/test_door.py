@@ -195,7 +195,11 @@ def test_a_viewer_is_shown_no_buttons(closed: Any, sign_in: Any, bearer: Any) ->
 @pytest.mark.parametrize(
     ("without", "told"),
     [({"SECRET_KEY": ""}, "SECRET_KEY is not set"), ({"API_TOKENS": "", "DASHBOARD_USERS": ""}, "Nobody could sign in"),
-     ({"APP_ENV": "development", "HOST": "0.0.0.0"}, "HOST is '0.0.0.0'")],
+     ({"APP_ENV": "development", "HOST": "0.0.0.0"}, "HOST is '0.0.0.0'"),
+     *[({"SECRET_KEY": key}, "SECRET_KEY is too short") for key in ("x", "x" * 100, "0123456789abcdef0123456789abcde")],
+     *[({"DASHBOARD_PASSWORD": password, "API_TOKENS": ""}, "attackers try first")
+       for password in ("12345678", "Qwertyuiop", "trustno1", "admin123!", "jobqueue2026", "Dashboard1")],
+     ({"DASHBOARD_USERS": "katharina:Katharina7:viewer"}, "password of 'katharina'")],
 )  # fmt: skip
 def test_it_refuses_to_start_with_an_open_door(
     test_env: dict[str, str], without: dict[str, str], told: str

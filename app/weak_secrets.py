@@ -1,0 +1,34 @@
+"""Passwords and keys that are long enough and yet easily guessed."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+#: The 3,000 most common passwords of 8 and more characters, by the frequency lists of zxcvbn (MIT license).
+_COMMON = Path(__file__).parent / "common_passwords.txt"
+#: What anybody would try here, with or without digits and punctuation around it.
+_OBVIOUS = frozenset(
+    ("jobqueue", "jobsqueue", "dashboard", "admin", "administrator", "operator", "viewer", "huey", "worker")
+)  # fmt: skip
+KEY_CHARACTERS = 32
+#: So many different ones: fewer are a pattern.
+DIFFERENT_CHARACTERS = 8
+
+
+def is_common(password: str, name: str) -> bool:
+    """Whether the password is among those that are tried first, for somebody of this name."""
+    letters = "".join(character for character in password.casefold() if character.isalpha())
+    return (
+        password.casefold() in _common() or letters in _OBVIOUS or letters == name.casefold() != ""
+    )
+
+
+def is_short_key(key: str) -> bool:
+    """Whether a key to sign with has too few characters, or too few different ones."""
+    return len(key) < KEY_CHARACTERS or len(set(key)) < DIFFERENT_CHARACTERS
+
+
+@cache
+def _common() -> frozenset[str]:
+    return frozenset(_COMMON.read_text().split())
