@@ -118,6 +118,7 @@ class Settings:
     audit_retention_days: float  # 0: keep for ever
     smtp_url: str | None
     mail_from: str
+    mail_from_allowed: tuple[str, ...]  # addresses and domains, lower case; empty: any
     mail_dir: Path | None
     http_allow_private: bool
     log_level: str
@@ -182,6 +183,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         audit_retention_days=_retention(env),
         smtp_url=_smtp_url(env),
         mail_from=_mail_from(env),
+        mail_from_allowed=tuple(name.lower() for name in _names(env, "MAIL_FROM_ALLOWED")),
         mail_dir=_mail_dir(env, is_development),
         http_allow_private=_flag(env, "HTTP_ALLOW_PRIVATE", is_development),
         log_level=_choice(env, "LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
@@ -197,6 +199,18 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             f"LEASE_SECONDS ({settings.lease_seconds:g}), or healthy workers lose their jobs."
         )
     return settings
+
+
+#: What lets people and programs in: of no use to a worker, and so of none to its handlers.
+WEB_SECRETS = ("SECRET_KEY", "API_TOKENS", "DASHBOARD_PASSWORD", "DASHBOARD_USERS")
+
+
+def load_for_worker() -> Settings:
+    """Settings without WEB_SECRETS, which leave this process's environment as well. Raises ConfigError."""
+    load()  # what is wrong with them is said here as everywhere
+    for name in WEB_SECRETS:
+        os.environ.pop(name, None)
+    return load()
 
 
 def check_door(settings: Settings) -> None:

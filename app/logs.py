@@ -35,7 +35,7 @@ def configure(settings: Settings) -> None:
 
 
 def formatter(settings: Settings) -> logging.Formatter:
-    return _Json() if settings.log_format == "json" else logging.Formatter(TEXT)
+    return _Json() if settings.log_format == "json" else _Text(TEXT)
 
 
 @contextmanager
@@ -46,6 +46,33 @@ def during(**facts: Any) -> Iterator[None]:
         yield
     finally:
         _happening.reset(token)
+
+
+class _Text(logging.Formatter):
+    """One record begins one line, whatever is logged: what it holds can't pass for another record."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = _printable(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:
+        return _indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:
+        return _indented(stack_info)
+
+
+def _printable(text: str) -> str:
+    """Line breaks and control characters as escapes, such as ``\\n``."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {_printable(line)}" for line in text.splitlines())
 
 
 class _Json(JsonFormatter):

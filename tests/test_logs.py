@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
 from typing import Any
 
 import pytest
@@ -70,3 +71,28 @@ def test_what_a_statement_was_given_is_in_no_log(session: Any, lines: Any) -> No
 def test_development_has_lines_for_people_and_production_json(test_env: dict[str, str]) -> None:
     assert config.load({**test_env, "APP_ENV": "development"}).log_format == "text"
     assert config.load({**test_env, "APP_ENV": "production"}).log_format == "json"
+
+
+@pytest.mark.parametrize("breaks", ["\n", "\r\n", "\u2028", "\x85", "\x1b[2K\r", "\v", "\x00"])
+def test_log_forging_text_and_errors_begin_no_line(test_env: dict[str, str], breaks: str) -> None:
+    formatter = logs.formatter(config.load({**test_env, "LOG_FORMAT": "text"}))
+    forged = "2026-01-01 00:00:00,000 INFO app.security sign-in actor=ada"
+    try:
+        raise ValueError(f"boom{breaks}{forged}")
+    except ValueError:
+        info = sys.exc_info()
+    record = logging.LogRecord(
+        "app.x", logging.ERROR, "x.py", 1, "told %s", (breaks + forged,), info
+    )
+    first, *more = formatter.format(record).splitlines()
+    assert first.endswith(forged)
+    assert " ERROR app.x told " in first
+    assert len(more) > 2
+    assert all(line.startswith("  ") for line in more)
+    assert "\x1b" not in formatter.format(record)
+
+
+def test_a_line_of_text_stays_readable(test_env: dict[str, str]) -> None:
+    formatter = logs.formatter(config.load({**test_env, "LOG_FORMAT": "text"}))
+    record = logging.LogRecord("app.x", logging.INFO, "x.py", 1, "Účet\t„5“ is ready", (), None)
+    assert formatter.format(record).endswith("INFO app.x Účet\t„5“ is ready")

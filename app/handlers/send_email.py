@@ -30,6 +30,8 @@ def send_email(payload: dict[str, Any], ctx: Context) -> dict[str, Any]:
     """Sends an e-mail over SMTP; in development without SMTP_URL it writes it to a file."""
     ctx.raise_if_cancelled()
     sender = payload["sender"] or _default_sender(ctx.settings.mail_from)
+    if payload["sender"]:
+        _check_sender(sender, ctx.settings.mail_from_allowed)
     message = build_message(payload, sender=sender, job_id=ctx.job_id)
     recipients = recipients_of(payload)
     if ctx.settings.smtp_url:
@@ -60,6 +62,15 @@ def _default_sender(mail_from: str) -> Address:
         ) from None
 
 
+def _check_sender(sender: Address, allowed: Sequence[str]) -> None:
+    address, domain = sender.addr_spec.lower(), sender.domain.lower()
+    if allowed and not {address, domain} & set(allowed):
+        raise Permanent(
+            f"from: {sender.addr_spec} is not allowed here; use an address of {', '.join(allowed)}, "
+            "or add it to MAIL_FROM_ALLOWED"
+        )
+
+
 def _sent(
     message: EmailMessage, recipients: Sequence[str], refused: Refused, ctx: Context
 ) -> dict[str, Any]:
@@ -78,11 +89,16 @@ def _sent(
 
 
 def _write(folder: Path, name: str, message: EmailMessage, recipients: Sequence[str]) -> Path:
-    """The file, absolute. A repeated attempt replaces it whole, as one message is one file."""
+    """The file, absolute, for its owner only: mails hold links that let people in.
+
+    A repeated attempt replaces it whole, as one message is one file.
+    """
     message["X-Envelope-To"] = ", ".join(recipients)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder.resolve() / name
     draft = path.with_suffix(".draft")
-    draft.write_bytes(message.as_bytes(policy=SMTPUTF8))
+    draft.unlink(missing_ok=True)
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(message.as_bytes(policy=SMTPUTF8))
     os.replace(draft, path)
     return path

@@ -28,7 +28,7 @@ def _make() -> JobHuey:
     from app.worker.storage import JobIdSerializer, ReadySetStorage
 
     try:
-        settings = config.load()
+        settings = config.load_for_worker()
         app = create_app(settings)
     except config.ConfigError as error:
         sys.exit(f"Cannot start: {error}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import stat
 import threading
 from email.header import Header
 from pathlib import Path
@@ -247,6 +249,16 @@ class TestFiles:
         assert "X-Envelope-To: ada@example.com, b@example.com" in text
         assert [p.suffix for p in (tmp_path / "mail").iterdir()] == [".eml"]
 
+    def test_a_file_is_for_its_owner_only(self, tmp_path: Path) -> None:
+        settings = make_settings(smtp_url=None, mail_dir=tmp_path / "var" / "mail")
+        before = os.umask(0o022)
+        try:
+            path = Path(run_handler("send-email", MAIL, settings=settings)["path"])
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
     def test_production_without_a_server_says_what_to_set(self) -> None:
         settings = make_settings(app_env="production", smtp_url=None)
         with pytest.raises(Permanent, match="SMTP_URL is not set"):
@@ -287,6 +299,29 @@ INJECTION = "x=0d=0aReply-To:_thief=40evil.example=0d=0aContent-Type:_text/html=
 ENCODED = f"=?utf-8?q?{INJECTION}?="
 NESTED = Header(ENCODED, "utf-8", maxlinelen=10_000).encode()
 LINE_SEPARATORS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+
+
+class TestSenders:
+    ALLOWED = ("example.org", "shop@example.net")
+
+    @pytest.mark.parametrize(
+        "sender", ["a@example.org", "A <x@EXAMPLE.ORG>", "Shop <Shop@example.net>", None]
+    )
+    def test_an_allowed_sender_sends(self, smtp_server: MailServer, sender: str | None) -> None:
+        settings = make_settings(
+            smtp_url=smtp_server.url, mail_from="j@own.example", mail_from_allowed=self.ALLOWED
+        )
+        run_handler("send-email", {**MAIL, "from": sender} if sender else MAIL, settings=settings)
+        assert len(smtp_server.received) == 1
+
+    @pytest.mark.parametrize(
+        "sender", ["ceo@example.net", "a@sub.example.org", "a@example.org.evil.example"]
+    )
+    def test_any_other_sender_is_refused(self, smtp_server: MailServer, sender: str) -> None:
+        settings = make_settings(smtp_url=smtp_server.url, mail_from_allowed=self.ALLOWED)
+        with pytest.raises(Permanent, match="MAIL_FROM_ALLOWED"):
+            run_handler("send-email", {**MAIL, "from": sender}, settings=settings)
+        assert smtp_server.received == []
 
 
 class TestInjection:

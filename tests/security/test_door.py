@@ -116,7 +116,10 @@ def test_stored_tokens_are_hashed_and_end_when_revoked(closed: Any, monkeypatch:
 def test_metrics_want_a_token_and_tell_the_counts(closed: Any, bearer: Any) -> None:
     client = closed.test_client()
     client.post("/api/jobs", json={"type": "echo"}, headers=bearer("operator"))
-    assert client.get("/metrics").status_code == 401
+    refused = client.get("/metrics")
+    assert (refused.status_code, refused.headers["Cache-Control"]) == (401, "no-store")
+    answer = client.get("/metrics", headers=bearer("viewer"))
+    assert answer.headers["Cache-Control"] == "no-store"
     text = client.get("/metrics", headers=bearer("viewer")).text
     assert 'jobqueue_jobs{status="pending"} 1.0' in text
     assert client.get("/health").json["status"] == "ok"

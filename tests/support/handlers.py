@@ -12,9 +12,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from flask import current_app
 from marshmallow import Schema, fields
 from sqlalchemy import text
 
+from app.config import WEB_SECRETS
 from app.extensions import db
 from app.jobs import Cancel, Context, Permanent, RetryAfter, Snooze, enqueue, job
 
@@ -208,6 +210,19 @@ def poison(payload: Payload, ctx: Context) -> None:
     """Kills the process it runs in, whichever that is."""
     note(payload, ctx, "start")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@job("secrets")
+def secrets(payload: Payload) -> list[str]:
+    """Which web secrets it finds."""
+    settings = current_app.extensions["settings"]
+    names = [name for name in WEB_SECRETS if name in os.environ]
+    return names + [name for name in ("api_tokens", "dashboard_users") if getattr(settings, name)]
+
+
+@job("secrets-apart", isolate=True)
+def secrets_apart(payload: Payload) -> list[str]:
+    return secrets(payload)
 
 
 def note(payload: Payload, ctx: Context, event: str) -> None:
