@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from redis import Redis
 
 from app.dev import DevError
+from app.testing import databases
 from tests.support import services as support
 from tests.support.browser import chromium_path
 from tests.support.http_server import ScriptedServer
@@ -104,32 +105,10 @@ def _leave_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     # fixturenames knows what was asked for indirectly, too.
     if "database_url" in request.fixturenames:
-        _truncate(request.getfixturevalue("database_url"))
+        databases.empty(request.getfixturevalue("database_url"))
     if "redis_url" in request.fixturenames:
         with Redis.from_url(request.getfixturevalue("redis_url")) as client:
             client.flushdb()
-
-
-def _truncate(database_url: str) -> None:
-    connection = psycopg2.connect(database_url)
-    try:
-        with connection, connection.cursor() as cursor:
-            # A test that left a transaction open shall fail here, not hang.
-            cursor.execute("SET lock_timeout = '5s'")
-            cursor.execute(
-                "SELECT tablename FROM pg_tables "
-                "WHERE schemaname = 'public' AND tablename NOT LIKE '%alembic_version'"
-            )
-            tables = [name for (name,) in cursor.fetchall()]
-            # audit_events can only grow, but for its retention.
-            cursor.execute("SET jobqueue.audit_retention = 'on'")
-            cursor.execute(
-                " UNION ALL ".join(f"SELECT '{t}' WHERE EXISTS (SELECT FROM {t})" for t in tables)
-            )
-            if written := ", ".join(name for (name,) in cursor.fetchall()):
-                cursor.execute(f"TRUNCATE {written} RESTART IDENTITY CASCADE")
-    finally:
-        connection.close()
 
 
 @pytest.fixture

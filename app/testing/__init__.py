@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app import config, create_app
+from app import config, create_app, redis_client
 from app.extensions import db
 from app.own_migrations import own_tables
 from app.testing import databases
@@ -69,7 +69,9 @@ def jobs(jobqueue_app: Flask) -> Iterator[Jobs]:
         yield Jobs(jobqueue_app)
         db.session.remove()
     url = settings.database_url.replace("postgresql+psycopg2://", "postgresql://", 1)
-    databases.empty(url, settings.redis_url)
+    databases.empty(url)
+    with redis_client.connect(settings.redis_url, timeout_seconds=5) as client:
+        client.flushdb()
 
 
 def _create_missing_tables(app: Flask) -> None:
