@@ -1,59 +1,101 @@
-"""Everything that matches a list's filter: preview, do, watch."""
+"""Everything that matches a list's filter: preview, confirm, watch. And the rows a person has ticked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from flask import Response, flash, make_response, redirect, request, url_for
 
 from app.dashboard import blueprint as dashboard
-from app.dashboard.actions import done
-from app.dashboard.format import number
+from app.dashboard import looks
+from app.dashboard.actions import done, leave
+from app.dashboard.bulk_words import (
+    ASKS_ABOVE,
+    DONE,
+    became,
+    became_of,
+    choices,
+    title,
+)
 from app.dashboard.fragments import show
 from app.dashboard.lists import JobQuery
 from app.dashboard.new_job import priority_of
 from app.errors import ValidationFailed
 from app.extensions import db
-from app.jobs import bulk, registry
+from app.jobs import bulk, bulk_scope, registry
+from app.jobs.bulk_scope import Scope
+from app.jobs.models import BulkAction
 from app.security import actor
 from app.security.door import require
 
-SENTENCES = {
-    "retry": "Retry", "run": "Run now", "cancel": "Cancel", "discard": "Discard the dead letters of", "edit": "Change",
-    "delete": "Delete",
-}  # fmt: skip
-#: What became of selected jobs.
-BECAME = {
-    "retry": "Retrying {jobs}.",
-    "run": "{jobs} due now.",
-    "cancel": "{jobs} cancelled or stopping.",
-    "discard": "{jobs} discarded.",
-    "delete": "{jobs} deleted.",
-    "edit": "{jobs} changed.",
-}
+#: An older preview has to be opened again.
+PREVIEW_HOURS = 24
 
 
 @dashboard.get("/jobs/all")
 def bulk_preview() -> Response:
+    """What each verb, or the one named ``verb``, would do."""
     query = JobQuery.parse(request.args)
+    only = request.args.get("verb") or None
+    if only is not None:
+        _check(only)
+    scope = bulk_scope.take_scope(db.session)
+    found = bulk_scope.preview(db.session, query.filter(scope.as_of), scope)
     return show(
-        "bulk/preview.html", None, query=query, found=bulk.preview(db.session, query.filter()),
-        verbs=SENTENCES, told=_words(query),
+        "bulk/preview.html", None, query=query, found=found, scope=scope, only=only,
+        choices=choices(found, only), description=describe(query),
     )  # fmt: skip
 
 
 @dashboard.post("/jobs/all")
 def bulk_start() -> Response:
+    """Acts on the previewed jobs. A deletion that nobody confirmed asks first."""
     query = JobQuery.parse(request.args)
     verb = request.form.get("verb", "")
     _check(verb)
     args = _changes(request.form) if verb == "edit" else {}
-    told = ": ".join([_words(query), *filter(None, [_told(args)])])
-    number = bulk.create(db.session, verb, query.filter(), told=told, by=actor(), args=args)
+    scope, expected = _previewed(request.form)
+    if verb == "delete" and (problem := _not_confirmed(expected)) is not None:
+        return show(
+            "bulk/confirm.html", None, status=422 if problem else 200, query=query, scope=scope, n=expected,
+            title=title(verb, expected), is_typed=expected > ASKS_ABOVE, problem=problem, description=describe(query),
+        )  # fmt: skip
+    number = bulk.create(
+        db.session, verb, query.filter(scope.as_of), scope=scope, expected=expected, by=actor(), args=args,
+        description=": ".join([describe(query), *filter(None, [_described(args)])]), link=query.named(),
+    )  # fmt: skip
     db.session.commit()
-    return make_response(redirect(url_for("dashboard.bulk_action", number=number), 303))
+    return leave(url_for("dashboard.bulk_action", number=number))
+
+
+def _previewed(form: Mapping[str, str]) -> tuple[Scope, int]:
+    """The moment of the preview and how many jobs it counted for the verb."""
+    try:
+        as_of, upto = datetime.fromisoformat(form["as_of"]), UUID(form["upto"])
+        expected = int(form["expected"])
+        if as_of.tzinfo is None or expected < 0:
+            raise ValueError
+    except (KeyError, ValueError):
+        raise ValidationFailed(
+            {"preview": ["is missing; open “Act on all matching jobs” first."]}
+        ) from None
+    now = datetime.now(UTC)
+    if not now - timedelta(hours=PREVIEW_HOURS) < as_of < now + timedelta(hours=PREVIEW_HOURS):
+        raise ValidationFailed({"preview": ["is too old; open it again."]})
+    return Scope(as_of, upto), expected
+
+
+def _not_confirmed(n: int) -> str | None:
+    """None once a person has confirmed; else what they got wrong, "" if they were not asked yet."""
+    if request.form.get("confirmed") != "yes":
+        return ""
+    typed = "".join(c for c in request.form.get("typed", "") if c.isdigit())
+    if n > ASKS_ABOVE and typed != str(n):
+        return f"Type {n} to confirm. Nothing was deleted."
+    return None
 
 
 @dashboard.post("/jobs/selected")
@@ -66,50 +108,57 @@ def act_on_selected() -> Response:
     args = _changes(request.form) if verb == "edit" else {}
     changes = bulk.act(db.session, verb, ids, by=actor(), args=args)
     n, refused = len(changes.done), list(changes.refused.values())
-    told = BECAME[verb].format(jobs=jobs(n)) if n else ""
+    message = became(verb, n) if n else ""
     if refused:
-        told += f" {len(refused)} skipped: {refused[0]}" + (" …" if len(refused) > 1 else "")
-    return done(told.strip(), home="dashboard.jobs", tone="done" if n else "problem")
+        message += f" {len(refused)} skipped: {refused[0]}" + (" …" if len(refused) > 1 else "")
+    return done(message.strip(), home="dashboard.jobs", tone="done" if n else "problem")
 
 
 @dashboard.get("/bulk")
 def bulk_actions() -> Response:
-    return show(
-        "bulk/index.html", "bulk/_table.html", actions=bulk.latest(db.session), verbs=SENTENCES
-    )
+    return show("bulk/index.html", "bulk/_table.html", actions=bulk.latest(db.session), title=title)
 
 
 @dashboard.get("/bulk/<int:number>")
 def bulk_action(number: int) -> Response:
+    action = bulk.find(db.session, number)
     return show(
-        "bulk/show.html", "bulk/_action.html", action=bulk.find(db.session, number), verbs=SENTENCES
-    )
+        "bulk/show.html", "bulk/_action.html", action=action, title=title(action.verb, action.total),
+        done_words=DONE[action.verb], became=_became(action), is_settled=_is_settled(action),
+    )  # fmt: skip
 
 
-@dashboard.post("/bulk/<int:number>/<any(pause, resume, cancel):what>")
+def _became(action: BulkAction) -> Any:
+    return became_of(action, looks.outcome(action)) if action.done else []
+
+
+def _is_settled(action: BulkAction) -> bool:
+    """Whether nothing of it will change soon."""
+    if not action.finished_at or not action.done or action.verb in ("delete", "discard"):
+        return bool(action.finished_at)
+    now = looks.outcome(action).by_status
+    return not now["pending"] + now["processing"]
+
+
+@dashboard.post("/bulk/<int:number>/<any(pause, resume, stop):what>")
 def steer_bulk(number: int, what: str) -> Response:
     _check(bulk.find(db.session, number).verb)
-    {"pause": bulk.pause, "resume": bulk.resume, "cancel": bulk.cancel}[what](
+    {"pause": bulk.pause, "resume": bulk.resume, "stop": bulk.stop}[what](
         db.session, number, by=actor()
     )
     db.session.commit()
     words = {
-        "pause": "is paused",
-        "resume": "goes on",
-        "cancel": "is cancelled; what was done stays done",
+        "pause": "paused",
+        "resume": "resumed",
+        "stop": "stopped. Jobs already handled are not undone",
     }
     flash(f"Bulk action {number} {words[what]}.", "done")
     return make_response(redirect(url_for("dashboard.bulk_action", number=number), 303))
 
 
-def jobs(n: int) -> str:
-    """ "1 job", "6,000 jobs"."""
-    return f"{number(n)} {'job' if n == 1 else 'jobs'}"
-
-
 def _check(verb: str) -> None:
-    if verb not in SENTENCES:
-        raise ValidationFailed({"verb": [f"must be one of {', '.join(SENTENCES)}."]})
+    if verb not in bulk_scope.VERBS:
+        raise ValidationFailed({"verb": [f"must be one of {', '.join(bulk_scope.VERBS)}."]})
     if verb == "delete":
         require("admin")
 
@@ -125,7 +174,7 @@ def _ids(texts: list[str]) -> list[UUID]:
 
 
 def _changes(form: Mapping[str, str]) -> dict[str, Any]:
-    """What edit is to change; blank fields stay as they are."""
+    """What edit is to change; empty fields stay unchanged."""
     changes: dict[str, Any] = {}
     if form.get("priority", "").strip():
         changes["priority"] = priority_of(form["priority"])
@@ -138,9 +187,10 @@ def _changes(form: Mapping[str, str]) -> dict[str, Any]:
     return changes
 
 
-def _told(args: Mapping[str, Any]) -> str:
+def _described(args: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in args.items())
 
 
-def _words(query: JobQuery) -> str:
-    return ", ".join([query.label.lower(), *(chip.label for chip in query.chips())])
+def describe(query: JobQuery) -> str:
+    """A list in words: "Failed jobs, type echo"."""
+    return ", ".join([query.label, *(chip.label for chip in query.chips())])

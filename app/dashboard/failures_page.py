@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from flask import Response, abort, request, url_for
+from flask import Response, abort, make_response, redirect, request, url_for
 
 from app.dashboard import blueprint as dashboard
 from app.dashboard import looks
-from app.dashboard.actions import done, leave
+from app.dashboard.actions import done
+from app.dashboard.bulk_words import ASKS_ABOVE, became, became_of
 from app.dashboard.fragments import show
 from app.errors import ValidationFailed
 from app.extensions import db
@@ -17,33 +19,34 @@ from app.jobs.models import FAILED
 from app.jobs.queries import FAILURE_GROUPS, JobFilter
 from app.security import actor
 
-VERBS = {"retry": "go back to pending", "discard": "are discarded"}
+VERBS = ("retry", "discard")
 
 
 @dashboard.get("/failures")
 def failures() -> Response:
+    groups = looks.failures()
     return show(
-        "failures/index.html", "failures/_table.html", groups=looks.failures(), most=FAILURE_GROUPS
-    )
+        "failures/index.html", "failures/_table.html", groups=groups, most=FAILURE_GROUPS,
+        asks_above=ASKS_ABOVE, retries=looks.latest_retries([one.failure for one in groups]), became_of=became_of,
+    )  # fmt: skip
 
 
 @dashboard.post("/failures/<failure>/<verb>")
 def act_on_failure(failure: str, verb: str) -> Response:
-    """At once with ``most``, which is small; else as a bulk action."""
+    """The newest ``most`` of a group, at once; without ``most`` the preview of all of them."""
     if verb not in VERBS or not re.fullmatch("[0-9a-f]{12}", failure):
         abort(404)
-    narrowed = JobFilter(failure=failure, status=FAILED)
+    link: dict[str, Any] = {"status": FAILED, "failure": failure}
     if "most" not in request.args:
-        number = bulk.create(
-            db.session, verb, narrowed, told=f"failed jobs, failure {failure}", by=actor()
-        )
-        db.session.commit()
-        return leave(url_for("dashboard.bulk_action", number=number))
-    ids = bulk.newest(db.session, verb, narrowed, _most(request.args["most"]))
-    changes = bulk.act(db.session, verb, ids, by=actor())
-    n = len(changes.done)
-    told = f"{n} {'job' if n == 1 else 'jobs'} of the group {VERBS[verb]}."
-    return done(told if n else "Nothing is left of that group.", home="dashboard.failures")
+        return make_response(redirect(url_for("dashboard.bulk_preview", verb=verb, **link), 303))
+    most = _most(request.args["most"])
+    description = f"newest {most} failed jobs, {looks.failure_name(failure)}"
+    number = bulk.create(
+        db.session, verb, JobFilter(failure=failure, status=FAILED), newest=most, by=actor(),
+        description=description, link=link,
+    )  # fmt: skip
+    n = bulk.finish_at_once(db.session, number)
+    return done(became(verb, n) if n else "No jobs left in this group.", home="dashboard.failures")
 
 
 def _most(text: str) -> int:

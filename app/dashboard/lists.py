@@ -18,6 +18,7 @@ from marshmallow import (
     validates_schema,
 )
 
+from app.dashboard import looks
 from app.dashboard.rows import WHEN, When
 from app.dashboard.search import parse as parse_search
 from app.errors import ValidationFailed
@@ -73,10 +74,10 @@ class _ListArgs(Schema):
     top = fields.String(validate=validate.Length(max=500))
 
     @validates_schema
-    def refuse_nul(self, data: Mapping[str, str], **_: Any) -> None:
+    def refuse_nul(self, data: Mapping[str, Any], **_: Any) -> None:
         # PostgreSQL can store no NUL, and so can't search for one.
         for name, value in data.items():
-            if "\0" in value:
+            if isinstance(value, str) and "\0" in value:
                 raise ValidationError("NUL characters are not searched for.", name)
 
     @pre_load
@@ -93,6 +94,7 @@ class _JobArgs(_ListArgs):
             "^[0-9a-f]{12}$", error="must be 12 hex digits, as on the failures page."
         )
     )
+    bulk = fields.Integer(strict=False, validate=validate.Range(1, 2**31))
     within = fields.String(validate=validate.OneOf(("15m", "1h", "24h", "7d")))
 
 
@@ -172,6 +174,7 @@ class JobQuery(ListQuery):
     tag: str | None = None
     within: str = ""
     failure: str | None = None
+    bulk: int | None = None
 
     endpoint: ClassVar[str] = "dashboard.jobs"
     RANGES: ClassVar[dict[str, str]] = {
@@ -210,24 +213,32 @@ class JobQuery(ListQuery):
 
     @property
     def is_filtered(self) -> bool:
-        return bool(self.type or self.queue or self.tag or self.within or self.failure or self.q)
+        return bool(
+            self.type
+            or self.queue
+            or self.tag
+            or self.within
+            or self.failure
+            or self.bulk
+            or self.q
+        )
 
     @property
     def is_pinned(self) -> bool:
         return super().is_pinned and self.view != "processing"
 
-    def filter(self) -> JobFilter:
-        """What it narrows to. Raises PayloadsNotSearched."""
+    def filter(self, now: datetime | None = None) -> JobFilter:
+        """What it narrows to; ``now`` is the moment that "last hour" counts back from. Raises PayloadsNotSearched."""
         search = parse_search(self.q)
         if search.payload:
             require_payload_search()
         since = (
-            datetime.now(UTC) - timedelta(seconds=self.SECONDS[self.within])
+            (now or datetime.now(UTC)) - timedelta(seconds=self.SECONDS[self.within])
             if self.within
             else None
         )
         return JobFilter(
-            status=self.view, type=self.type, queue=self.queue, tag=self.tag or search.tag, created_from=since, failure=self.failure,
+            status=self.view, type=self.type, queue=self.queue, tag=self.tag or search.tag, created_from=since, failure=self.failure, bulk=self.bulk,
             id_prefix=search.id_prefix, error=search.error, payload=search.payload or None, search=search.text,
             is_payload_searched=may_search_payloads(),
         )  # fmt: skip
@@ -249,17 +260,18 @@ class JobQuery(ListQuery):
         """One per filter that narrows the view, each a link to the list without it."""
         first = self.first
         found: list[Chip] = []
-        for name, blank, told in (
+        for name, blank, label in (
             ("type", None, f"type {self.type}"),
             ("queue", None, f"queue {self.queue}"),
             ("tag", None, f"tag {self.tag}"),
-            ("failure", None, f"failure {self.failure}"),
+            ("failure", None, self.failure and looks.failure_name(self.failure)),
+            ("bulk", None, f"bulk action {self.bulk}"),
             ("within", "", self.RANGES[self.within].lower()),
             ("q", "", f"“{self.q}”"),
         ):
             if getattr(self, name):
                 without: dict[str, Any] = {name: blank}
-                found.append(Chip(name, told, replace(first, **without).url()))
+                found.append(Chip(name, str(label), replace(first, **without).url()))
         return found
 
     def cleared(self) -> str:
@@ -267,8 +279,11 @@ class JobQuery(ListQuery):
 
     def all_url(self) -> str:
         """Where everything that matches can be acted on."""
-        facts = {name: value for name, value in asdict(self.first).items() if value}
-        return url_for("dashboard.bulk_preview", **self._named(facts))
+        return url_for("dashboard.bulk_preview", **self.named())
+
+    def named(self) -> dict[str, Any]:
+        """The filters as parameters of the address."""
+        return self._named({name: value for name, value in asdict(self.first).items() if value})
 
     def _named(self, facts: dict[str, Any]) -> dict[str, Any]:
         return {("status" if name == "view" else name): value for name, value in facts.items()}

@@ -6,10 +6,13 @@ from flask import current_app
 from sqlalchemy import text
 
 from app.extensions import db
-from app.jobs import queries, stats
+from app.jobs import bulk, queries, stats
+from app.jobs.models import BulkAction
 
 #: How old what a tab shows may be, for what is cheap and for what is not.
 QUICK_SECONDS, SLOW_SECONDS, NAMES_SECONDS = 1.0, 2.0, 10.0
+#: The outcome of a bulk action of this size is counted less often.
+MANY_ITEMS = 50_000
 #: While no worker lives, the web folds the counters' deltas now and then.
 FOLD_SECONDS = 10.0
 #: A page that takes longer than this is no use to anybody.
@@ -58,6 +61,33 @@ def workers() -> list[queries.WorkerSummary]:
 def failures() -> list[queries.FailureGroup]:
     return stats.cached(
         "dashboard.failures", SLOW_SECONDS, lambda: queries.failure_groups(db.session)
+    )
+
+
+def failure_name(failure: str) -> str:
+    """ "KeyError in charge-card"; its digits where nothing is known of the group any more."""
+    name = stats.cached(
+        f"dashboard.failure.{failure}",
+        NAMES_SECONDS,
+        lambda: queries.failure_name(db.session, failure),
+    )
+    return name or f"failure {failure}"
+
+
+def latest_retries(failures: list[str]) -> dict[str, tuple[BulkAction, bulk.Outcome]]:
+    return stats.cached(
+        "dashboard.latest_retries",
+        QUICK_SECONDS,
+        lambda: bulk.latest_retries(db.session, failures),
+    )
+
+
+def outcome(action: BulkAction) -> bulk.Outcome:
+    seconds = QUICK_SECONDS if action.total < MANY_ITEMS else NAMES_SECONDS
+    return stats.cached(
+        f"dashboard.outcome.{action.id}.{action.done}",
+        seconds,
+        lambda: bulk.outcome(db.session, action),
     )
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.dashboard.format import last_line, seconds_between
-from app.jobs.models import Job
+from app.jobs.models import ALLOWED, Job
 from app.jobs.queries import WorkerSummary
 
 
@@ -73,6 +73,11 @@ def detail(job: Job) -> Detail:
     return Detail("tags") if job.tags else Detail("none")
 
 
+def verbs(job: Job) -> list[str]:
+    """What a person may do to the job as it stands."""
+    return [verb for verb in ALLOWED if job.can(verb)]
+
+
 def has_result(job: Job) -> bool:
     return job.result is not None
 
@@ -101,6 +106,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "took": took,
     "detail": detail,
     "has_result": has_result,
+    "verbs": verbs,
     "worker_state": worker_state,
     "element_id": element_id,
     "instant_of": instant_of,

@@ -1,7 +1,8 @@
 """One verb for many jobs: previewed, then done in chunks that survive a restart.
 
-What matched when a person said yes is written down, id by id: exactly that is touched, whatever matches later.
-A chunk is one transaction (the jobs' change and the progress together), so a crash repeats nothing.
+The jobs of an action are written down when a person confirms it, id by id: those of the preview that have not
+changed since (bulk_scope.py). Later arrivals are counted and left alone. A chunk is one transaction (the jobs'
+change and the progress together), so a crash repeats nothing.
 """
 
 from __future__ import annotations
@@ -10,22 +11,20 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, literal, select, text
-from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy import func, insert, literal, select, text, true
 
 from app.errors import JobQueueError
 from app.jobs import lifecycle
-from app.jobs.models import ALLOWED, BulkAction, BulkItem, DeadLetter, Job
-from app.jobs.queries.filters import JobFilter, conditions
+from app.jobs.bulk_scope import VERBS, Scope, Sessions, fits, matching
+from app.jobs.models import STATUSES, BulkAction, BulkItem, Job
+from app.jobs.queries.filters import JobFilter
 
-Sessions = Session | scoped_session[Any]
-VERBS = ("retry", "run", "cancel", "delete", "discard", "edit")
-#: So many jobs in one transaction: a second of work, and no lock held for longer.
+#: Jobs in one transaction: a second of work, and no lock held for longer.
 CHUNK = 500
 MOST = 1_000_000
-#: So many are done at once, in the request that asks for it.
-AT_ONCE = 50
-SAMPLE = 10
+#: As many are done at once, in the request that asks for it.
+AT_ONCE = 100
+KEPT_DAYS = 30
 
 
 class TooMany(JobQueueError):
@@ -34,32 +33,16 @@ class TooMany(JobQueueError):
     http_status, code = 422, "too_many"
 
 
+class PreviewOutdated(JobQueueError):
+    """{found} jobs match instead of the {expected} that were previewed. Nothing was done; review them again."""
+
+    http_status, code = 409, "preview_outdated"
+
+
 class NoSuchBulk(JobQueueError):
     """No bulk action has the number {number}."""
 
     http_status, code = 404, "bulk_not_found"
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What a verb would touch now."""
-
-    counts: dict[str, int]  # verb → how many it applies to; up to MOST
-    sample: list[Job]
-
-
-def preview(db: Sessions, filter: JobFilter) -> Preview:
-    """Counts by verb and the newest matches; bounded by the caller's statement timeout."""
-    matching = _matching(filter)
-    by_status = select(Job.status, func.count()).where(*matching).group_by(Job.status)
-    found: dict[str, int] = {row.status: row[1] for row in db.execute(by_status)}
-    counts = {
-        verb: sum(found.get(s, 0) for s in ALLOWED[verb]) for verb in VERBS if verb != "discard"
-    }
-    letters = select(func.count()).select_from(Job).where(*matching, _has_letter())
-    counts["discard"] = db.execute(letters).scalar_one() if found.get("failed") else 0
-    sample = db.scalars(select(Job).where(*matching).order_by(Job.id.desc()).limit(SAMPLE)).all()
-    return Preview(counts, list(sample))
 
 
 def create(
@@ -67,72 +50,78 @@ def create(
     verb: str,
     filter: JobFilter,
     *,
-    told: str,
+    description: str,
     by: str,
+    scope: Scope | None = None,
+    expected: int | None = None,
+    newest: int | None = None,
     args: dict[str, Any] | None = None,
+    link: dict[str, str] | None = None,
 ) -> int:
-    """Write down what matches now; a worker does the rest. Its number. Raises TooMany.
+    """Write down the jobs to act on; a worker does the rest. The action's number.
 
-    ``args`` are the changes of edit: {"priority": 5}, {"queue": "slow"}.
+    ``scope``: the preview's, else every match of this moment. ``expected``: how many the preview counted; more
+    are refused. ``newest``: only that many, the newest. ``args`` are the changes of edit: {"priority": 5}.
+    ``link``: the filter as the list's query string. Raises TooMany, PreviewOutdated.
     """
     if verb not in VERBS:
         raise ValueError(f"verb is one of {', '.join(VERBS)}")
-    action = BulkAction(verb=verb, args=args or {}, told=told, created_by=by)
+    action = BulkAction(
+        verb=verb, args=args or {}, description=description, created_by=by, scope=link or {}
+    )
     db.add(action)
     db.flush()
-    rows = select(literal(action.id), Job.id).where(*_matching(filter), _fits(verb)).limit(MOST + 1)
-    db.execute(insert(BulkItem).from_select(["bulk_id", "job_id"], rows))
-    total = db.execute(
-        select(func.count()).select_from(BulkItem).where(BulkItem.bulk_id == action.id)
-    ).scalar_one()
-    if total > MOST:
+    action.total, action.late = _write_down(db, action.id, verb, filter, scope, newest)
+    if action.total > MOST:
         raise TooMany(most=MOST)
-    action.total = total
-    if not total:
+    if expected is not None and action.total > expected:
+        raise PreviewOutdated(found=action.total, expected=expected)
+    if not action.total:
         action.finished_at = func.now()
-    details = {"bulk": action.id, "filter": told, **({"changes": args} if args else {})}
-    lifecycle.record(db, by, f"bulk.{verb}", f"{total} jobs", details)
+    details = {"bulk": action.id, "filter": description, **({"changes": args} if args else {})}
+    lifecycle.record(db, by, f"bulk.{verb}", f"{action.total} jobs", details)
     db.flush()
     return action.id
 
 
-def newest(db: Sessions, verb: str, filter: JobFilter, limit: int) -> list[UUID]:
-    """The ids of the newest matches that ``verb`` applies to: a canary before all of them."""
-    rows = select(Job.id).where(*_matching(filter), _fits(verb)).order_by(Job.id.desc())
-    return list(db.scalars(rows.limit(limit)).all())
+def _write_down(
+    db: Sessions, number: int, verb: str, filter: JobFilter, scope: Scope | None, newest: int | None
+) -> tuple[int, int]:
+    """How many jobs belong to the action, and how many match but arrived or changed after its preview."""
+    is_in = scope.holds() if scope else true()
+    found = select(Job.id, is_in.label("is_in")).where(*matching(filter), fits(verb))
+    if newest is not None:
+        found = found.order_by(Job.id.desc())
+    matches = found.limit(newest or MOST + 1).cte("matches")
+    chosen = select(literal(number), matches.c.id).where(matches.c.is_in)
+    written = insert(BulkItem).from_select(["bulk_id", "job_id"], chosen).cte("written")
+    counted = select(
+        func.count().filter(matches.c.is_in), func.count().filter(~matches.c.is_in)
+    ).select_from(matches)
+    total, late = db.execute(counted.add_cte(written)).one()
+    return total, late
 
 
 def act(
-    db: Sessions, verb: str, ids: list[UUID], *, by: str, args: dict[str, Any] | None = None
+    db: Sessions,
+    verb: str,
+    ids: list[UUID],
+    *,
+    by: str,
+    args: dict[str, Any] | None = None,
+    is_audited: bool = True,
 ) -> lifecycle.Changes:
-    """``verb`` for these jobs now, in the caller's transaction."""
+    """``verb`` for these jobs now, in the caller's transaction.
+
+    ``is_audited`` False: the bulk action that they belong to is in the audit already.
+    """
     if verb == "edit":
-        return lifecycle.edit(db, ids, args or {}, by=by)
+        return lifecycle.edit(db, ids, args or {}, by=by, is_audited=is_audited)
     acts = {
         "retry": lifecycle.retry, "run": lifecycle.run_now, "cancel": lifecycle.cancel,
         "delete": lifecycle.delete, "discard": lifecycle.discard,
     }  # fmt: skip
-    return acts[verb](db, ids, by=by)
-
-
-def _fits(verb: str) -> Any:
-    return _has_letter() if verb == "discard" else Job.status.in_(ALLOWED[verb])
-
-
-def _matching(filter: JobFilter) -> list[Any]:
-    filter = filter.normalized()
-    if not filter.can_match:
-        return [text("false")]
-    low, high = filter.id_range()
-    return [Job.id >= low, Job.id <= high, *conditions(filter).values()]
-
-
-def _has_letter() -> Any:
-    return (
-        select(literal(1))
-        .where(DeadLetter.job_id == Job.id, DeadLetter.closed_at.is_(None))
-        .exists()
-    )
+    return acts[verb](db, ids, by=by, is_audited=is_audited)
 
 
 # Of a worker that the network cuts off here PostgreSQL lets go after some seconds, not hours.
@@ -141,14 +130,18 @@ SELECT id, verb, args, created_by, set_config('idle_in_transaction_session_timeo
 FROM bulk_actions
 WHERE finished_at IS NULL AND paused_at IS NULL ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
 """)
+# ix_bulk_items_open
 _TAKE = text("""
-DELETE FROM bulk_items WHERE (bulk_id, job_id) IN (
-    SELECT bulk_id, job_id FROM bulk_items WHERE bulk_id = :id ORDER BY job_id LIMIT :limit)
-RETURNING job_id
+SELECT job_id FROM bulk_items WHERE bulk_id = :id AND result IS NULL ORDER BY job_id LIMIT :limit
 """)
-_TELL = text("""
-UPDATE bulk_actions SET done = done + :done, refused = refused + :refused,
-    finished_at = CASE WHEN NOT EXISTS (SELECT 1 FROM bulk_items WHERE bulk_id = :id) THEN now() END
+_RECORD = text("""
+WITH recorded AS (
+    UPDATE bulk_items SET result = CASE WHEN job_id = ANY(:done) THEN 'done' ELSE 'skipped' END
+    WHERE bulk_id = :id AND job_id = ANY(:ids))
+UPDATE bulk_actions SET done = done + :n_done, refused = refused + :n_skipped,
+    finished_at = CASE WHEN NOT EXISTS (
+        SELECT 1 FROM bulk_items WHERE bulk_id = :id AND result IS NULL AND job_id <> ALL(:ids)
+    ) THEN now() END
 WHERE id = :id
 """)
 
@@ -159,11 +152,30 @@ def step(db: Sessions) -> int:
     if action is None:
         db.rollback()
         return 0
-    ids = sorted(db.scalars(_TAKE, {"id": action.id, "limit": CHUNK}).all())
-    changes = act(db, action.verb, ids, by=action.created_by, args=action.args) if ids else None
-    done = len(changes.done) if changes else 0
-    db.execute(_TELL, {"id": action.id, "done": done, "refused": len(ids) - done})
+    looked_at = _chunk(db, action)
     db.commit()
+    return looked_at
+
+
+def finish_at_once(db: Sessions, number: int) -> int:
+    """Does all of a small action in the caller's transaction; how many jobs it changed."""
+    action = find(db, number)
+    while _chunk(db, action):
+        pass
+    db.expire(action)
+    return action.done
+
+
+def _chunk(db: Sessions, action: Any) -> int:
+    ids = list(db.scalars(_TAKE, {"id": action.id, "limit": CHUNK}).all())
+    done: list[UUID] = []
+    if ids:
+        by, args = action.created_by, action.args
+        done = act(db, action.verb, ids, by=by, args=args, is_audited=False).done
+    db.execute(
+        _RECORD,
+        {"id": action.id, "ids": ids, "done": done, "n_done": len(done), "n_skipped": len(ids) - len(done)},
+    )  # fmt: skip
     return len(ids)
 
 
@@ -184,19 +196,75 @@ def pause(db: Sessions, number: int, *, by: str) -> None:
     """No further chunk begins."""
     action = find(db, number)
     action.paused_at = func.coalesce(BulkAction.paused_at, func.now())
-    lifecycle.record(db, by, "bulk.pause", str(number))
+    lifecycle.record(db, by, "bulk.pause", str(number), {"bulk": number})
 
 
 def resume(db: Sessions, number: int, *, by: str) -> None:
     action = find(db, number)
     action.paused_at = None
-    lifecycle.record(db, by, "bulk.resume", str(number))
+    lifecycle.record(db, by, "bulk.resume", str(number), {"bulk": number})
 
 
-def cancel(db: Sessions, number: int, *, by: str) -> None:
-    """What was not touched yet stays as it is; what was done stays done."""
+_LEAVE = text("DELETE FROM bulk_items WHERE bulk_id = :id AND result IS NULL")
+
+
+def stop(db: Sessions, number: int, *, by: str) -> None:
+    """The jobs not reached yet are left alone; nothing is undone."""
     action = find(db, number)
     if action.finished_at is None:
         action.cancelled_by, action.finished_at = by, func.now()
-        db.execute(text("DELETE FROM bulk_items WHERE bulk_id = :id"), {"id": number})
-        lifecycle.record(db, by, "bulk.cancel", str(number))
+        db.execute(_LEAVE, {"id": number})
+        lifecycle.record(db, by, "bulk.stop", str(number), {"bulk": number})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the jobs that an action changed are doing now."""
+
+    by_status: dict[str, int]  # every status → jobs
+    gone: int  # deleted since, by a person or by retention
+
+
+_OUTCOME = text("""
+SELECT j.status, count(*) AS n FROM bulk_items i JOIN jobs j ON j.id = i.job_id
+WHERE i.bulk_id = :id AND i.result = 'done' GROUP BY 1
+""")
+
+
+def outcome(db: Sessions, action: BulkAction) -> Outcome:
+    """Reads all of its jobs: a second for a million of them."""
+    found = {row.status: row.n for row in db.execute(_OUTCOME, {"id": action.id})}
+    by_status = {status: found.get(status, 0) for status in STATUSES}
+    return Outcome(by_status, max(action.done - sum(found.values()), 0))
+
+
+# The latest retry of some of a group, within the last day. bulk_actions_pkey, newest first.
+_CANARIES = text("""
+SELECT DISTINCT ON (failure) failure, id FROM (
+    SELECT scope ->> 'failure' AS failure, id FROM bulk_actions
+    WHERE verb = 'retry' AND created_at > now() - interval '1 day' AND id > (
+        SELECT coalesce(max(id), 0) - 1000 FROM bulk_actions)) AS recent
+WHERE failure = ANY(:failures) ORDER BY failure, id DESC
+""")
+
+
+def latest_retries(db: Sessions, failures: list[str]) -> dict[str, tuple[BulkAction, Outcome]]:
+    """Group of failures → its latest retry of the last day and what became of it."""
+    found = {}
+    for row in db.execute(_CANARIES, {"failures": failures}).all():
+        action = find(db, row.id)
+        found[row.failure] = (action, outcome(db, action))
+    return found
+
+
+_OLD_ITEMS = text("""
+WITH old AS (
+    SELECT bulk_id, job_id FROM bulk_items JOIN bulk_actions a ON a.id = bulk_id
+    WHERE a.finished_at < now() - make_interval(days => :days) LIMIT :limit)
+DELETE FROM bulk_items i USING old WHERE i.bulk_id = old.bulk_id AND i.job_id = old.job_id
+""")
+
+
+def prune(db: Any, limit: int = 10_000) -> int:
+    """Forgets which jobs belonged to actions that ended more than KEPT_DAYS ago; how many."""
+    return int(db.execute(_OLD_ITEMS, {"days": KEPT_DAYS, "limit": limit}).rowcount)

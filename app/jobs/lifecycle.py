@@ -494,6 +494,7 @@ def extend(
 
 
 # ------------------------------------------------------------------------- what a person does
+# is_audited False: done for a bulk action, which is in the audit as a whole.
 
 
 _CANCEL = text("""
@@ -512,10 +513,11 @@ RETURNING id
 """)
 
 
-def cancel(db: Db, ids: Sequence[UUID], *, by: str) -> Changes:
+def cancel(db: Db, ids: Sequence[UUID], *, by: str, is_audited: bool = True) -> Changes:
     """pending → cancelled; a processing job is asked to stop; a cancelled one stays so."""
     done = set(db.scalars(_CANCEL, {"ids": _array(i.hex for i in ids)}))
-    _audit(db, by, "job.cancel", list(done))
+    if is_audited:
+        _audit(db, by, "job.cancel", list(done))
     changes = _changes(db, ids, done, "cancel")
     already = [
         job_id
@@ -550,7 +552,7 @@ RETURNING {_REF}
 """)
 
 
-def retry(db: Db, ids: Sequence[UUID], *, by: str) -> Changes:
+def retry(db: Db, ids: Sequence[UUID], *, by: str, is_audited: bool = True) -> Changes:
     """failed, cancelled → pending with attempts and crashes 0; closes the open dead letter.
 
     A job whose run_at lies ahead keeps it: undoing the cancel of a schedule restores the schedule.
@@ -562,13 +564,14 @@ def retry(db: Db, ids: Sequence[UUID], *, by: str) -> Changes:
         # Another transaction took a unique key meanwhile; one by one, only that job is refused.
         if len(ids) == 1:
             return Changes([], _why_not(db, ids, "retry"))
-        each = [retry(db, [job_id], by=by) for job_id in ids]
+        each = [retry(db, [job_id], by=by, is_audited=is_audited) for job_id in ids]
         return Changes(
             [i for changes in each for i in changes.done],
             {i: e for changes in each for i, e in changes.refused.items()},
         )
     after_commit(db, [_ref(row) for row in rows])
-    _audit(db, by, "job.retry", [row.id for row in rows])
+    if is_audited:
+        _audit(db, by, "job.retry", [row.id for row in rows])
     return _changes(db, ids, {row.id for row in rows}, "retry")
 
 
@@ -585,11 +588,12 @@ _PENDING_OF = text(
 )
 
 
-def run_now(db: Db, ids: Sequence[UUID], *, by: str) -> Changes:
+def run_now(db: Db, ids: Sequence[UUID], *, by: str, is_audited: bool = True) -> Changes:
     """pending with run_at ahead (scheduled, retrying) → due now; one that is due already stays so."""
     rows = db.execute(_RUN_NOW, {"ids": _array(i.hex for i in ids)}).all()
     after_commit(db, [_ref(row) for row in rows])
-    _audit(db, by, "job.run", [row.id for row in rows])
+    if is_audited:
+        _audit(db, by, "job.run", [row.id for row in rows])
     done = {row.id for row in rows}
     if len(done) < len(ids):
         done |= set(db.scalars(_PENDING_OF, {"ids": _array(i.hex for i in ids)}))
@@ -607,7 +611,14 @@ _EDITABLE = {
 }
 
 
-def edit(db: Db, ids: Sequence[UUID], changes: Mapping[str, Any], *, by: str) -> Changes:
+def edit(
+    db: Db,
+    ids: Sequence[UUID],
+    changes: Mapping[str, Any],
+    *,
+    by: str,
+    is_audited: bool = True,
+) -> Changes:
     """Change fields (the keys of _EDITABLE) of jobs that are pending, failed or cancelled.
 
     ``run_at`` None means now.
@@ -632,7 +643,8 @@ def edit(db: Db, ids: Sequence[UUID], changes: Mapping[str, Any], *, by: str) ->
         {**values, "ids": _array(i.hex for i in ids)},
     ).all()
     after_commit(db, [_ref(row) for row in rows if row.status == "pending"])
-    _audit(db, by, "job.edit", [row.id for row in rows], {"fields": sorted(changes)})
+    if is_audited:
+        _audit(db, by, "job.edit", [row.id for row in rows], {"fields": sorted(changes)})
     return _changes(db, ids, {row.id for row in rows}, "edit")
 
 
@@ -644,10 +656,11 @@ DELETE FROM jobs WHERE id = ANY(ARRAY(SELECT id FROM picked)) RETURNING id
 """)
 
 
-def delete(db: Db, ids: Sequence[UUID], *, by: str) -> Changes:
+def delete(db: Db, ids: Sequence[UUID], *, by: str, is_audited: bool = True) -> Changes:
     """Any status but processing → ∅, with its attempts, log lines and dead letter."""
     done = set(db.scalars(_DELETE, {"ids": _array(i.hex for i in ids)}))
-    _audit(db, by, "job.delete", list(done))
+    if is_audited:
+        _audit(db, by, "job.delete", list(done))
     return _changes(db, ids, done, "delete")
 
 
@@ -664,11 +677,12 @@ RETURNING job_id
 """)
 
 
-def discard(db: Db, job_ids: Sequence[UUID], *, by: str) -> Changes:
+def discard(db: Db, job_ids: Sequence[UUID], *, by: str, is_audited: bool = True) -> Changes:
     """Close the open dead letter for good; the job stays failed."""
     ids = _array(i.hex for i in job_ids)
     done = set(db.scalars(_DISCARD, {"ids": ids, "by": by}))
-    _audit(db, by, "job.discard", list(done))
+    if is_audited:
+        _audit(db, by, "job.discard", list(done))
     return _changes(db, job_ids, done, "discard")
 
 

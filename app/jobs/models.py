@@ -426,19 +426,23 @@ class PersonSession(Model):
 
 
 class BulkAction(Model):
-    """One verb for everything that matched when a person said yes; done in chunks by a worker."""
+    """One verb for the jobs of a preview; done in chunks by a worker."""
 
     __tablename__ = "bulk_actions"
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    verb: Mapped[str] = mapped_column(Text)  # retry, cancel, delete, discard, edit
+    verb: Mapped[str] = mapped_column(Text)  # retry, run, cancel, delete, discard, edit
     args: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))  # of edit
-    told: Mapped[str] = mapped_column(Text)  # the filter, in words
+    description: Mapped[str] = mapped_column("told", Text)  # the filter, in words
+    #: The filter as the list's query string, for a link back.
+    scope: Mapped[dict[str, str]] = mapped_column(JSONB, server_default=text("'{}'"))
     created_by: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = _instant(default_now=True)
     total: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     done: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     refused: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    #: Matched as well when it was confirmed, but had arrived or changed after the preview.
+    late: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     paused_at: Mapped[datetime | None] = _instant(nullable=True)
     finished_at: Mapped[datetime | None] = _instant(nullable=True)
     cancelled_by: Mapped[str | None] = mapped_column(Text)
@@ -450,14 +454,14 @@ class BulkAction(Model):
     @property
     def state(self) -> str:
         if self.cancelled_by:
-            return "cancelled"
+            return "stopped"
         if self.finished_at:
             return "finished"
         return "paused" if self.paused_at else "running"
 
 
 class BulkItem(Model):
-    """A job that a bulk action has still to touch."""
+    """A job of a bulk action."""
 
     __tablename__ = "bulk_items"
 
@@ -465,3 +469,9 @@ class BulkItem(Model):
         BigInteger, ForeignKey("bulk_actions.id", ondelete="CASCADE"), primary_key=True
     )
     job_id: Mapped[UUID] = mapped_column(Id, primary_key=True)
+    result: Mapped[str | None] = mapped_column(Text)  # done, skipped; NULL: still to do
+
+    __table_args__ = (
+        CheckConstraint("result IN ('done', 'skipped')", name="ck_bulk_items_result"),
+        Index("ix_bulk_items_open", "bulk_id", "job_id", postgresql_where=text("result IS NULL")),
+    )

@@ -219,6 +219,7 @@ def prune_small_tables(engine: Engine) -> int:
         if db is None:
             return 0
         db.execute(_OLD_ROWS)
+        bulk.prune(db)
         return stats.prune_series(db)
 
 

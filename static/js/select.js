@@ -10,7 +10,20 @@
     if (!picked) return;
     const text = `${n} selected`;
     if (picked.textContent !== text) picked.textContent = text;
+    offer(all.filter((box) => box.checked));
     if (whole) { whole.checked = n > 0 && n === all.length; whole.indeterminate = n > 0 && n < all.length; }
+  }
+  // Only verbs that fit at least one selected row; the question of a deletion names the count.
+  function offer(chosen) {
+    const fits = new Set(chosen.flatMap((box) => box.dataset.verbs.split(" ")));
+    const jobs = chosen.length === 1 ? "1 job" : `${chosen.length} jobs`;
+    for (const button of document.querySelectorAll("#selected [name=verb]")) {
+      button.hidden = chosen.length > 0 && !fits.has(button.value);
+      if (!button.dataset.confirmSome) continue;
+      button.setAttribute("hx-confirm", button.dataset.confirmSome.replace("{jobs}", jobs));
+      button.dataset.yes = `Delete ${jobs}`;
+    }
+    document.querySelector("#selected-change").hidden = chosen.length > 0 && !fits.has("edit");
   }
   function none() {
     take(boxes(), false);

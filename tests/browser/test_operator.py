@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
+from sqlalchemy import text
 
-from app.jobs import bulk
+from app.jobs import bulk, stats
+from app.jobs.models import Job
 from tests import factories as make
 from tests.browser.conftest import Tab
 
@@ -31,15 +33,10 @@ def test_from_the_banner_to_a_canary_to_all_of_a_failure(tab: Tab, session: Any)
     row = page.locator(f"#failure-{GROUP}")
     expect(row).to_contain_text("Refused")
     row.get_by_role("button", name="Retry 10 ").click()
-    expect(page.locator("#flash")).to_contain_text("10 jobs of the group go back to pending.")
+    expect(page.locator("#flash")).to_contain_text("Retrying 10 jobs.")
     expect(row.locator('[data-label="Dead"]')).to_have_text("2")
     row.get_by_role("button", name="Retry all").click()
-    page.wait_for_url("**/bulk/1")
-    expect(page.locator("#live")).to_contain_text("Running: 0 done, 2 to go.")
-    bulk.step(session)
-    tab.look()
-    expect(page.locator("#live")).to_contain_text("Finished: 2 done, 0 to go.")
-    tab.open("/failures")
+    expect(page.locator("#flash")).to_contain_text("Retrying 2 jobs.")
     expect(page.get_by_text("No failures. Good.")).to_be_visible()
     tab.open("/audit")
     expect(page.locator("#live")).to_contain_text("bulk.retry")
@@ -51,15 +48,77 @@ def test_everything_that_matches_is_previewed_paused_and_left(tab: Tab, session:
     make.failed_job(type="other")
     page = tab.open("/jobs?status=failed&type=mail")
     page.locator("#bulk-all").click()
-    expect(page.locator("h1")).to_have_text("Everything that matches")
+    expect(page.locator("h1")).to_have_text("Act on all matching jobs")
     expect(page.locator("#main li")).to_have_count(3)
     page.get_by_role("button", name="Retry 3 jobs").click()
     page.get_by_role("button", name="Pause bulk action").click()
     expect(page.locator("#live")).to_contain_text("Paused")
     assert bulk.step(session) == 0
-    page.get_by_role("button", name="Cancel what is left").click()
-    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
-    expect(page.locator("#live")).to_contain_text("3 were not touched")
+    page.get_by_role("button", name="Stop bulk action").click()
+    expect(page.locator("#confirm-text")).to_have_text("Stop after 0 of 3?")
+    page.get_by_role("button", name="Keep going").click()
+    page.get_by_role("button", name="Stop bulk action").click()
+    page.get_by_role("dialog").get_by_role("button", name="Stop").click()
+    expect(page.locator("#live")).to_contain_text("3 not reached")
+
+
+def test_only_the_previewed_jobs_are_deleted_once_their_count_is_typed(
+    tab: Tab, session: Any
+) -> None:
+    for _ in range(101):
+        make.scheduled_job(type="mail")
+    page = tab.open("/jobs/all?status=scheduled&type=mail")
+    for _ in range(30):
+        make.scheduled_job(type="mail")
+    page.get_by_role("button", name="Delete 101 jobs…").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Delete 101 jobs with their logs and attempts?")
+    yes = dialog.get_by_role("button", name="Delete 101 jobs")
+    expect(yes).to_be_disabled()
+    page.keyboard.type("100")
+    expect(yes).to_be_disabled()
+    page.locator("#confirm-typed").fill("101")
+    yes.click()
+    page.wait_for_url("**/bulk/1")
+    expect(page.locator("#bulk-late")).to_contain_text("30 jobs arrived or changed")
+    bulk.step(session)
+    tab.look()
+    expect(page.locator("#live")).to_contain_text("Finished: 101 deleted.")
+    assert session.query(Job).count() == 30
+
+
+def test_the_bar_offers_only_what_fits_the_selected_rows(tab: Tab, session: Any) -> None:
+    make.completed_job()
+    page = tab.open("/jobs")
+    page.locator("#live [name=ids]").check()
+    bar = page.locator("#selected")
+    expect(bar.get_by_role("button", name="Delete the selected jobs")).to_be_visible()
+    for verb in ("Retry", "Run now", "Cancel", "Discard"):
+        expect(bar.get_by_role("button", name=f"{verb} the selected jobs")).to_be_hidden()
+    bar.get_by_role("button", name="Delete the selected jobs").click()
+    expect(page.locator("#confirm-text")).to_contain_text("Delete 1 job with their logs")
+    page.get_by_role("dialog").get_by_role("button", name="Delete 1 job").click()
+    expect(page.locator("#flash")).to_contain_text("1 job deleted.")
+
+
+def test_a_canary_shows_its_result_under_a_pointer_that_rests_on_its_button(
+    tab: Tab, session: Any
+) -> None:
+    failures(12)
+    page = tab.open("/failures")
+    row = page.locator(f"#failure-{GROUP}")
+    row.get_by_role("button", name="Retry 10 ").hover()
+    row.get_by_role("button", name="Retry 10 ").click()
+    expect(row.locator(".failure-retry")).to_contain_text("Canary of 10: 10 still waiting")
+    session.execute(
+        text("UPDATE jobs SET status = 'completed', finished_at = now() WHERE status = 'pending'")
+    )
+    session.commit()
+    stats.forget()
+    assert page.evaluate(
+        "document.dispatchEvent(new CustomEvent('look', {cancelable: true, detail: 'live'}))"
+    )
+    expect(row.locator(".failure-retry")).to_contain_text("10 completed", timeout=8000)
 
 
 def test_a_type_is_switched_off_and_a_worker_asked_to_stop(tab: Tab, session: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
+from sqlalchemy import text
 
 from app.jobs import stats
 from tests import factories as make
@@ -74,10 +75,12 @@ def test_counts_and_health_stay_live_while_rows_are_selected(tab: Tab, session: 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_message_never_lies_on_the_bar(tab: Tab, session: Any, width: int) -> None:
     for _ in range(40):
-        make.completed_job()
+        make.failed_job()
     tab.page.set_viewport_size({"width": width, "height": 800})
-    page = tab.open("/jobs?status=completed")
+    page = tab.open("/jobs?status=failed")
     page.locator("#live [name=ids]").first.check()
+    session.execute(text("UPDATE jobs SET status = 'completed'"))
+    session.commit()
     page.locator("#selected").get_by_role("button", name="Retry").click()
     expect(page.locator(".flash-line.is-problem")).to_be_visible()
     page.locator("#live [name=ids]").nth(1).check()
@@ -86,7 +89,7 @@ def test_a_message_never_lies_on_the_bar(tab: Tab, session: Any, width: int) -> 
     assert bar
     assert flash["y"] + flash["height"] <= bar["y"]
     assert bar["y"] + bar["height"] <= 800
-    for button in page.locator("#selected > button, #selected summary").all():
+    for button in page.locator("#selected > button:visible, #selected summary:visible").all():
         button.click(trial=True)
     page.locator("#live [name=ids]").nth(2).click(trial=True)
 
@@ -108,7 +111,7 @@ def test_the_selection_gets_another_priority(tab: Tab, session: Any) -> None:
     job = make.pending_job()
     page = tab.open("/jobs")
     page.locator("#live [name=ids]").check()
-    page.get_by_text("Change …").click()
+    page.get_by_text("Change…").click()
     page.locator("#selected [name=priority]").fill("9")
     page.get_by_role("button", name="Change the selected jobs").click()
     expect(page.locator("#flash")).to_contain_text("1 job changed.")

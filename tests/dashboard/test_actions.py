@@ -121,7 +121,7 @@ class TestDelete:
         job = make.completed_job()
         asked = press(f"/jobs/{job.id}/delete")
         assert asked.status_code == 200
-        assert "Delete it" in asked.text
+        assert "Delete job" in asked.text
         assert session.get(Job, job.id) is not None
 
     def test_a_yes_deletes_and_leads_to_the_list(

@@ -1,48 +1,192 @@
-"""Everything that matches a list: the preview, the yes, the page that tells how far it is."""
+"""Everything that matches a list: the preview, the confirmation, the page that says how far it is."""
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
-from app.jobs import bulk, lifecycle
+from app.dashboard import lists
+from app.jobs import bulk, lifecycle, stats
 from app.jobs.lifecycle import NewJob
 from tests import factories
 
 
-def test_from_the_list_to_the_end(client: Any, press: Any, session: Any, redis: Any) -> None:
+@pytest.fixture
+def confirm(client: Any, press: Any) -> Any:
+    """Opens the preview and presses a verb's button, as a browser would with what its form holds."""
+
+    def confirm(url: str, verb: str, between: Any = None, **fields: Any) -> Any:
+        page = client.get(url).text
+        if between:
+            between()
+        return press(url.replace("&amp;", "&"), **scope_in(page, verb), verb=verb, **fields)
+
+    return confirm
+
+
+def scope_in(page: str, verb: str) -> dict[str, str]:
+    """The hidden fields of the form with that verb's button."""
+    [form] = [form for form in page.split("<form")[1:] if f'name="verb" value="{verb}"' in form]
+    names = ("as_of", "upto", "expected")
+    return {
+        name: re.search(f'name="{name}" value="([^"]*)"', form)[1]  # type: ignore[index]
+        for name in names
+    }
+
+
+def main(page: str) -> str:
+    return page.split("<main")[1].split("</main")[0]
+
+
+def test_from_the_list_to_the_end(client: Any, confirm: Any, session: Any, redis: Any) -> None:
     lifecycle.enqueue(session, [NewJob("echo", {}, tags=["old"]) for _ in range(3)])
     lifecycle.enqueue(session, [NewJob("echo", {})])
     session.commit()
-    assert (
-        'href="/jobs/all?status=pending&amp;tag=old"'
-        in client.get("/jobs?status=pending&tag=old").text
-    )
-    preview = client.get("/jobs/all?status=pending&tag=old").text
+    list_page = client.get("/jobs?status=pending&tag=old").text
+    assert "Act on all matching jobs…" in list_page
+    assert 'href="/jobs/all?status=pending&amp;tag=old"' in list_page
+    preview = main(client.get("/jobs/all?status=pending&tag=old").text)
     assert "Cancel 3 jobs" in preview
-    assert "Retry" not in preview.split("<main")[1].split("</main")[0]
-    answer = press("/jobs/all?status=pending&tag=old", verb="cancel")
+    assert "echo in default 3" in preview
+    assert "Retry" not in preview
+    answer = confirm("/jobs/all?status=pending&tag=old", "cancel")
     assert answer.status_code == 303
     page = answer.headers["Location"]
     assert "Running" in client.get(page).text
     assert bulk.step(session) == 3
-    told = client.get(page).text
-    assert "<b>Finished</b>: 3 done, 0 to go." in told
+    text = client.get(page).text
+    assert "<b>Finished</b>: 3 cancelled or stopping." in text
+    assert re.search('id="bulk-filter" href="/jobs[?](?=.*status=pending)(?=.*tag=old)', text)
     assert client.get("/api/jobs/stats").json["cancelled"] == 3
     assert "Cancel 3 jobs" in client.get("/bulk").text
 
 
-def test_it_can_be_paused_and_cancelled(client: Any, press: Any, session: Any, redis: Any) -> None:
+def test_it_can_be_paused_and_stopped(
+    client: Any, press: Any, confirm: Any, session: Any, redis: Any
+) -> None:
     lifecycle.enqueue(session, [NewJob("echo", {})])
     session.commit()
-    page = press("/jobs/all?status=pending", verb="cancel").headers["Location"]
+    page = confirm("/jobs/all?status=pending", "cancel").headers["Location"]
+    assert 'hx-confirm="Stop after 0 of 1?"' in client.get(page).text
     assert press(f"{page}/pause").status_code == 303
     assert "Paused" in client.get(page).text
     press(f"{page}/resume")
-    press(f"{page}/cancel")
-    assert "1 were not touched" in client.get(page).text
+    press(f"{page}/stop")
+    assert "<b>Stopped</b>: 0 cancelled or stopping, 1 not reached." in client.get(page).text
+
+
+def test_what_arrives_after_the_preview_is_counted_and_left_alone(
+    client: Any, confirm: Any, session: Any, redis: Any
+) -> None:
+    for _ in range(2):
+        factories.failed_job()
+    page = confirm(
+        "/jobs/all?status=failed", "retry", between=lambda: ids(3, factories.failed_job)
+    ).headers["Location"]
+    text = client.get(page).text
+    assert "Retry 2 jobs" in text
+    assert "3 jobs arrived or changed after the preview; not included." in text
+
+
+def test_last_hour_counts_back_from_the_preview(
+    client: Any, confirm: Any, session: Any, redis: Any, monkeypatch: Any
+) -> None:
+    factories.failed_job(created_ago=3595)
+    later = datetime.now(UTC) + timedelta(seconds=600)
+
+    def pass_ten_minutes() -> None:
+        monkeypatch.setattr(lists, "datetime", SimpleNamespace(now=lambda _: later))
+
+    page = confirm("/jobs/all?status=failed&within=1h", "retry", between=pass_ten_minutes)
+    assert "Retry 1 job<" in client.get(page.headers["Location"]).text
+
+
+def test_without_a_preview_nothing_starts(client: Any, press: Any, session: Any) -> None:
+    factories.failed_job()
+    answer = press("/jobs/all?status=failed", verb="retry")
+    assert answer.status_code == 422
+    assert "open “Act on all matching jobs” first" in answer.text
+    old = {"as_of": "2020-01-01T00:00:00+00:00", "upto": str(UUID(int=1)), "expected": "1"}
+    assert "too old" in press("/jobs/all?status=failed", verb="retry", **old).text
+    assert bulk.latest(session) == []
+
+
+def test_a_deletion_asks_and_above_a_hundred_wants_the_count_typed(
+    client: Any, press: Any, confirm: Any, session: Any, redis: Any
+) -> None:
+    url = "/jobs/all?status=failed"
+    session.execute(
+        text(
+            "INSERT INTO jobs (id, queue, type, payload, status, finished_at)"
+            " SELECT gen_random_uuid(), 'q', 'echo', '{}', 'failed', now() FROM generate_series(1, 101)"
+        )
+    )
+    session.commit()
+    question = confirm(url, "delete")
+    assert question.status_code == 200
+    assert "Delete 101 jobs?" in question.text
+    assert "Type 101 to confirm" in question.text
+    fields = scope_in(question.text, "delete")
+    wrong = press(url, verb="delete", confirmed="yes", typed="100", **fields)
+    assert wrong.status_code == 422
+    assert "Type 101 to confirm. Nothing was deleted." in wrong.text
+    assert bulk.latest(session) == []
+    factories.failed_job()
+    answer = press(url, verb="delete", confirmed="yes", typed="101", **fields)
+    assert answer.status_code == 303, answer.text
+    page = answer.headers["Location"]
+    bulk.step(session)
+    assert "101 deleted" in client.get(page).text
+    assert client.get("/api/jobs/stats").json["failed"] == 1
+
+
+def test_a_small_deletion_asks_without_typing(
+    client: Any, press: Any, confirm: Any, session: Any, redis: Any
+) -> None:
+    factories.failed_job()
+    question = confirm("/jobs/all?status=failed", "delete").text
+    assert "Delete 1 job?" in question
+    assert "to confirm" not in main(question)
+    fields = scope_in(question, "delete")
+    answer = press("/jobs/all?status=failed", verb="delete", confirmed="yes", **fields)
+    assert answer.status_code == 303
+
+
+def test_restore_is_the_word_for_schedules(client: Any, session: Any) -> None:
+    factories.cancelled_job(run_at=factories._now(9000))
+    page = main(client.get("/jobs/all?status=cancelled").text)
+    assert "Restore 1 job<" in page
+    assert "They go back to their schedule." in page
+    factories.cancelled_job()
+    page = main(client.get("/jobs/all?status=cancelled").text)
+    assert "Retry 2 jobs<" in page
+    assert "1 of them go back to their schedule. The others run at once." in page
+
+
+def test_the_page_says_what_became_of_the_jobs(
+    client: Any, confirm: Any, session: Any, redis: Any
+) -> None:
+    jobs = [factories.failed_job().id for _ in range(3)]
+    page = confirm("/jobs/all?status=failed", "retry").headers["Location"]
+    bulk.step(session)
+    session.execute(
+        text("UPDATE jobs SET status = 'completed', finished_at = now() WHERE id = :id"),
+        {"id": jobs[0]},
+    )
+    session.commit()
+    stats.forget()
+    text_ = client.get(page).text
+    links = dict(re.findall(r'<a id="became-\d" href="([^"]*)">([^<]*)</a>', text_))
+    assert sorted(links.values()) == ["completed 1", "still waiting 2"]
+    for url, words in links.items():
+        rows = client.get(url.replace("&amp;", "&")).text.count("<tr id=")
+        assert rows == int(words.split()[-1])
 
 
 def test_an_unknown_verb_and_an_unknown_number(client: Any, press: Any) -> None:
@@ -51,18 +195,18 @@ def test_an_unknown_verb_and_an_unknown_number(client: Any, press: Any) -> None:
 
 
 def test_everything_that_matches_gets_another_priority(
-    client: Any, press: Any, session: Any, redis: Any
+    client: Any, confirm: Any, session: Any, redis: Any
 ) -> None:
     lifecycle.enqueue(session, [NewJob("echo", {}) for _ in range(2)])
     session.commit()
     assert "Change 2 jobs" in client.get("/jobs/all?status=pending").text
-    page = press("/jobs/all?status=pending", verb="edit", priority="7", queue="slow").headers[
+    page = confirm("/jobs/all?status=pending", "edit", priority="7", queue="slow").headers[
         "Location"
     ]
     bulk.step(session)
-    told = client.get(page).text
-    assert "2 done" in told
-    assert "priority 7, queue slow" in told
+    text = client.get(page).text
+    assert "2 changed" in text
+    assert "priority 7, queue slow" in text
     assert {(job["priority"], job["queue"]) for job in client.get("/api/jobs").json} == {
         (7, "slow")
     }
@@ -112,7 +256,7 @@ def test_a_delete_of_selected_rows_asks_first(
         ({"verb": "edit", "ids": [str(UUID(int=1))]}, "must be filled in"),
         ({"verb": "edit", "ids": [str(UUID(int=1))], "priority": "101"}, "from -100 to 100"),
         ({"verb": "edit", "ids": [str(UUID(int=1))], "queue": "a b"}, "the first a letter"),
-        ({"verb": "retry", "ids": [str(UUID(int=n)) for n in range(51)]}, "must be 1 to 50"),
+        ({"verb": "retry", "ids": [str(UUID(int=n)) for n in range(101)]}, "must be 1 to 100"),
     ],
 )
 def test_what_is_refused_of_a_selection(press: Any, fields: Any, words: str) -> None:

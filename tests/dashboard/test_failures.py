@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from app.jobs import bulk, lifecycle
+from sqlalchemy import text
+
+from app.jobs import bulk, lifecycle, stats
 from tests import factories
+from tests.dashboard.test_bulk import scope_in
 
 
 def fail(session: Any, times: int, *, type: str = "mail", verb: str = "bury") -> str:
@@ -46,7 +50,7 @@ def test_a_list_narrowed_to_the_group(client: Any, session: Any) -> None:
     factories.failed_job()
     page = client.get(f"/jobs?failure={failure}").text
     assert page.count("data-row") == 2
-    assert f"Remove the filter failure {failure}" in page
+    assert "Remove the filter Refused in mail" in page
     assert client.get("/jobs?failure=nonsense").status_code == 422
 
 
@@ -54,7 +58,7 @@ def test_ten_are_retried_at_once(client: Any, press: Any, session: Any, redis: A
     failure = fail(session, 12)
     answer = press(f"/failures/{failure}/retry?most=10")
     assert answer.status_code == 303
-    assert "10 jobs of the group go back to pending." in client.get("/failures").text
+    assert "Retrying 10 jobs." in client.get("/failures").text
     assert client.get("/api/jobs/stats").json["pending"] == 10
     assert client.get("/api/jobs/stats").json["failed"] == 2
 
@@ -62,18 +66,50 @@ def test_ten_are_retried_at_once(client: Any, press: Any, session: Any, redis: A
 def test_the_whole_group_is_a_bulk_action(
     client: Any, press: Any, session: Any, redis: Any
 ) -> None:
-    failure = fail(session, 4)
+    failure = fail(session, 101)
     fail(session, 1, type="post")
-    page = press(f"/failures/{failure}/retry").headers["Location"]
-    assert bulk.step(session) == 4
-    assert "4 done" in client.get(page).text
+    page = client.get("/failures").text
+    assert f'href="/jobs/all?status=failed&amp;failure={failure}&amp;verb=retry"' in page
+    assert f"/failures/{failure}/retry?most=101" not in page
+    preview = press(f"/failures/{failure}/retry").headers["Location"]
+    question = client.get(preview).text
+    assert "<h1>Retry 101 jobs?</h1>" in question
+    assert "Refused in mail" in question
+    assert "Delete" not in question.split("<main")[1].split("</main")[0]
+    page = press(preview, **scope_in(question, "retry"), verb="retry").headers["Location"]
+    assert bulk.step(session) == 101
+    assert "101 put back" in client.get(page).text
     assert "shop/mail.py" in client.get("/failures").text  # of the other type
+
+
+def test_a_canary_has_a_result(client: Any, press: Any, session: Any, redis: Any) -> None:
+    failure = fail(session, 12)
+    press(f"/failures/{failure}/retry?most=10")
+    assert "Canary of 10</a>: " in client.get("/failures").text
+    ids = [job["id"] for job in client.get("/api/jobs?status=pending").json]
+    session.execute(
+        text(
+            "UPDATE jobs SET status = CASE WHEN id = ANY(CAST(:ok AS uuid[])) THEN 'completed' ELSE 'failed' END,"
+            " failure = CASE WHEN id = ANY(CAST(:ok AS uuid[])) THEN NULL ELSE :failure END,"
+            " finished_at = now() WHERE status = 'pending'"
+        ),
+        {"ok": ids[:7], "failure": failure},
+    )
+    session.commit()
+    stats.forget()
+    page = client.get("/failures").text
+    links = re.findall(rf'id="retried-{failure}-\d" href="([^"]*)">([^<]*)<', page)
+    assert [words for _, words in links] == ["7 completed", "3 failed again"]
+    for url, words in links:
+        assert client.get(url.replace("&amp;", "&")).text.count("data-row") == int(words.split()[0])
 
 
 def test_discarded_ones_leave_the_group(client: Any, press: Any, session: Any) -> None:
     failure = fail(session, 2)
-    press(f"/failures/{failure}/discard")
-    bulk.step(session)
+    assert (
+        'hx-confirm="Discard 2 jobs of mail? The jobs stay failed."' in client.get("/failures").text
+    )
+    press(f"/failures/{failure}/discard?most=2")
     assert "No failures. Good." in client.get("/failures").text
     assert client.get("/api/jobs/stats").json["failed"] == 2
 
@@ -82,6 +118,6 @@ def test_what_is_refused(press: Any) -> None:
     assert press("/failures/0123456789ab/explode").status_code == 404
     for failure in ("%00", "0123456789a%00", "x" * 12, "0123456789AB"):
         assert press(f"/failures/{failure}/retry").status_code == 404
-    for most in ("0", "51", "x", "-1", "9" * 400):
+    for most in ("0", "101", "x", "-1", "9" * 400):
         assert press(f"/failures/0123456789ab/retry?most={most}").status_code == 422
     assert press("/failures/0123456789ab/retry?most=1").status_code == 303

@@ -8,7 +8,7 @@ candidates and then say that they stopped, and counts that stopped say so (``Cou
 from app.jobs.count import Count
 from app.jobs.queries.audit import audit_events, audit_of, has_audit_event
 from app.jobs.queries.cursors import OFFSET_BOUND, Page
-from app.jobs.queries.failures import FAILURE_GROUPS, FailureGroup, failure_groups
+from app.jobs.queries.failures import FAILURE_GROUPS, FailureGroup, failure_groups, failure_name
 from app.jobs.queries.filters import JobFilter
 from app.jobs.queries.jobs import attempts_of, count_newer_jobs, get_job, list_jobs, log_of
 from app.jobs.queries.letters import (
@@ -46,6 +46,7 @@ __all__ = [
     "count_newer_letters",
     "dead_letters",
     "failure_groups",
+    "failure_name",
     "get_job",
     "has_audit_event",
     "job_type_overview",

@@ -38,6 +38,13 @@ _HOURS = text("""
 """)
 
 
+# ix_job_attempts_failure
+_NAME = text("""
+    SELECT j.type, a.error_class, a.outcome FROM job_attempts a JOIN jobs j ON j.id = a.job_id
+    WHERE a.failure = :failure ORDER BY a.ended_at DESC LIMIT 1
+""")
+
+
 @dataclass(frozen=True)
 class FailureGroup:
     """Jobs whose last attempt failed for one reason, and with which nobody has dealt yet."""
@@ -54,6 +61,12 @@ class FailureGroup:
     first_seen: datetime
     last_seen: datetime
     per_hour: list[int]  # failed attempts in the last HOURS, oldest first
+
+
+def failure_name(db: Reader, failure: str) -> str | None:
+    """ "KeyError in charge-card"; None where no attempt of the group is kept."""
+    row = db.execute(_NAME, {"failure": failure}).first()
+    return f"{row.error_class or row.outcome.replace('_', ' ')} in {row.type}" if row else None
 
 
 def failure_groups(db: Reader) -> list[FailureGroup]:

@@ -9,11 +9,21 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, ColumnElement, Text, cast, func, literal, literal_column
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Select,
+    Text,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.jobs import ids
-from app.jobs.models import PENDING, VIEWS, Job
+from app.jobs.models import PENDING, VIEWS, BulkItem, Job
 from app.jobs.queries.walk import Walk
 
 FIRST_ID, LAST_ID = UUID(int=0), UUID(int=(1 << 128) - 1)
@@ -45,6 +55,7 @@ class JobFilter:
     error: str | None = None  # in last_error, whatever the case
     payload: dict[str, Any] | None = None  # contained in the payload, as jsonb @>
     failure: str | None = None  # of this group of open failures
+    bulk: int | None = None  # changed by the bulk action of this number
     #: Free text: an id or the start of one (8 digits and more), else in type, unique key, tag,
     #: error or payload, whatever the case.
     search: str | None = None
@@ -157,6 +168,8 @@ def conditions(filter: JobFilter) -> dict[str, ColumnElement[bool]]:
         found["error"] = has_text(filter.error, Job.last_error)
     if filter.failure is not None:
         found["failure"] = Job.failure == filter.failure
+    if filter.bulk is not None:
+        found["bulk"] = Job.id.in_(jobs_of_bulk(filter.bulk))
     if filter.payload is not None:
         found["payload"] = Job.payload.contains(literal(filter.payload, JSONB))
     if filter.search is not None:
@@ -165,6 +178,11 @@ def conditions(filter: JobFilter) -> dict[str, ColumnElement[bool]]:
             columns.append(cast(Job.payload, Text))
         found["search"] = has_text(filter.search, *columns)
     return found
+
+
+def jobs_of_bulk(number: int) -> Select[Any]:
+    """The ids of the jobs that a bulk action changed; bulk_items_pkey answers it."""
+    return select(BulkItem.job_id).where(BulkItem.bulk_id == number, BulkItem.result == "done")
 
 
 def has_tag(tag: str) -> ColumnElement[bool]:

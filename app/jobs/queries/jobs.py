@@ -21,9 +21,16 @@ from sqlalchemy.orm import defer
 
 from app.errors import JobNotFound
 from app.jobs import counters, ids
-from app.jobs.models import UNIQUE_KEY_IS_LIVE, Job, JobAttempt, JobCounter, JobLogLine
+from app.jobs.models import UNIQUE_KEY_IS_LIVE, BulkAction, Job, JobAttempt, JobCounter, JobLogLine
 from app.jobs.queries.cursors import Direction, Page, Position, check_offset, decode, paginate
-from app.jobs.queries.filters import IS_AHEAD, JobFilter, drivers, has_tag, index_to_walk
+from app.jobs.queries.filters import (
+    IS_AHEAD,
+    JobFilter,
+    drivers,
+    has_tag,
+    index_to_walk,
+    jobs_of_bulk,
+)
 from app.jobs.queries.filters import conditions as conditions_of
 from app.jobs.queries.walk import FEW, Found, Key, Walk, gather, walk
 from app.jobs.sessions import Reader
@@ -153,11 +160,18 @@ def _count(db: Reader, filter: JobFilter) -> int:
 
 def _few(db: Reader, filter: JobFilter) -> ColumnElement[bool] | None:
     """A condition that every match fulfils, and few enough rows to sort; None if there is none."""
+    if filter.bulk is not None and _is_small(db, filter.bulk):
+        return Job.id.in_(jobs_of_bulk(filter.bulk))  # bulk_items_pkey
     if filter.status == "scheduled" and _has_few_ahead(db):
         return IS_AHEAD  # ix_jobs_due
     if filter.tag is not None and _estimated_tagged(db, filter.tag) <= FEW:
         return has_tag(filter.tag)  # ix_jobs_tags
     return None
+
+
+def _is_small(db: Reader, bulk: int) -> bool:
+    action = db.get(BulkAction, bulk)
+    return action is None or action.total <= FEW
 
 
 def _has_few_ahead(db: Reader) -> bool:
