@@ -1,28 +1,29 @@
 """The entry points: ``flask --app wsgi …``, and the web by ``granian --interface rsgi … wsgi:front``."""
 
 import logging
-import os
 import sys
 from threading import Thread
 
-from app import config, create_app, logs, schema
+from app import cli, config, create_app, logs, schema
 from app.config import ConfigError
 from app.front import Front
 
 try:
     settings = config.load()
-    config.check_door(settings)
+    is_serving = not cli.is_command()
+    if is_serving:  # release and other commands need no credentials
+        config.check_door(settings)
     logs.configure(settings)
     app = create_app(settings)
     front = Front(app, settings)
 except ConfigError as error:
     sys.exit(f"Cannot start: {error}")
 
-if settings.is_auth_disabled and not settings.is_development:
+if is_serving and settings.is_auth_disabled and not settings.is_development:
     logging.getLogger("app").warning(
         "AUTH_DISABLED=1: whoever reaches this address can read and change every job."
     )
 
-if os.environ.get("FLASK_RUN_FROM_CLI") != "true":
+if is_serving:
     # Serves all the same: /health says it as well, and both are well once the release command has run.
     Thread(target=schema.report, args=(app, logging.getLogger("app")), daemon=True).start()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import click
 import flask_migrate.cli
 from flask import Flask, current_app
-from flask.cli import AppGroup, with_appcontext
+from flask.cli import AppGroup, FlaskGroup, with_appcontext
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from app import database, database_errors, own_migrations, schema
@@ -35,6 +35,13 @@ migration_commands = AppGroup(
 )
 session_commands = AppGroup("sessions", help="People who are signed in to the dashboard.")
 dlq = AppGroup("dlq", help="The Redis list of open dead letters.")
+
+
+def is_command() -> bool:
+    """Whether this process is the `flask` program with a command that serves nobody: any but `flask run`."""
+    context = click.get_current_context(silent=True)
+    is_flask = context is not None and isinstance(context.find_root().command, FlaskGroup)
+    return is_flask and context is not None and context.info_name != "run"
 
 
 #: Who a command's user is in the audit.
