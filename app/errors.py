@@ -170,7 +170,7 @@ class TablesTaken(SchemaProblem):
 
 
 class QueryTooSlow(JobQueueError):
-    """The database took too long for this; narrow it by status, type, queue or time."""
+    """The database did not finish in time; nothing was stored. Narrow a search by status, type, queue or time, or try again."""
 
     http_status, code = 503, "query_too_slow"
 

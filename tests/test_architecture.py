@@ -15,7 +15,7 @@ FILES = sorted(APP.rglob("*.py"))
 
 GROUND = {
     "config", "errors", "extensions", "database", "database_errors", "schema", "security", "logs",
-    "request_ids", "json_values", "redis_client",
+    "request_ids", "json_values", "redis_client", "statement_timeouts",
 }  # fmt: skip
 #: Package of app → packages of app that it may import (itself always).
 MAY_IMPORT = {
@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "database": {"config", "errors"},
     "database_errors": {"database", "errors", "extensions", "schema"},
     "schema": {"errors", "extensions"},
+    "statement_timeouts": set(),
     "request_ids": set(),
     "json_values": set(),
     "logs": {"config", "request_ids"},

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from app import statement_timeouts
 from app.api import idempotency
 from app.errors import ValidationFailed
 from app.extensions import db
@@ -36,6 +37,7 @@ def create_many(new_jobs: Sequence[NewJob], *, idempotency_key: str | None) -> l
         raise ValidationFailed(
             {idempotency.HEADER: ["is for single jobs; in a bulk give each job a uniqueKey."]}
         )
+    statement_timeouts.allow_bulk(db.session)
     made = lifecycle.enqueue(db.session, new_jobs)
     # A single job says itself who made it; that many are worth an event.
     if new := [str(one.id) for one in made if one.is_new]:

@@ -26,7 +26,6 @@ from app.extensions import db
 
 log = logging.getLogger(__name__)
 
-TOO_SLOW = "The database took too long for this. Narrow the search by type, queue or time."
 
 TITLES = {
     400: "That didn't arrive in one piece",
@@ -78,7 +77,7 @@ def database_failed(error: Exception) -> Response:
     if meaning is None:
         return crashed(error)
     if isinstance(meaning, QueryTooSlow):
-        return tell(503, TOO_SLOW)
+        return tell(503, str(meaning), title="The database took too long")
     log.warning("dashboard: %s: %s", meaning.code, database_errors.cause(error))
     title = "The database is read-only" if isinstance(meaning, DatabaseReadOnly) else None
     return tell(meaning.http_status, str(meaning), title=title)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from flask import current_app
-from sqlalchemy import text
 
 from app.extensions import db
 from app.jobs import bulk, queries, stats
@@ -15,14 +14,6 @@ QUICK_SECONDS, SLOW_SECONDS, NAMES_SECONDS = 1.0, 2.0, 10.0
 MANY_ITEMS = 50_000
 #: While no worker lives, the web folds the counters' deltas now and then.
 FOLD_SECONDS = 10.0
-#: A page that takes longer than this is no use to anybody.
-STATEMENT_TIMEOUT_MS = 3000
-
-
-def bound_the_read() -> None:
-    """No statement of this transaction runs for longer than STATEMENT_TIMEOUT_MS."""
-    # SET LOCAL: a pooler in transaction mode must not carry it over to somebody else.
-    db.session.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"))
 
 
 def counts() -> dict[str, stats.Count]:

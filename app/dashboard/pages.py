@@ -18,13 +18,6 @@ from app.jobs import queries, stats
 from app.security import may_search_payloads
 
 
-@dashboard.before_request
-def bound_the_read() -> None:
-    # The pulse mostly answers from what other tabs have asked, a bundle from files: no connection for them.
-    if request.method == "GET" and request.endpoint not in ("dashboard.pulse", "dashboard.bundle"):
-        looks.bound_the_read()
-
-
 @dashboard.get("/")
 def overview() -> Response:
     chosen = request.args.get("range", "hour")

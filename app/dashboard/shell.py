@@ -61,7 +61,6 @@ def shell() -> Shell:
 
 
 def _look() -> Shell:
-    looks.bound_the_read()
     counts, queues = looks.counts(), looks.queues()
     alive = sum(worker.is_alive for worker in looks.workers())
     health = assess(

@@ -23,14 +23,16 @@ _READS = re.compile(
     rf"/api/jobs|/api/jobs/{_ID}/(?:attempts|log)|/api/dead-letters(?:/.*)?"
     rf"|/jobs|/jobs/(?:all|find|new)|/jobs/{_ID}(?:/.*)?|/dead-letters(?:/.*)?|/failures(?:/.*)?|/audit|/bulk(?:/.*)?"
 )
-_BULK = ("/api/jobs/bulk", "/jobs/all", "/jobs/selected")
+_BULK = re.compile(
+    r"/api/jobs/bulk|/jobs/(?:all|selected)|/failures/[^/]+/[^/]+|/bulk/[0-9]+/cancel"
+)
 
 
 def cost(method: str, path: str) -> str:
     """QUICK, READ or BULK."""
     if method in SAFE_METHODS:
         return READ if method != "OPTIONS" and _READS.fullmatch(path) else QUICK
-    return BULK if path in _BULK else QUICK
+    return BULK if _BULK.fullmatch(path) else QUICK
 
 
 def is_nobody(method: str, path: str, environ: dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import func, insert, literal, select, text, true
 
+from app import statement_timeouts
 from app.errors import JobQueueError
 from app.jobs import lifecycle
 from app.jobs.bulk_scope import VERBS, Scope, Sessions, fits, matching
@@ -66,6 +67,7 @@ def create(
     """
     if verb not in VERBS:
         raise ValueError(f"verb is one of {', '.join(VERBS)}")
+    statement_timeouts.allow_bulk(db)
     action = BulkAction(
         verb=verb, args=args or {}, description=description, created_by=by, scope=link or {}
     )
@@ -115,6 +117,7 @@ def act(
 
     ``is_audited`` False: the bulk action that they belong to is in the audit already.
     """
+    statement_timeouts.allow_bulk(db)
     if verb == "edit":
         return lifecycle.edit(db, ids, args or {}, by=by, is_audited=is_audited)
     acts = {
@@ -212,6 +215,7 @@ def stop(db: Sessions, number: int, *, by: str) -> None:
     """The jobs not reached yet are left alone; nothing is undone."""
     action = find(db, number)
     if action.finished_at is None:
+        statement_timeouts.allow_bulk(db)
         action.cancelled_by, action.finished_at = by, func.now()
         db.execute(_LEAVE, {"id": number})
         lifecycle.record(db, by, "bulk.stop", str(number), {"bulk": number})

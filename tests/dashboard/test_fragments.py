@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -103,12 +102,3 @@ def test_fifty_tabs_ask_the_database_for_statistics_once(app: Any, session: Any)
         event.remove(engine, "before_cursor_execute", note)
     # All within a second of the first one, whose answer they share.
     assert len([one for one in statements if "job_counters" in one]) <= 3
-
-
-def test_a_read_may_not_run_for_ever(client: FlaskClient, session: Any) -> None:
-    statements: list[str] = []
-    event.listen(db.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
-    client.get("/jobs")
-    first = next(index for index, one in enumerate(statements) if "statement_timeout" in one)
-    assert first == 0
-    assert re.search(r"SET LOCAL statement_timeout = \d{4}", statements[0])

@@ -30,7 +30,7 @@ unix_socket_dir =
 auth_type = any
 pool_mode = transaction
 default_pool_size = {size}
-ignore_startup_parameters = extra_float_digits
+ignore_startup_parameters = {ignored}
 """
 
 
@@ -44,8 +44,13 @@ def pgbouncer_path() -> str:
 
 
 @contextmanager
-def pgbouncer(database_url: str, *, size: int) -> Iterator[str]:
-    """The URL of the same database through a pooler with ``size`` connections to it."""
+def pgbouncer(
+    database_url: str, *, size: int, ignored: str = "extra_float_digits"
+) -> Iterator[str]:
+    """The URL of the same database through a pooler with ``size`` connections to it.
+
+    ``ignored``: startup parameters that it drops instead of refusing them.
+    """
     program, parts, listen = pgbouncer_path(), urlsplit(database_url), free_port()
     identity = Home(ROOT / "var").identity  # it refuses to run as root
     folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
@@ -53,7 +58,7 @@ def pgbouncer(database_url: str, *, size: int) -> Iterator[str]:
     config.write_text(
         CONFIG.format(
             host=parts.hostname, port=parts.port, user=parts.username, password=parts.password,
-            listen=listen, size=size,
+            listen=listen, size=size, ignored=ignored,
         )
     )  # fmt: skip
     if identity:
