@@ -13,13 +13,13 @@ from app.jobs.queries import JobFilter
 from tests import factories
 
 
-@pytest.mark.parametrize("what", ["resume", "pause", "cancel"])
+@pytest.mark.parametrize("what", ["resume", "pause", "stop"])
 def test_an_operator_does_not_steer_a_bulk_deletion(
     closed: Any, sign_in: Any, session: Any, what: str
 ) -> None:
     factories.completed_job()
     numbers = {
-        verb: bulk.create(session, verb, JobFilter(), told="all", by="ada")
+        verb: bulk.create(session, verb, JobFilter(), description="all", by="ada")
         for verb in ("delete", "retry")
     }
     for number in numbers.values():
