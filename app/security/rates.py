@@ -19,6 +19,9 @@ SIGN_INS = RateLimitItemPerMinute(10, 5, namespace="sign-in")  # 10 in 5 minutes
 ACCOUNT = RateLimitItemPerHour(100, namespace="account")  # whatever the address
 TOKENS = RateLimitItemPerMinute(100, namespace="token")
 
+#: Redis is left alone for so long after it failed to answer.
+REST_SECONDS = 5.0
+
 
 class Rates:
     """Counts. Failures to prove who one is are shared over Redis, or kept here while Redis is away."""
@@ -30,6 +33,7 @@ class Rates:
         self._shared: FixedWindowRateLimiter | None = None
         limit = settings.api_rate_limit
         self._api = RateLimitItemPerMinute(limit, namespace="api") if limit else None
+        self._resting_until = 0.0
         self._shut_until: dict[str, float] = {}  # addresses, by what other processes counted
 
     def take(self, caller: str) -> int:
@@ -62,7 +66,7 @@ class Rates:
                     reset_at = shared.get_window_stats(TOKENS, source).reset_time
                     self._shut_until[source] = reset_at
             except Exception as error:  # whatever the client of Redis raises
-                _warn(error)
+                self._rest(error)
 
     def sign_in_wait(self, address: str, account: str, *, is_known_here: bool) -> int:
         """Seconds until a try to sign in may be made; 0: now.
@@ -86,7 +90,7 @@ class Rates:
                 try:
                     limiter.hit(item, key)
                 except Exception as error:
-                    _warn(error)
+                    self._rest(error)
 
     def _wait(self, item: RateLimitItem, key: str) -> int:
         # Here as well, so that Redis's absence opens nothing.
@@ -95,10 +99,17 @@ class Rates:
                 if not limiter.test(item, key):
                     return _until(limiter.get_window_stats(item, key).reset_time)
             except Exception as error:
-                _warn(error)
+                self._rest(error)
         return 0
 
+    def _rest(self, error: Exception) -> None:
+        # A server that does not answer must not cost every stranger's request its time-out.
+        self._resting_until = time.monotonic() + REST_SECONDS
+        log.warning("Failures are counted in this process only: %s", type(error).__name__)
+
     def _redis(self) -> list[FixedWindowRateLimiter]:
+        if time.monotonic() < self._resting_until:
+            return []
         try:
             if self._shared is None:
                 client = connect(self._url, timeout_seconds=1.0)
@@ -109,7 +120,7 @@ class Rates:
                 )
                 self._shared = FixedWindowRateLimiter(storage)
         except Exception as error:
-            _warn(error)
+            self._rest(error)
             return []
         return [self._shared]
 
@@ -125,10 +136,6 @@ def source_of(address: str) -> str:
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
-
-
-def _warn(error: Exception) -> None:
-    log.warning("Failed sign-ins are counted in this process only: %s", type(error).__name__)
 
 
 def _until(reset_time: float) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from typing import Any
 
 import pytest
@@ -102,3 +104,13 @@ def test_wrong_tokens_of_an_ipv6_network_are_counted_together(closed: Any) -> No
 def test_wrong_tokens_are_limited_while_redis_is_away(make: Any) -> None:
     app = make(REDIS_URL="redis://127.0.0.1:1/0")
     assert tokens(app, "192.0.2.1", 101)[-1] == 429
+
+
+def test_a_redis_that_does_not_answer_costs_one_wait_not_one_a_guess(make: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        app = make(REDIS_URL=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        started = time.monotonic()
+        assert set(tokens(app, "192.0.2.1", 20)) == {401}
+        assert {attempt(app, "192.0.2.1") for _ in range(5)} == {422}
+        # One second each, without a rest: 20 and 20.
+        assert time.monotonic() - started < 5
