@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+from uuid import UUID
+
 from flask import current_app
 
 from app.extensions import db
@@ -46,6 +49,15 @@ def workers() -> list[queries.WorkerSummary]:
         "dashboard.workers",
         QUICK_SECONDS,
         lambda: queries.workers(db.session, alive_seconds=lease_seconds),
+    )
+
+
+def running() -> dict[UUID, list[dict[str, Any]]]:
+    """Worker → the attempts it reported that have not ended since."""
+    return stats.cached(
+        "dashboard.running",
+        QUICK_SECONDS,
+        lambda: {one.id: one.running for one in queries.still_running(db.session, workers())},
     )
 
 

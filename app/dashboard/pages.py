@@ -94,6 +94,7 @@ def workers() -> Response:
         "workers/index.html",
         "workers/_list.html",
         workers=looks.workers(),
+        running=looks.running(),
         worker_command=WORKER_COMMAND,
     )
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-import shlex
+import subprocess
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
 
 import pytest
 
+from app.dashboard.format import iso
 from app.jobs import lifecycle, queries
 from app.jobs.lifecycle import NewJob
+from tests import factories as make
 
 
 @pytest.fixture
@@ -60,12 +63,43 @@ def test_a_schema_is_checked(press: Any, session: Any, redis: Any) -> None:
     assert "subject" in answer.text
 
 
-def test_the_command_makes_the_same_job_and_tells_no_secret(client: Any, job: Any) -> None:
-    page = client.get(f"/jobs/{job}").text
+def run(page: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command of the page in a shell whose curl prints what it was given, one word a line."""
     command = unescape(page.split('id="curl-source">')[1].split("</template>")[0])
-    words = shlex.split(command.replace("\\\n", " "))
-    body = json.loads(words[words.index("-d") + 1])
-    assert body["type"] == "echo"
-    assert body["payload"]["to"] == "Ada’s"
-    assert body["priority"] == 3
-    assert "hunter2" not in command
+    script = f"curl() {{ printf '%s\\n' \"$@\"; }}\n{command}"
+    return subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True)
+
+
+def test_the_command_makes_the_same_job_with_all_its_options(client: Any, session: Any) -> None:
+    expires_at = datetime.now(UTC) + timedelta(days=1)
+    job = make.scheduled_job(
+        payload={"to": "Ada’s 'friend' $HOME"}, queue="slow", priority=3, max_attempts=7, timeout_seconds=2.5,
+        tags=["vip", "eu"], unique_key="order 7", expires_at=expires_at,
+    )  # fmt: skip
+    body = json.loads(run(client.get(f"/jobs/{job.id}").text).stdout.splitlines()[-1])
+    assert body == {
+        "type": "echo", "payload": {"to": "Ada’s 'friend' $HOME"}, "queue": "slow", "priority": 3, "maxAttempts": 7,
+        "timeoutSeconds": 2.5, "tags": ["vip", "eu"], "uniqueKey": "order 7", "nextRunAt": iso(job.run_at),
+        "expiresAt": iso(expires_at),
+    }  # fmt: skip
+
+
+def test_secrets_are_variables_without_which_the_command_does_not_run(
+    client: Any, session: Any
+) -> None:
+    secrets = {"password": "hunter2", "deep": [{"apiKey": {"a": 1}, "password": 7}], "token": "t"}
+    job = make.pending_job(
+        payload={"to": "ada", **secrets}, expires_at=datetime(2020, 1, 1, tzinfo=UTC)
+    )
+    page = client.get(f"/jobs/{job.id}").text
+    assert "hunter2" not in page
+    refused = run(page)  # jsonb orders keys by length
+    assert refused.returncode != 0
+    assert "API_KEY: parameter not set" in refused.stderr
+    assert refused.stdout == ""
+    given = run(page, PASSWORD="p1", API_KEY="k", PASSWORD_2="s3 'c'", TOKEN_2="t2")
+    body = json.loads(given.stdout.splitlines()[-1])
+    assert body["payload"] == {
+        "to": "ada", "password": "s3 'c'", "deep": [{"apiKey": "k", "password": "p1"}], "token": "t2",
+    }  # fmt: skip
+    assert "expiresAt" not in body

@@ -422,9 +422,10 @@ class TestWorkers:
     def test_each_shows_its_state_threads_and_what_it_runs(
         self, client: FlaskClient, session: Any
     ) -> None:
-        job = make.processing_job(type="report")
-        since = make.datetime.now(make.UTC).isoformat()
+        worker_id, since = uuid4(), make.datetime.now(make.UTC).isoformat()
+        job = make.processing_job(type="report", attempts=2, worker_id=worker_id)
         make.worker(
+            id=worker_id,
             host="busy-box",
             running=[{"jobId": str(job.id), "type": "report", "attempt": 2, "since": since}],
         )
@@ -434,6 +435,36 @@ class TestWorkers:
         for words in ("busy-box", "Busy", "attempt 2", "lost-box", "Silent", "done-box", "Stopped"):
             assert words in page
         assert 'aria-label="1 of 5 threads busy"' in page
+
+    def test_the_short_id_is_that_of_the_job_page(self, client: FlaskClient, session: Any) -> None:
+        worker_id = uuid4()
+        job = make.processing_job(worker_id=worker_id)
+        make.worker(id=worker_id)
+        for url in ("/", "/workers", f"/jobs/{job.id}"):
+            assert str(worker_id)[-8:] in client.get(url).text, url
+
+    def test_what_has_ended_since_the_heartbeat_is_not_running(
+        self, client: FlaskClient, session: Any
+    ) -> None:
+        worker_id = uuid4()
+        ended, running, again, elsewhere, stuck = (
+            make.completed_job(worker_id=worker_id), make.processing_job(worker_id=worker_id),
+            make.processing_job(worker_id=worker_id, attempts=2), make.processing_job(), make.failed_job(),
+        )  # fmt: skip
+        reported = [
+            {
+                "jobId": str(job.id),
+                "type": "x",
+                "attempt": 1,
+                "since": None,
+                "isOverdue": job is stuck,
+            }
+            for job in (ended, running, again, elsewhere, stuck)
+        ]
+        make.worker(id=worker_id, running=reported)
+        page = client.get("/workers").text
+        assert re.findall(r'id="run-([^"]+)"', page) == [str(running.id), str(stuck.id)]
+        assert "3 of the 5 jobs running at the last heartbeat have finished since." in page
 
     @pytest.mark.parametrize("since", [None, "yesterday", "2026-05-04T10:00:00"])
     def test_an_odd_heartbeat_breaks_nothing(

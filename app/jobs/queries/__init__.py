@@ -26,7 +26,7 @@ from app.jobs.queries.overviews import (
     queue_overview,
 )
 from app.jobs.queries.walk import CANDIDATES
-from app.jobs.queries.worker_rows import WorkerSummary, worker, workers
+from app.jobs.queries.worker_rows import WorkerSummary, still_running, worker, workers
 
 __all__ = [
     "CANDIDATES",
@@ -57,6 +57,7 @@ __all__ = [
     "paused_queues",
     "paused_types",
     "queue_overview",
+    "still_running",
     "worker",
     "workers",
 ]

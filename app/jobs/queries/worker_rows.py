@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Float, cast, extract, func, select
 
 from app.errors import WorkerNotFound
-from app.jobs.models import WorkerRow
+from app.jobs.models import Job, WorkerRow
 from app.jobs.sessions import Reader
 
 #: A worker silent for this long has lost its leases (LEASE_SECONDS, unless the caller knows better).
@@ -74,6 +75,29 @@ def worker(db: Reader, worker_id: UUID, *, alive_seconds: float = ALIVE_SECONDS)
     if row is None:
         raise WorkerNotFound(worker_id=worker_id)
     return _summary(row, alive_seconds)
+
+
+def still_running(db: Reader, found: Sequence[WorkerSummary]) -> list[WorkerSummary]:
+    """The workers, with only those of their reported attempts that have not ended since."""
+    reported = [UUID(run["jobId"]) for worker in found for run in worker.running]
+    # jobs_pkey; a worker reports at most as many as it has threads.
+    rows = select(Job.id, Job.attempts, Job.worker_id).where(
+        Job.id.in_(reported), Job.lease_token.is_not(None)
+    )
+    running = {(job_id, worker): n for job_id, n, worker in db.execute(rows)} if reported else {}
+    return [
+        replace(
+            worker,
+            running=[
+                run
+                for run in worker.running
+                # A thread that is stuck past its timeout is busy, whatever became of the job.
+                if run.get("isOverdue")
+                or running.get((UUID(run["jobId"]), worker.id)) == run["attempt"]
+            ],
+        )
+        for worker in found
+    ]
 
 
 _FRESH = {"populate_existing": True}
