@@ -20,7 +20,7 @@ STYLESHEETS = (
 )  # fmt: skip
 SCRIPTS = (
     "keep.js", "refresh.js", "hold.js", "live.js", "focus.js", "times.js", "chart.js", "theme.js", "copy.js",
-    "confirm.js", "select.js", "palette.js", "keys.js", "row.js", "flash.js", "lost.js",
+    "confirm.js", "select.js", "search.js", "palette.js", "keys.js", "row.js", "flash.js", "lost.js",
 )  # fmt: skip
 A_YEAR = 365 * 24 * 3600
 

@@ -32,6 +32,11 @@ def is_tick() -> bool:
     return request.headers.get("HX-Source", "").endswith(("#live", "#pulse"))
 
 
+def is_search_step() -> bool:
+    """Whether the request goes on with a search whose first rows are in the page (search.js)."""
+    return is_part() and request.headers.get("HX-Source", "").endswith("#search-on")
+
+
 def show(page: str, region: str | None, /, *, status: int = 200, **context: Any) -> Response:
     """``page`` in full, or ``region`` alone; 304 when a tick would find nothing new in it."""
     context["shell"] = shell()

@@ -230,7 +230,7 @@ class JobQuery(ListQuery):
     def filter(self, now: datetime | None = None) -> JobFilter:
         """What it narrows to; ``now`` is the moment that "last hour" counts back from. Raises PayloadsNotSearched."""
         search = parse_search(self.q)
-        if search.payload:
+        if search.payloads:
             require_payload_search()
         since = (
             (now or datetime.now(UTC)) - timedelta(seconds=self.SECONDS[self.within])
@@ -239,7 +239,8 @@ class JobQuery(ListQuery):
         )
         return JobFilter(
             status=self.view, type=self.type, queue=self.queue, tag=self.tag or search.tag, created_from=since, failure=self.failure, bulk=self.bulk,
-            id_prefix=search.id_prefix, error=search.error, payload=search.payload or None, search=search.text,
+            id_prefix=search.id_prefix, error=search.error, any_payload=tuple(search.payloads), search=search.text,
+            search_payloads=tuple(search.text_payloads),
             is_payload_searched=may_search_payloads(),
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +41,13 @@ def type_names() -> list[str]:
     """Every type that is registered or has jobs: rows may outlive the code of their type."""
     return stats.cached(
         "dashboard.type_names", NAMES_SECONDS, lambda: [one.name for one in types()]
+    )
+
+
+def oldest_created() -> datetime | None:
+    """When the oldest job was created; None without jobs."""
+    return stats.cached(
+        "dashboard.oldest", NAMES_SECONDS, lambda: queries.oldest_created(db.session)
     )
 
 

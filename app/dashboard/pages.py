@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,11 +12,12 @@ from flask import Response, make_response, redirect, request, url_for
 from app.dashboard import blueprint as dashboard
 from app.dashboard import job_page, looks, overview_page
 from app.dashboard.example import example
-from app.dashboard.fragments import show
+from app.dashboard.fragments import is_search_step, show
 from app.dashboard.lists import PAGE_SIZE, JobQuery, LetterQuery
 from app.dashboard.shell import WORKER_COMMAND
 from app.extensions import db
 from app.jobs import queries, stats
+from app.jobs.queries import JobFilter, Page
 from app.security import may_search_payloads
 
 
@@ -35,10 +38,25 @@ def jobs() -> Response:
         page = queries.list_jobs(db.session, filter, limit=PAGE_SIZE, is_light=True)
     elif query.top and query.is_pinned:
         newer = queries.count_newer_jobs(db.session, filter, query.top, limit=PAGE_SIZE)
+    found = request.args.get("found", type=int) if is_search_step() else None
+    if found is not None:
+        # The further steps belong to the list they began with.
+        query, page = query.first, replace(page, previous_cursor=None)
     return show(
-        "jobs/index.html", "jobs/_table.html", query=query, page=page, newer=newer, most=PAGE_SIZE, type_names=type_names(query.type),
+        "jobs/index.html", "jobs/_more.html" if found else "jobs/_table.html", query=query, page=page, newer=newer,
+        most=PAGE_SIZE, found=found, searched_percent=searched_percent(page, filter), type_names=type_names(query.type),
         queue_names=queue_names(query.queue), example=example(),
     )  # fmt: skip
+
+
+def searched_percent(page: Page[Any], filter: JobFilter) -> int:
+    """How far back a search that was cut short has come, of the time to search."""
+    if not page.searched_until:
+        return 100
+    now, oldest = datetime.now(UTC), looks.oldest_created() or page.searched_until
+    first = max(oldest, filter.created_from or oldest)
+    share = (now - page.searched_until) / max(now - first, timedelta(seconds=1))
+    return min(max(int(share * 100), 0), 99)
 
 
 @dashboard.get("/jobs/find")

@@ -1,8 +1,9 @@
 """What people type into the search box → facts to filter by. Pure.
 
 ``error:timeout``, ``error:"connection refused"``, ``tag:vip``, ``id:0197ab``, ``payload.user_id:42``,
-``payload.to:"42"`` (a string); all else is free text, in which the
-list itself knows an id when it sees one.
+with ``=`` as well; all else is free text, in which the list itself knows an id when it sees one.
+``42`` is the number or the text, ``"42"`` only the text. ``user_id:42`` alone is free text or a field
+of the payload.
 """
 
 from __future__ import annotations
@@ -10,22 +11,32 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
-_TERM = re.compile(r'(?:(?P<key>id|error|tag|payload(?:\.[^\s.:"]+)+):)?(?P<value>"[^"]*"|\S+)')
+_TERM = re.compile(r'(?:(?P<key>id|error|tag|payload(?:\.[^\s.:="]+)+)[:=])?(?P<value>"[^"]*"|\S+)')
+_FIELD = re.compile(r'(?P<path>[^\W\d][\w-]*(?:\.[\w-]+)*)[:=](?P<value>"[^"]*"|[^\s/]\S*)')
+#: Each doubles the number of payloads to compare with.
+MAX_UNSURE = 4
+
+Payload = dict[str, Any]
 
 
 @dataclass
 class Search:
+    """What was asked for; of each list of payloads one must be contained in the job's."""
+
     id_prefix: str | None = None
     error: str | None = None
     tag: str | None = None
-    payload: dict[str, Any] = field(default_factory=dict)
+    payloads: list[Payload] = field(default_factory=list)
     text: str | None = None
+    #: What the free text means if it names a field: a match of either is a match.
+    text_payloads: list[Payload] = field(default_factory=list)
 
 
 def parse(q: str) -> Search:
-    found, words = Search(), []
+    found, words, terms = Search(), [], []
     for term in _TERM.finditer(q):
         key, value = term["key"], term["value"].strip('"')
         if key == "id":
@@ -35,24 +46,41 @@ def parse(q: str) -> Search:
         elif key == "tag":
             found.tag = value
         elif key:
-            _nest(found.payload, key.split(".")[1:], _literal(term["value"]))
+            terms.append((key.split(".")[1:], _meanings(term["value"])))
         else:
             words.append(value)
     found.text = " ".join(words) or None
+    found.payloads = _payloads(terms)
+    if len(words) == 1 and (named := _FIELD.fullmatch(words[0])):
+        found.text_payloads = _payloads([(named["path"].split("."), _meanings(named["value"]))])
     return found
 
 
-def _literal(text: str) -> Any:
-    """42 → a number, true, null; "42" and anything else → a string."""
+def _payloads(terms: list[tuple[list[str], list[Any]]]) -> list[Payload]:
+    """Every reading of the terms, each as one payload."""
+    unsure = sum(len(meanings) > 1 for _, meanings in terms)
+    choices = [meanings if unsure <= MAX_UNSURE else meanings[:1] for _, meanings in terms]
+    found: list[Payload] = []
+    for values in product(*choices) if terms else ():
+        payload: Payload = {}
+        for (path, _), value in zip(terms, values, strict=True):
+            _nest(payload, path, value)
+        if payload not in found:
+            found.append(payload)
+    return found
+
+
+def _meanings(text: str) -> list[Any]:
+    """42 → the number or the text, as with true and null; "42" and anything else → the text."""
+    plain = text.strip('"')
     try:
         value = json.loads(text)
     except ValueError:
-        return text.strip('"')
-    return (
-        value
-        if not isinstance(value, float) or (value == value and abs(value) != float("inf"))
-        else text
-    )
+        return [plain]
+    is_odd = isinstance(value, float) and not (value == value and abs(value) != float("inf"))
+    if is_odd or isinstance(value, str):
+        return [plain]
+    return [value, plain]
 
 
 def _nest(payload: dict[str, Any], path: list[str], value: Any) -> None:

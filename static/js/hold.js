@@ -9,7 +9,9 @@
   // rests there waits for the result.
   const aiming = () => Date.now() - moved < 8000 && moved > acted && document.querySelector("[data-live] .actions:hover");
   const deciding = () => document.querySelector("dialog[open], [data-live] [name=ids]:checked");
-  const holdsRows = () => isWaiting || aiming() || deciding();
+  // Found step by step: one look would show the first step alone.
+  const searched = () => document.querySelector("#search");
+  const holdsRows = () => isWaiting || aiming() || deciding() || searched();
 
   function say(text) {
     const held = document.querySelector("#held");
@@ -30,7 +32,7 @@
     document.dispatchEvent(new CustomEvent("refresh"));
   });
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden && !paused() && !selecting()) document.dispatchEvent(new CustomEvent("refresh"));
+    if (!document.hidden && !paused() && !selecting() && !searched()) document.dispatchEvent(new CustomEvent("refresh"));
   });
   document.addEventListener("htmx:before:request", ({ detail: { ctx } }) => {
     if (!ctx?.sourceElement?.matches?.("[data-live]")) acted = Date.now();

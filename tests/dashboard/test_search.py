@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from app.dashboard.search import Search, parse
+from tests import factories as make
 
 
 @pytest.mark.parametrize(
@@ -17,15 +20,45 @@ from app.dashboard.search import Search, parse
         ("tag:vip", Search(tag="vip")),
         ("error:timeout", Search(error="timeout")),
         ('error:"connection refused" acme', Search(error="connection refused", text="acme")),
-        ("payload.user_id:42", Search(payload={"user_id": 42})),
-        ('payload.user_id:"42"', Search(payload={"user_id": "42"})),
-        ("payload.to:ada@example.com", Search(payload={"to": "ada@example.com"})),
-        ("payload.a.b:true payload.a.c:null", Search(payload={"a": {"b": True, "c": None}})),
-        ("payload.n:NaN", Search(payload={"n": "NaN"})),
-        ("payload:42", Search(text="payload:42")),
+        ("payload.user_id:42", Search(payloads=[{"user_id": 42}, {"user_id": "42"}])),
+        ("payload.user_id=42", Search(payloads=[{"user_id": 42}, {"user_id": "42"}])),
+        ('payload.user_id:"42"', Search(payloads=[{"user_id": "42"}])),
+        ("payload.to:ada@example.com", Search(payloads=[{"to": "ada@example.com"}])),
+        (
+            'payload.a.b:true payload.a.c:"x"',
+            Search(payloads=[{"a": {"b": True, "c": "x"}}, {"a": {"b": "true", "c": "x"}}]),
+        ),
+        ("payload.n:NaN", Search(payloads=[{"n": "NaN"}])),
+        ("payload.a:1 payload.a.b:2", Search(payloads=[{"a": 1}, {"a": "1"}])),
+        (
+            "user_id:42",
+            Search(text="user_id:42", text_payloads=[{"user_id": 42}, {"user_id": "42"}]),
+        ),
+        ("user.id=7a", Search(text="user.id=7a", text_payloads=[{"user": {"id": "7a"}}])),
+        ("user_id:42 acme", Search(text="user_id:42 acme")),
+        ("12:30", Search(text="12:30")),
         ("https://example.com/x:y", Search(text="https://example.com/x:y")),
-        ("payload.a:1 payload.a.b:2", Search(payload={"a": 1})),
     ],
 )
 def test_terms_become_filters(q: str, found: Search) -> None:
     assert parse(q) == found
+
+
+def test_readings_do_not_multiply_without_end() -> None:
+    many = " ".join(f"payload.f{n}:{n}" for n in range(12))
+    assert parse(many).payloads == [{f"f{n}": n for n in range(12)}]
+    assert len(parse(" ".join(many.split()[:4])).payloads) == 16
+
+
+@pytest.mark.parametrize(
+    "q", ["payload.user_id:42", "payload.user_id=42", "user_id:42", "user_id=42", "customer:acme"]
+)
+def test_a_number_finds_number_and_text(client: Any, session: Any, q: str) -> None:
+    wanted = [
+        make.pending_job(payload={"user_id": 42, "customer": "acme"}),
+        make.pending_job(payload={"user_id": "42"}, tags=["customer:acme"]),
+    ]
+    other = make.pending_job(payload={"user_id": 421, "customer": "acmes"})
+    page = client.get("/jobs", query_string={"q": q}).text
+    assert all(f'id="job-{job.id}"' in page for job in wanted)
+    assert f'id="job-{other.id}"' not in page

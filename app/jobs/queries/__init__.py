@@ -10,7 +10,14 @@ from app.jobs.queries.audit import audit_events, audit_of, has_audit_event
 from app.jobs.queries.cursors import OFFSET_BOUND, Page
 from app.jobs.queries.failures import FAILURE_GROUPS, FailureGroup, failure_groups, failure_name
 from app.jobs.queries.filters import JobFilter
-from app.jobs.queries.jobs import attempts_of, count_newer_jobs, get_job, list_jobs, log_of
+from app.jobs.queries.jobs import (
+    attempts_of,
+    count_newer_jobs,
+    get_job,
+    list_jobs,
+    log_of,
+    oldest_created,
+)
 from app.jobs.queries.letters import (
     count_newer_letters,
     dead_letters,
@@ -53,6 +60,7 @@ __all__ = [
     "letters_of",
     "list_jobs",
     "log_of",
+    "oldest_created",
     "open_dead_letter",
     "paused_queues",
     "paused_types",

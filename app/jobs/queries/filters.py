@@ -18,6 +18,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    or_,
     select,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -54,11 +55,14 @@ class JobFilter:
     id_prefix: str | None = None  # hex digits, dashes ignored; anything else matches nothing
     error: str | None = None  # in last_error, whatever the case
     payload: dict[str, Any] | None = None  # contained in the payload, as jsonb @>
+    any_payload: tuple[dict[str, Any], ...] = ()  # one of them contained; empty does not narrow
     failure: str | None = None  # of this group of open failures
     bulk: int | None = None  # changed by the bulk action of this number
     #: Free text: an id or the start of one (8 digits and more), else in type, unique key, tag,
     #: error or payload, whatever the case.
     search: str | None = None
+    #: What ``search`` means as well: one of them contained in the payload.
+    search_payloads: tuple[dict[str, Any], ...] = ()
     #: Whether ``search`` looks at payloads: not for who may not read all of them, or by what is
     #: found they could.
     is_payload_searched: bool = True
@@ -172,17 +176,25 @@ def conditions(filter: JobFilter) -> dict[str, ColumnElement[bool]]:
         found["bulk"] = Job.id.in_(jobs_of_bulk(filter.bulk))
     if filter.payload is not None:
         found["payload"] = Job.payload.contains(literal(filter.payload, JSONB))
+    if filter.any_payload:
+        found["any_payload"] = _contains_any(filter.any_payload)
     if filter.search is not None:
         columns = [Job.type, Job.unique_key, Job.last_error, func.array_to_string(Job.tags, "\n")]
         if filter.is_payload_searched:
             columns.append(cast(Job.payload, Text))
         found["search"] = has_text(filter.search, *columns)
+        if filter.is_payload_searched and filter.search_payloads:
+            found["search"] |= _contains_any(filter.search_payloads)
     return found
 
 
 def jobs_of_bulk(number: int) -> Select[Any]:
     """The ids of the jobs that a bulk action changed; bulk_items_pkey answers it."""
     return select(BulkItem.job_id).where(BulkItem.bulk_id == number, BulkItem.result == "done")
+
+
+def _contains_any(payloads: tuple[dict[str, Any], ...]) -> ColumnElement[bool]:
+    return or_(*(Job.payload.contains(literal(one, JSONB)) for one in payloads))
 
 
 def has_tag(tag: str) -> ColumnElement[bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import (
@@ -46,6 +47,12 @@ def get_job(db: Reader, job_id: UUID) -> Job:
     if job is None:
         raise JobNotFound(job_id=job_id)
     return job
+
+
+def oldest_created(db: Reader) -> datetime | None:
+    """When the oldest job was created; None without jobs."""
+    oldest = db.scalar(select(Job.id).order_by(Job.id).limit(1))  # jobs_pkey
+    return ids.created_at(oldest) if oldest else None
 
 
 def attempts_of(db: Reader, job_id: UUID, *, limit: int = ATTEMPTS_SHOWN) -> list[JobAttempt]:

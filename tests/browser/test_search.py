@@ -1,0 +1,128 @@
+"""A search that stops at its bound and goes on by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import expect
+
+from tests import factories as make
+from tests.browser.conftest import Tab
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(autouse=True)
+def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten candidates to a step."""
+    monkeypatch.setattr("app.jobs.queries.walk.CANDIDATES", 10)
+
+
+@pytest.fixture
+def needles(session: Any) -> list[str]:
+    """Three of 64 jobs, as listed: none of them within the first step."""
+    jobs = [
+        make.pending_job(payload={"user_id": 42 if n in (2, 31, 33) else n + 100})
+        for n in range(64)
+    ]
+    return [f"job-{jobs[n].id}" for n in (33, 31, 2)]
+
+
+def rows(tab: Tab) -> list[str]:
+    found: list[str] = tab.page.evaluate(
+        "[...document.querySelectorAll('#live tbody tr')].map((row) => row.id)"
+    )
+    return found
+
+
+def steps(tab: Tab) -> list[str]:
+    return [url for _, url in tab.requests if "found=" in urlsplit(url).query]
+
+
+def test_it_goes_on_to_the_end_and_keeps_what_it_found(tab: Tab, needles: list[str]) -> None:
+    page = tab.open("/jobs?q=payload.user_id:42")
+    expect(page.locator("#search")).to_contain_text("All jobs searched: 3 found.")
+    assert rows(tab) == needles
+    assert [parse_qs(urlsplit(url).query)["found"] for url in steps(tab)] == [["0"]] * 3 + [
+        ["2"]
+    ] * 3
+    assert urlsplit(page.url).query == "q=payload.user_id:42"
+    # Rows stay: one look would show the first step alone.
+    assert not page.evaluate("document.dispatchEvent(new CustomEvent('look', {cancelable: true}))")
+    # What was found can be acted on.
+    page.locator("#live [name=ids]").last.check()
+    expect(page.locator("#picked")).to_have_text("1 selected")
+
+
+def test_nothing_matches_is_said_only_after_all_was_read(tab: Tab, needles: list[str]) -> None:
+    page = tab.page
+    page.route("**/jobs?*found=*", lambda route: route.abort())
+    tab.open("/jobs?q=payload.user_id:7")
+    expect(page.get_by_text("Nothing found yet.")).to_be_visible()
+    expect(page.get_by_role("link", name="Search older jobs")).to_be_visible()
+    assert page.get_by_text("Nothing matches.").count() == 0
+    page.unroute("**/jobs?*found=*")
+    page.get_by_role("link", name="Search older jobs").click()
+    expect(page.get_by_text("Nothing matches.")).to_be_visible()
+    tab.excuse("ERR_FAILED", "Failed to fetch")
+
+
+def test_stop_stops_and_the_link_goes_on(tab: Tab, needles: list[str]) -> None:
+    page = tab.page
+    held: list[Any] = []
+    page.route("**/jobs?*found=2*", held.append)
+    tab.open("/jobs?q=payload.user_id:42")
+    expect(page.locator("#live tbody tr")).to_have_count(2)
+    expect(page.locator("#search-on")).to_be_hidden()
+    page.locator("#search-stop").click()
+    page.wait_for_timeout(50)
+    held.pop().continue_()
+    expect(page.get_by_role("link", name="Search older jobs")).to_be_visible()
+    expect(page.locator("#search")).to_contain_text("2 found.")
+    page.wait_for_timeout(150)
+    assert held == []
+    page.unroute("**/jobs?*found=2*")
+    page.get_by_role("link", name="Search older jobs").click()
+    expect(page.locator("#search")).to_contain_text("3 found.")
+    assert rows(tab) == needles
+
+
+def test_another_search_ends_the_one_that_runs(tab: Tab, needles: list[str]) -> None:
+    page = tab.page
+    held: list[Any] = []
+    page.route("**/jobs?*user_id:42*found=*", held.append)
+    tab.open("/jobs?q=payload.user_id:42")
+    expect(page.locator("#search-stop")).to_be_visible()
+    page.locator("#q").fill("payload.user_id:163")
+    expect(page.locator("#live tbody tr")).to_have_count(1)
+    page.unroute("**/jobs?*user_id:42*found=*")
+    for route in held:
+        route.continue_()
+    expect(page.locator("#search")).to_contain_text("All jobs searched: 1 found.")
+    assert set(rows(tab)).isdisjoint(needles)
+    tab.excuse("ERR_ABORTED")
+
+
+def test_a_full_page_is_enough(tab: Tab, session: Any) -> None:
+    for n in range(140):
+        make.pending_job(type="a" if n % 2 else "b", payload={"n": n % 2})
+    page = tab.open("/jobs?q=payload.n:1")
+    expect(page.get_by_role("link", name="Search older jobs")).to_be_visible()
+    assert len(rows(tab)) == 50
+    page.get_by_role("link", name="Search older jobs").click()
+    expect(page.locator("#search")).to_contain_text("All jobs searched: 70 found.")
+    assert len(rows(tab)) == 70
+
+
+def test_without_scripts_a_link_leads_on(plain_tab: Tab, needles: list[str]) -> None:
+    page = plain_tab.open("/jobs?q=payload.user_id:42")
+    for _ in range(3):
+        expect(page.get_by_text("Nothing found yet.")).to_be_visible()
+        page.get_by_role("link", name="Search older jobs").click()
+    expect(page.locator("#live tbody tr")).to_have_count(2)
+    for _ in range(3):
+        page.get_by_role("link", name="Search older jobs").click()
+    expect(page.locator("#live tbody tr")).to_have_count(1)
+    expect(page.get_by_role("link", name="Search older jobs")).to_have_count(0)
