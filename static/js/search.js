@@ -21,21 +21,18 @@
     step();
   }
 
-  document.addEventListener("htmx:config:request", ({ detail: { ctx } }) => {
+  document.addEventListener("htmx:before:request", ({ detail: { ctx } }) => {
     const source = ctx.sourceElement;
     if (source?.id === "search-on") { flying = ctx; return; }
     // Another list: whatever was being searched for no longer matters.
     if (source?.closest?.("#filter")) { flying = null; isStopped = false; goal = PAGE; }
   });
-  document.addEventListener("htmx:after:swap", () => {
-    dropTwins();
-    if (!flying) step();
-  });
+  document.addEventListener("htmx:after:swap", dropTwins);
   document.addEventListener("htmx:finally:request", ({ detail: { ctx } }) => {
     if (ctx !== flying) return;
     flying = null;
-    // A failed step is not tried again by itself.
-    if (ctx.response?.status === 200) step();
+    // Not yet: htmx still counts this request as running. A failed step is not tried again by itself.
+    if (ctx.response?.status === 200) setTimeout(step);
     else stop();
   });
   document.addEventListener("click", (event) => {
@@ -46,5 +43,6 @@
     goal = rows().length + PAGE;
     step();
   });
-  step();
+  // Once htmx knows the link: after its own start, and after each swap.
+  document.addEventListener("htmx:after:process", () => { setTimeout(() => { if (!flying) step(); }); });
 })();
