@@ -23,8 +23,10 @@ edges AS MATERIALIZED (
     SELECT g.job_id, (SELECT old.id FROM job_log_lines old WHERE old.job_id = g.job_id
                       ORDER BY old.id DESC OFFSET greatest(:most - g.n, 0) LIMIT 1) AS last_id
     FROM (SELECT job_id, count(*) AS n FROM given GROUP BY job_id) AS g),
-pushed_out AS (
-    DELETE FROM job_log_lines old USING edges e WHERE old.job_id = e.job_id AND old.id <= e.last_id)
+old_lines AS MATERIALIZED (  -- two writers of one job's log (heartbeat, outbox) wait for neither
+    SELECT old.id FROM job_log_lines old JOIN edges e ON old.job_id = e.job_id AND old.id <= e.last_id
+    FOR UPDATE OF old SKIP LOCKED),
+pushed_out AS (DELETE FROM job_log_lines WHERE id = ANY(ARRAY(SELECT id FROM old_lines)))
 INSERT INTO job_log_lines (job_id, attempt, at, level, message)
 SELECT job_id, attempt, at, level, message FROM given WHERE rank <= :most ORDER BY n
 """)

@@ -182,6 +182,9 @@ class Outbox:
         # One statement needs no BEGIN and COMMIT around it.
         transaction = autocommit(self._engine) if is_one_statement else self._engine.begin()
         with transaction as db:
+            if not is_one_statement:
+                # Each statement below locks in id order; only together, first, is it one order.
+                lifecycle.lock(db, [o.job.id.hex for o in batch])
             if lined:
                 journal.write_lines(
                     db,

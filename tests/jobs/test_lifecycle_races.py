@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,7 +12,7 @@ from sqlalchemy import text
 
 from app.errors import UniqueConflict
 from app.extensions import db
-from app.jobs import enqueue, ids, lifecycle
+from app.jobs import enqueue, ids, journal, lifecycle
 from app.jobs.lifecycle import NewJob
 from tests.factories import cancelled_job, failed_job, pending_job, processing_job
 from tests.support.racing import race
@@ -201,3 +202,32 @@ def test_ids_rise_within_a_process():
     made = [ids.new_id() for _ in range(10_000)]
     assert made == sorted(made)
     assert len(set(made)) == 10_000
+
+
+def test_a_heartbeat_does_not_wait_for_outcomes_that_are_being_written(session, own):
+    """Completed and failed jobs of one batch are locked by two statements, so not in id order over both."""
+    first, second = processing_job(), processing_job()
+    leases = [(first.id, first.lease_token), (second.id, second.lease_token)]
+    lifecycle.complete(session, [(second.id.hex, second.lease_token.hex, "null", None)])
+
+    def heartbeat(other):
+        other.execute(text("SET LOCAL lock_timeout = '3s'"))
+        return lifecycle.extend(other, leases, lease_seconds=30)
+
+    assert set(own(heartbeat)()) == {first.id}
+    assert lifecycle.complete(session, [(first.id.hex, first.lease_token.hex, "null", None)])
+    session.commit()
+
+
+def test_two_writers_of_one_log_do_not_wait_for_each_other(session, own):
+    job = processing_job()
+
+    def write(db_):
+        db_.execute(text("SET LOCAL lock_timeout = '3s'"))
+        lines = [(job.id, 1, (datetime.now(UTC), "info", f"line {n}")) for n in range(3)]
+        journal.write_lines(db_, lines, most=3)
+
+    own(write)()
+    write(session)  # has pushed out the lines, not committed
+    own(write)()
+    session.commit()

@@ -12,7 +12,7 @@ from uuid import uuid4
 import psycopg2
 import pytest
 from redis import Redis
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from app.extensions import db
 from app.jobs import lifecycle
@@ -125,6 +125,26 @@ def test_many_threads_put_at_once_and_nothing_is_lost(
     assert counts == {"completed": 180, "pending": 20}
     assert outbox.completed == 180
     assert outbox.fenced == 0
+
+
+def test_a_batch_of_both_kinds_holds_nothing_while_it_waits_for_a_locked_job(
+    outbox: Outbox, engine: Any, claim: Any, enqueue_many: Any, row: Any
+) -> None:
+    """Else it holds the job that completed and waits for the one that failed, and a person's cancel of
+    both, which locks in id order, waits for the first: a deadlock."""
+    low, high = sorted(claim(*enqueue_many(2)), key=lambda job: job.id)
+    with engine.connect() as person:
+        person.execute(text("SELECT 1 FROM jobs WHERE id = :id FOR UPDATE"), {"id": low.id})
+        writer = threading.Thread(target=outbox.put, args=[[completed(high), failed(low)]])
+        writer.start()
+        waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                       " AND datname = current_database()")  # fmt: skip
+        with engine.connect() as observer:
+            wait_until(lambda: observer.execute(waiting).scalar() == 1)
+        person.execute(text("SELECT 1 FROM jobs WHERE id = :id FOR UPDATE NOWAIT"), {"id": high.id})
+        person.rollback()
+    writer.join()
+    assert [row(job.id).status for job in (high, low)] == ["completed", "pending"]
 
 
 def test_what_gathers_while_one_writes_goes_out_in_one_batch(
