@@ -28,7 +28,8 @@ TAG = "Dead letters"
 def list_dead_letters(query: dict[str, Any]) -> Any:
     """List dead letters.
 
-    The open ones, newest first. The Link header (rel="next") leads to the next page.
+    The open ones, newest first. The Link header (rel="next") leads to the next page. A page also ends when its payloads
+    reach 8 MiB.
     """
     return listed(
         queries.dead_letters(db.session, **query, is_payload_searched=may_search_payloads())

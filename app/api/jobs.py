@@ -92,7 +92,8 @@ def list_jobs(query: dict[str, Any]) -> Any:
     """List jobs.
 
     Newest first. The Link header (rel="next") leads to the next page. A search (`search`, `error`, `payload`, `tag`) looks at a
-    bounded number of jobs at a time, so a page may be short or empty although the Link header leads on.
+    bounded number of jobs at a time, so a page may be short or empty although the Link header leads on. A page also ends
+    when its payloads and results reach 8 MiB.
     """
     limit, offset, cursor = query.pop("limit"), query.pop("offset"), query.pop("cursor", None)
     if "payload" in query:

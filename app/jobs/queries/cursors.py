@@ -58,17 +58,24 @@ class Found(Protocol):
 def paginate(
     *,
     find: Callable[[Position | None, int], Found],
-    load: Callable[[list[tuple[Any, ...]]], list[T]],
+    load: Callable[[list[tuple[Any, ...]]], tuple[list[T], int]],
     instant_of: Callable[[tuple[Any, ...]], datetime],
     position: Position | None,
     is_first: bool,
     limit: int,
 ) -> Page[T]:
-    """The page at ``position``: ``find(position, n)`` walks up to n keys, ``load`` fetches rows by key."""
+    """The page at ``position``: ``find(position, n)`` walks up to n keys, ``load`` fetches rows by key.
+
+    ``load`` may stop early, where the page is full of bytes: it gives its rows and how many keys they cover.
+    """
     found = find(position, limit + 1)  # one more tells whether there are more
     has_more, keys = len(found.keys) > limit, found.keys[:limit]
+    items, covered = load(keys)
+    stopped_at = found.stopped_at
+    if covered < len(keys):  # the next page begins right where this one is full
+        has_more, keys, stopped_at = True, keys[:covered], None
     if position is not None and position.direction == "previous":
-        if not has_more and found.stopped_at is None and len(keys) < limit:
+        if not has_more and stopped_at is None and len(keys) < limit:
             # The top: a full first page serves better than the few rows that were left.
             return paginate(
                 find=find,
@@ -79,20 +86,18 @@ def paginate(
                 limit=limit,
             )
         keys.reverse()
-        newer, older = (
-            found.stopped_at or (keys[0] if has_more else None),
-            _edge(keys, position, -1),
-        )
+        items.reverse()
+        newer, older = stopped_at or (keys[0] if has_more else None), _edge(keys, position, -1)
     else:
-        older = found.stopped_at or (keys[-1] if has_more else None)
+        older = stopped_at or (keys[-1] if has_more else None)
         newer = None if is_first else _edge(keys, position, 0)
     return Page(
-        items=load(keys),
+        items=items,
         next_cursor=encode(Position(older, "next")) if older else None,
         previous_cursor=encode(Position(newer, "previous")) if newer else None,
         start_cursor=encode(Position(_just_above(keys[0]), "next")) if keys else None,
-        is_cut_short=found.stopped_at is not None,
-        searched_until=instant_of(found.stopped_at) if found.stopped_at else None,
+        is_cut_short=stopped_at is not None,
+        searched_until=instant_of(stopped_at) if stopped_at else None,
     )
 
 

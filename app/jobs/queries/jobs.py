@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
@@ -33,6 +34,7 @@ from app.jobs.queries.filters import (
     jobs_of_bulk,
 )
 from app.jobs.queries.filters import conditions as conditions_of
+from app.jobs.queries.sizes import json_bytes, load_page
 from app.jobs.queries.walk import FEW, Found, Key, Walk, gather, walk
 from app.jobs.sessions import Reader
 
@@ -212,14 +214,25 @@ def _by_name(db: Reader, filter: JobFilter, plan: Walk, limit: int) -> list[Key]
     return found
 
 
-def _load(db: Reader, filter: JobFilter, job_ids: list[UUID], is_light: bool) -> list[Job]:
-    if not job_ids:
-        return []
+def _load(
+    db: Reader, filter: JobFilter, job_ids: list[UUID], is_light: bool
+) -> tuple[list[Job], int]:
     # What changed since its key was found no longer matches, and is left out. Judged here, not in
     # WHERE: there it would tempt the planner to another index than jobs_pkey.
     still = and_(true(), *conditions_of(filter).values())
-    rows = select(Job, still).where(Job.id.in_(job_ids)).order_by(Job.id.desc())
+    columns = () if is_light else (Job.payload, Job.result)
+    rows = select(Job, still, json_bytes(*columns)).options(
+        *(defer(column) for column in (Job.payload, Job.result) if is_light)
+    )
+
+    def load(ids: Sequence[UUID]) -> list[tuple[UUID, Job | None, int]]:
+        found = db.execute(rows.where(Job.id.in_(ids)), execution_options=_FRESH)
+        return [(job.id, job if is_hit else None, size) for job, is_hit, size in found]
+
     if is_light:
-        rows = rows.options(defer(Job.payload), defer(Job.result))
-    found = db.execute(rows, execution_options={"populate_existing": True})
-    return [job for job, is_hit in found if is_hit]
+        jobs = {job_id: job for job_id, job, _ in load(job_ids)} if job_ids else {}
+        return [job for job_id in job_ids if (job := jobs.get(job_id))], len(job_ids)
+    return load_page(db, job_ids, key=Job.id, columns=columns, load=load)
+
+
+_FRESH = {"populate_existing": True}

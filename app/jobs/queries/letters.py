@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from app.jobs.queries.filters import (
     is_storable,
     looks_like_id,
 )
+from app.jobs.queries.sizes import json_bytes, load_page
 from app.jobs.queries.walk import FEW, Found, Key, Walk, gather, walk
 from app.jobs.sessions import Database, Reader
 
@@ -133,13 +134,24 @@ def _are_few(db: Reader, ids: tuple[UUID, UUID]) -> bool:
     return db.execute(select(func.count()).select_from(some.subquery())).scalar_one() <= FEW
 
 
-def _load(db: Reader, keys: list[Key]) -> list[DeadLetter]:
+def _load(db: Reader, keys: list[Key]) -> tuple[list[DeadLetter], int]:
     """The letters of these keys in their order, without those closed since."""
     # ix_dead_letters_job; "is open" is judged here, in WHERE it would invite another index.
-    rows = select(DeadLetter).where(DeadLetter.job_id.in_([job_id for _, job_id in keys]))
-    found = db.scalars(rows, execution_options={"populate_existing": True}).all() if keys else []
-    letters = {(one.failed_at, one.job_id): one for one in found if one.closed_at is None}
-    return [letters[key] for key in keys if key in letters]
+    rows = select(DeadLetter, json_bytes(DeadLetter.payload))
+    wanted = {(key[0], key[1]) for key in keys}
+
+    def load(ids: Sequence[UUID]) -> list[tuple[UUID, DeadLetter | None, int]]:
+        found = db.execute(
+            rows.where(DeadLetter.job_id.in_(ids)), execution_options={"populate_existing": True}
+        )
+        return [
+            (letter.job_id, letter, size)
+            for letter, size in found
+            if letter.closed_at is None and (letter.failed_at, letter.job_id) in wanted
+        ]
+
+    ids = [job_id for _, job_id in keys]
+    return load_page(db, ids, key=DeadLetter.job_id, columns=(DeadLetter.payload,), load=load)
 
 
 def letters_of(db: Reader, job_id: UUID, *, limit: int = 50) -> list[DeadLetter]:

@@ -22,14 +22,23 @@ from app.jobs.sessions import Database, rows_in_order
 CANDIDATES = 100_000
 #: … or after this time, since payloads may be large and the disk slow, …
 WALK_MILLISECONDS = 25
-#: … but so many rows it looks at in any case, lest a busy moment cut a short list short.
+#: … but so many rows it looks at even then, lest a busy moment cut a short list short, …
 ALWAYS_WALKED = 500
+#: … unless they take this long: 500 payloads of a megabyte would take ten seconds.
+ALWAYS_WALKED_MILLISECONDS = 250
 #: So many rows are fetched and sorted, rather than walked past.
 FEW = 2_000
 
-IS_LATE = func.clock_timestamp() > func.statement_timestamp() + timedelta(
-    milliseconds=WALK_MILLISECONDS
-)
+
+def _is_past(milliseconds: int) -> ColumnElement[bool]:
+    """Whether the statement has run for this long."""
+    return func.clock_timestamp() > func.statement_timestamp() + timedelta(
+        milliseconds=milliseconds
+    )
+
+
+IS_LATE = _is_past(WALK_MILLISECONDS)
+IS_TOO_LATE = _is_past(ALWAYS_WALKED_MILLISECONDS)
 
 Key = tuple[Any, ...]
 
@@ -80,7 +89,7 @@ def walk(
     seen = _candidates(plan, after, direction, [*labelled, is_hit, n]).limit(CANDIDATES).subquery()
     # All of it streams: rows are looked at one by one until the page is full. The row to stop at
     # fills what is missing with copies of itself, so that not one more is read.
-    is_stop = (seen.c.n == CANDIDATES) | (seen.c.n > ALWAYS_WALKED) & IS_LATE
+    is_stop = (seen.c.n == CANDIDATES) | (seen.c.n > ALWAYS_WALKED) & IS_LATE | IS_TOO_LATE
     repeats = case((is_stop, skip + limit), else_=1)
     copies = func.generate_series(1, repeats).table_valued("copy", name="copies").render_derived()
     key = [seen.c[f"c{i}"] for i in range(len(plan.prefix), len(columns))]
