@@ -109,6 +109,8 @@ class Settings:
     default_timeout_seconds: float | None
     stuck_seconds: float | None
     max_crashes: int
+    unknown_type_hours: float  # 0: never
+    drain_seconds: float | None  # None: as huey_consumer's -t says
     max_result_bytes: int
     max_log_lines: int
     job_modules: tuple[str, ...]
@@ -174,6 +176,10 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         or None,
         stuck_seconds=_number(env, "STUCK_SECONDS", float, 60.0, 0, 86400) or None,
         max_crashes=_number(env, "MAX_CRASHES", int, 3, 0, 100),
+        unknown_type_hours=_number(env, "UNKNOWN_TYPE_HOURS", float, 24.0, 0, 24 * 365),
+        drain_seconds=_number(env, "DRAIN_SECONDS", float, 25.0, 0, 3600)
+        if _text(env, "DRAIN_SECONDS")
+        else None,
         max_result_bytes=_number(env, "MAX_RESULT_BYTES", int, MIB, 64, 64 * MIB),
         max_log_lines=_number(env, "MAX_LOG_LINES", int, 1000, 0, 100_000),
         job_modules=_names(env, "JOB_MODULES"),

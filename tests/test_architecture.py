@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "testing": GROUND | {"jobs", "worker", "dev", "own_migrations"},
 }
 #: Where a process of its own begins, which is why these may make the application.
-ENTRY_POINTS = {"app/worker/__init__.py", "app/worker/isolation.py", "app/testing/__init__.py"}
+ENTRY_POINTS = {"app/worker/__init__.py", "app/worker/child.py", "app/testing/__init__.py"}
 
 
 def name_of(path: Path) -> str:

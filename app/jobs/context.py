@@ -160,6 +160,12 @@ class Context:
         """Tells the handler that a person asked the job to stop; from any thread, any number of times."""
         self._is_cancel_requested = True
 
+    def receive(self, progress: Progress | None, lines: Sequence[LogLine]) -> None:
+        """Take over what the context of a child process drained."""
+        with self._lock:
+            self._progress = progress or self._progress
+            self._lines.extend(lines)
+
     def drain(self, *, is_last: bool = False) -> tuple[Progress | None, list[LogLine]]:
         """Progress (None when unchanged) and log lines since the last drain; each is given out once.
 

@@ -23,7 +23,6 @@ from app.config import ConfigError
 from app.errors import UnknownJobType, ValidationFailed
 from app.jobs.backoff import Backoff, Policy
 from app.jobs.context import Context
-from app.jobs.outcomes import Permanent
 
 Handler = Callable[..., Any]  # (payload) or (payload, ctx)
 F = TypeVar("F", bound=Handler)
@@ -34,6 +33,10 @@ NAME_RULE = "must be 1 to 100 letters, digits, '.', '_', ':' or '-', the first a
 
 
 _types: dict[str, JobType] = {}
+
+
+class PayloadRefused(Exception):
+    """The payload does not fit the schema of this process's code; another version may take it."""
 
 
 def is_name(value: object) -> bool:
@@ -61,13 +64,13 @@ class JobType:
     def run(self, payload: Mapping[str, Any], ctx: Context) -> Any:
         """Calls the handler, with the payload as its schema loads it (defaults filled in), and returns its result.
 
-        Raises what the handler raises, and Permanent for a payload that no longer fits its schema.
+        Raises what the handler raises, and PayloadRefused for a payload that does not fit its schema.
         """
         try:
             loaded = load_payload(self, payload)
         except ValidationFailed as refusal:
-            # Stored before the schema changed, or written by other means than enqueue.
-            raise Permanent(
+            # Accepted by another version of the schema, or written by other means than enqueue.
+            raise PayloadRefused(
                 f"the payload does not fit {self.name}: {_one_line(refusal.errors or {})}"
             ) from None
         return self.handler(loaded, ctx) if self.takes_context else self.handler(loaded)

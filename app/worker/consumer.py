@@ -12,9 +12,13 @@ from huey.consumer import Consumer, Scheduler
 
 from app import logs
 from app.config import ConfigError
+from app.worker import leave
 from app.worker.kernel import TICK_SECONDS, Kernel
 
 log = logging.getLogger(__name__)
+
+#: After signing off, for what runs when an interpreter ends.
+LEAVE_SECONDS = 1.5
 
 
 class SweeperScheduler(Scheduler):
@@ -42,6 +46,8 @@ class JobConsumer(Consumer):
             )
         super().__init__(huey, **options)
         self.kernel = huey.kernel
+        if (drain_seconds := self.kernel.settings.drain_seconds) is not None:
+            self.shutdown_timeout = drain_seconds
         # Every signal ends gracefully; only how long it may take differs.
         self._signal_actions[signal.SIGINT] = (False, True)
         self._signal_actions[signal.SIGTERM] = (False, True)
@@ -57,9 +63,14 @@ class JobConsumer(Consumer):
         if signum == signal.SIGTERM:
             signal.signal(signum, signal.SIG_IGN)
 
+    def run(self) -> None:
+        super().run()
+        # Threads and executors that handlers left behind, and hooks at exit, may take a moment, not forever.
+        leave.within(LEAVE_SECONDS)
+
     def stop(self, graceful: bool = False) -> None:
         try:
-            self.kernel.begin_stop()
+            self.kernel.begin_stop(self.shutdown_timeout)
             super().stop(graceful)
         except KeyboardInterrupt:
             log.warning("Stopping at once")

@@ -1,127 +1,264 @@
 """An attempt in a child process that can be killed: isolate=True, and jobs that crashed a worker.
 
-The child takes the payload and answers with a judged outcome; if it dies, that is a crash, and it
-takes nobody with it.
+Children fork from a server process that has imported everything and started no thread: quick to start, and free of our
+locks and connections. One attempt each. The worker's thread watches its child itself: the child's end is seen by its
+process and by its pipe, whichever tells first, and whatever it reported until then is kept.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import struct
 import threading
-from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import replace
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Any
-
-from pebble import ProcessExpired, ProcessPool
+from multiprocessing.connection import Connection, wait
+from typing import Any, ClassVar
 
 from app.config import Settings
-from app.jobs import lifecycle, registry
 from app.jobs.context import Context
-from app.jobs.outcomes import JobTimeout
-from app.jobs.registry import JobType
+from app.worker import child
 from app.worker.inbox import Claimed
 from app.worker.outbox import Outcome
 
-#: The child interrupts itself at its deadline; one that can't (C code that does not return, a
+#: The child interrupts its handler at the deadline; one that can't be (C code that does not return, a
 #: signal handler of its own) is killed so much later.
 GRACE_SECONDS = 3.0
+#: A handler that does not look at a cancel request has Cancel raised in it after this long, and is killed after as long again.
+CANCEL_SECONDS = 3.0
+#: From the start of the process to the call of the handler, and from its return to the outcome.
+BOOT_SECONDS = LEAVE_SECONDS = 60.0
+POLL_SECONDS = 0.1
+START_TRIES = 3
+_HEADER = struct.Struct("!i")  # of multiprocessing's messages
 
-_pool: ProcessPool | None = None
-_lock = threading.Lock()
+
+@dataclass(frozen=True, slots=True)
+class NoOutcome:
+    """How a child ended that gave no outcome."""
+
+    how: str
+    text: str = ""
+
+    DIED: ClassVar = "died"
+    TIMED_OUT: ClassVar = "timed out"
+    CANCELLED: ClassVar = "cancelled"
+    STOPPED: ClassVar = "stopped"  # with the worker
+    NOT_STARTED: ClassVar = "not started"
 
 
-def run(job: Claimed, job_type: JobType, context: Context, settings: Settings) -> Outcome:
-    """The attempt in a child. A dead child is a crash; a late one is killed and timed out."""
-    from app.worker.runner import failure
+class Isolation:
+    """The children of one worker."""
 
-    remaining = context.remaining()
-    timeout = None if remaining is None else remaining + GRACE_SECONDS
-    future = _get_pool(settings).schedule(_attempt, args=[replace(job)], timeout=timeout)
-    try:
-        while True:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._children: set[_Child] = set()
+        self._is_stopping = False
+
+    def run(self, job: Claimed, context: Context, timeout: float | None) -> Outcome | NoOutcome:
+        """The attempt in a child of its own: its outcome, or how it ended without one."""
+        started = self._start(job)
+        if isinstance(started, NoOutcome):
+            return started
+        try:
+            end = _Watch(job, started, context, timeout).until_it_ends()
+        finally:
+            with self._lock:
+                self._children.discard(started)
+            started.close()
+        is_stopped = self._is_stopping and isinstance(end, NoOutcome)
+        return NoOutcome(NoOutcome.STOPPED) if is_stopped else end
+
+    def stop(self) -> None:
+        """Kill the children: their attempts end as stopped."""
+        with self._lock:
+            self._is_stopping = True
+            children = list(self._children)
+        for one in children:
+            one.kill()
+
+    def _start(self, job: Claimed) -> _Child | NoOutcome:
+        reason = ""
+        for _ in range(START_TRIES):
             try:
-                outcome: Outcome = future.result(timeout=0.2)
-                return replace(outcome, job=job)
-            except FutureTimeout:
-                if future.done():
-                    return failure(job, job_type, settings, JobTimeout(), "timed_out")
-                if context.is_cancel_requested:
-                    future.cancel()
-                    return Outcome(job, lifecycle.CANCEL, outcome="cancelled",
-                                   error="Stopped on request.")  # fmt: skip
-    except ProcessExpired as death:
-        return Outcome(
-            job,
-            lifecycle.CRASH,
-            outcome="crashed",
-            error=f"The child process that ran this job died (exit code {death.exitcode}).",
-            max_crashes=lifecycle.max_crashes(job.type),
+                started = _Child(job, self._settings)
+            except (
+                OSError,
+                EOFError,
+            ) as error:  # the fork server died; the next try starts another
+                reason = f"{type(error).__name__}: {error}".rstrip(": ")
+                continue
+            with self._lock:
+                self._children.add(started)
+                if self._is_stopping:
+                    started.kill()
+            return started
+        return NoOutcome(NoOutcome.NOT_STARTED, f"no child process could be started ({reason})")
+
+
+class _Child:
+    """One child process and the pipe to it."""
+
+    _starting = threading.Lock()
+
+    def __init__(self, job: Claimed, settings: Settings) -> None:
+        context = get_context("forkserver")
+        context.set_forkserver_preload(
+            ["app.worker.fork_server", "app.worker.child", "app.worker.runner", "app.dashboard", "app.api"]
+        )  # fmt: skip
+        ours, theirs = context.Pipe()
+        # What the handler starts is its own: not a daemon, which may have no children.
+        self._process: Any = context.Process(target=child.main, args=(theirs, job, settings))
+        self._process.daemon = False
+        try:
+            with self._starting:
+                self._process.start()
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._pipe: Connection = ours
+        self._buffer = bytearray()
+        self._is_open = True
+
+    def messages(self, seconds: float) -> Iterator[list[Any]]:
+        """What the child said, waiting up to ``seconds`` for it to say something or end."""
+        sources: list[Any] = [self._process.sentinel]
+        ready = wait([*sources, self._pipe] if self._is_open else sources, seconds)
+        # Its last words are read before its end is judged.
+        if self._pipe in ready or self._process.sentinel in ready:
+            while self._is_open and wait([self._pipe], 0):
+                self._read()
+                yield from self._whole()
+        yield from self._whole()
+
+    def _read(self) -> None:
+        # Never a blocking read of a whole message: a child that dies inside one may have left the pipe to others.
+        try:
+            data = os.read(self._pipe.fileno(), 1 << 16)
+        except OSError:
+            data = b""
+        self._is_open = bool(data)
+        self._buffer += data
+
+    def _whole(self) -> Iterator[list[Any]]:
+        while len(self._buffer) >= _HEADER.size:
+            (size,) = _HEADER.unpack_from(self._buffer)
+            if len(self._buffer) < _HEADER.size + size:
+                return
+            message = bytes(self._buffer[_HEADER.size : _HEADER.size + size])
+            del self._buffer[: _HEADER.size + size]
+            yield json.loads(message)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it ended or can't say anything any more."""
+        return not self._is_open or not self._process.is_alive()
+
+    def exit_text(self) -> str:
+        self._process.join(1.0)
+        code = self._process.exitcode
+        if code is None:
+            return "its pipe closed"
+        return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+
+    def say(self, word: str) -> None:
+        with suppress(OSError):
+            self._pipe.send_bytes(word.encode())
+
+    def kill(self) -> None:
+        """kill -9, with what the handler started."""
+        with suppress(ValueError, OSError):  # closed meanwhile, or gone
+            os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(ValueError, OSError):
+            if self._process.is_alive():  # it had no group of its own yet
+                os.kill(self._process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """After its outcome, or its end."""
+        self.kill()
+        self._process.join(1.0)
+        self._pipe.close()
+        with suppress(ValueError):
+            self._process.close()
+
+
+class _Watch:
+    """Follows one child until it ends, and ends it where it must."""
+
+    def __init__(
+        self, job: Claimed, watched: _Child, context: Context, timeout: float | None
+    ) -> None:
+        self._job = job
+        self._child = watched
+        self._context = context
+        self._timeout = timeout
+        self._kill_at = time.monotonic() + BOOT_SECONDS
+        self._kill_for = NoOutcome(
+            NoOutcome.NOT_STARTED, f"the child process was not ready within {BOOT_SECONDS:g} s"
         )
+        self._is_running = False
+        self._is_told = False
+        self._interrupt_at = float("inf")
 
+    def until_it_ends(self) -> Outcome | NoOutcome:
+        while True:
+            for kind, *facts in self._child.messages(POLL_SECONDS):
+                if kind == child.OUTCOME:
+                    values = {**facts[0], "lines": child.lines_from(facts[0]["lines"])}
+                    return Outcome(job=self._job, **values)
+                if kind == child.UNUSABLE:
+                    return NoOutcome(
+                        NoOutcome.NOT_STARTED, f"the child process can't start: {facts[0]}"
+                    )
+                self._hear(kind, facts)
+            if self._child.is_gone:
+                ended = self._child.exit_text()
+                return NoOutcome(
+                    NoOutcome.DIED, f"The child process that ran this job died ({ended})."
+                )
+            if self._context.is_cancel_requested:
+                self._cancel()
+            if time.monotonic() >= self._kill_at:
+                self._child.kill()
+                return self._kill_for
 
-def _get_pool(settings: Settings) -> ProcessPool:
-    global _pool
-    with _lock:
-        if _pool is None or not _pool.active:
-            # Children fork from a server process that has imported everything and started no
-            # thread: quick to start, and free of our locks and connections. One attempt each.
-            context = get_context("forkserver")
-            context.set_forkserver_preload(
-                [__name__, "app.worker.runner", "app.dashboard", "app.api"]
+    def _hear(self, kind: str, facts: list[Any]) -> None:
+        now = time.monotonic()
+        if kind == child.REPORT:
+            progress, lines = facts
+            self._context.receive(progress, child.lines_from(lines))
+        elif kind == child.STARTED:
+            self._is_running = True
+            limit = float("inf") if self._timeout is None else self._timeout + GRACE_SECONDS
+            self._kill_at, self._kill_for = now + limit, NoOutcome(NoOutcome.TIMED_OUT)
+        elif kind == child.RETURNED:
+            # The work is done: neither its deadline nor a cancel request ends it now.
+            self._is_running = False
+            self._kill_at = now + LEAVE_SECONDS
+            text = (
+                f"The child process gave no outcome within {LEAVE_SECONDS:g} s after its handler."
             )
-            _pool = ProcessPool(max_workers=5, max_tasks=1, context=context)
-        return _pool
+            self._kill_for = NoOutcome(NoOutcome.DIED, text)
 
-
-def stop() -> None:
-    """Kill the children."""
-    global _pool
-    with _lock:
-        if _pool is not None:
-            _pool.stop()
-            _pool.join(2)
-            _pool = None
-
-
-_child: dict[str, Any] = {}
-
-
-def _attempt(job: Claimed) -> Outcome:
-    """Runs in the child."""
-    from app import create_app, logs
-    from app.worker.runner import close_session, judge, make_context, report
-
-    app = _child.setdefault("app", None) or create_app()
-    _child["app"] = app
-    settings: Settings = app.extensions["settings"]
-    logs.configure(settings)
-    with (
-        app.app_context(),
-        logs.during(jobId=str(job.id), jobType=job.type, attempt=job.attempt),
-    ):
-        job_type = registry.get(job.type)
-        context = make_context(job, job_type, settings)
-        outcome = judge(
-            job, job_type, settings, lambda: _until_deadline(context, job_type, job.payload)
-        )
-        close_session()
-        report(outcome, context)
-        return outcome
-
-
-def _until_deadline(context: Context, job_type: JobType, payload: dict[str, Any]) -> Any:
-    # Here the handler runs in the main thread, where a signal interrupts it, sleeps included.
-    remaining = context.remaining()
-    if remaining is None:
-        return job_type.run(payload, context)
-    signal.signal(signal.SIGALRM, _time_out)
-    signal.setitimer(signal.ITIMER_REAL, max(remaining, 0.001))
-    try:
-        return job_type.run(payload, context)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _time_out(*_: object) -> None:
-    raise JobTimeout
+    def _cancel(self) -> None:
+        now = time.monotonic()
+        if not self._is_running:
+            return
+        if not self._is_told:
+            self._is_told = True
+            self._child.say(child.CANCEL)
+            self._interrupt_at = now + CANCEL_SECONDS
+        elif now >= self._interrupt_at:
+            self._child.say(child.INTERRUPT)
+            self._interrupt_at = float("inf")
+            if self._kill_at > now + CANCEL_SECONDS:
+                self._kill_at = now + CANCEL_SECONDS
+                self._kill_for = NoOutcome(NoOutcome.CANCELLED, "Stopped on request.")

@@ -16,7 +16,7 @@ from app.config import Settings
 from app.extensions import db
 from app.jobs import lifecycle
 from app.redis_client import connect
-from app.worker import isolation
+from app.worker import leave
 from app.worker.clock import Clock
 from app.worker.heartbeat import Heartbeat
 from app.worker.inbox import Claimed, Inbox
@@ -33,6 +33,11 @@ TICK_SECONDS = 0.025
 REDIS_TIMEOUT_SECONDS = 5.0
 #: What still runs beside a stuck attempt has this long, as on SIGTERM.
 RECYCLE_GRACE_SECONDS = 25.0
+#: After the time to drain: for outcomes, killed children and what is given back to be written …
+FLUSH_SECONDS = 1.0
+CHILDREN_SECONDS = 0.5
+#: … and for the process to be gone, whatever its handlers left running. Platforms wait 30 s in all.
+EXIT_SECONDS = 2.8
 #: EX_SOFTWARE: platforms start the worker again, and monitors see that it was not asked to end.
 EXIT_STUCK = 70
 
@@ -79,6 +84,7 @@ class Kernel:
             stop_requested=self._stop_requested,
         )
         self._is_stopped = threading.Event()
+        self._drain_until = float("-inf")  # monotonic
         self._is_recycling = False
         self._live_threads: set[threading.Thread] = set()
 
@@ -99,8 +105,14 @@ class Kernel:
         self.inbox.finished()
         self.outbox.put([outcome])
 
-    def begin_stop(self) -> None:
-        """No new claims; what waits in the inbox is released at once."""
+    def begin_stop(self, drain_seconds: float | None = None) -> None:
+        """No new claims; what waits in the inbox is released at once.
+
+        With ``drain_seconds``, the process is gone EXIT_SECONDS after that, whatever hinders it.
+        """
+        if drain_seconds is not None:
+            self._drain_until = time.monotonic() + drain_seconds
+            leave.within(drain_seconds + EXIT_SECONDS)
         self.inbox.stop()
         threading.Thread(target=self.heartbeat.announce_stop, name="Announcer", daemon=True).start()
 
@@ -109,15 +121,16 @@ class Kernel:
         if self._is_stopped.is_set():
             return
         self._is_stopped.set()
-        self.outbox.drain(3.0)
+        # An absent database has what is left of the time to drain, to come back and hear the outcomes.
+        self.outbox.drain(max(FLUSH_SECONDS, self._drain_until - time.monotonic()))
+        self.runner.stop_children(CHILDREN_SECONDS)
         attempts = list(self.runner.attempts.values())
         unfinished = [self.runner.given_up(attempt) for attempt in attempts]
         if unfinished:
-            log.warning("Giving up %s unfinished attempts", len(unfinished))
-        self.outbox.put(unfinished)
-        self.outbox.drain(2.0)
+            log.warning("Giving back %s unfinished attempts", len(unfinished))
+        self.outbox.put(unfinished, is_in_background=True)
+        self.outbox.drain(FLUSH_SECONDS)
         self.heartbeat.stop()
-        isolation.stop()
 
     def _release_unstarted(self, jobs: list[Claimed]) -> None:
         # In the background: the ticker has time-outs to throw, and a stop must not wait for the

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,21 +14,22 @@ from flask import Flask
 from app import logs
 from app.config import Settings
 from app.errors import UnknownJobType
-from app.extensions import db
 from app.jobs import backoff, lifecycle, registry
 from app.jobs.backoff import Backoff
 from app.jobs.context import MAX_MESSAGE_CHARACTERS, Context, LogLine, storable
 from app.jobs.outcomes import MIN_WAIT_SECONDS, Cancel, JobTimeout, Permanent, RetryAfter, Snooze
-from app.jobs.registry import JobType
+from app.jobs.registry import JobType, PayloadRefused
 from app.worker import results
+from app.worker.error_text import MAX_ERROR_CHARACTERS as MAX_ERROR_CHARACTERS
+from app.worker.error_text import describe, line, traceback_of
 from app.worker.inbox import Claimed
+from app.worker.isolation import Isolation, NoOutcome
 from app.worker.outbox import Outcome
+from app.worker.sessions import close_session, commit_session, roll_back_session
 from app.worker.shield import Shield
 
 log = logging.getLogger("app.jobs")
 
-MAX_ERROR_CHARACTERS = 2_000
-MAX_TRACEBACK_CHARACTERS = 20_000
 #: The handler's own look at its deadline comes first; the thrown exception is for those who don't look.
 THROW_AFTER_SECONDS = 0.1
 
@@ -40,16 +40,19 @@ failure_hooks: list[Callable[[Claimed, BaseException], None]] = []
 class Attempt:
     """A handler at work, as the heartbeat and the ticker see it."""
 
-    __slots__ = ("context", "job", "shield", "since", "thread", "throw_at", "thrown_at")
+    __slots__ = (
+        "context", "is_isolated", "job", "shield", "since", "thread", "throw_at", "thrown_at",
+    )  # fmt: skip
 
-    def __init__(self, job: Claimed, context: Context) -> None:
+    def __init__(self, job: Claimed, context: Context, *, is_isolated: bool = False) -> None:
         self.job = job
+        self.is_isolated = is_isolated
         self.context = context
         self.shield = Shield()
         self.since = datetime.now(UTC)
         self.thread = threading.current_thread()
         self.thrown_at: float | None = None
-        remaining = context.remaining()
+        remaining = None if is_isolated else context.remaining()  # a child interrupts itself
         self.throw_at = (
             None if remaining is None else time.monotonic() + remaining + THROW_AFTER_SECONDS
         )
@@ -59,6 +62,7 @@ class Runner:
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._app = app
         self._settings = settings
+        self.isolation = Isolation(settings)
         self.attempts: dict[int, Attempt] = {}  # by thread id
         self._thread = threading.local()
 
@@ -67,8 +71,7 @@ class Runner:
         self._enter_application()
         job_type = registry.find(job.type)
         if job_type is None:
-            known = ", ".join(t.name for t in registry.all_types())
-            return self._failed(job, None, UnknownJobType(type=job.type, known=known))
+            return refused(job, self._settings, unknown_type(job.type))
         if job.crashes or job_type.isolate:
             return self._in_child(job, job_type)
         context = make_context(job, job_type, self._settings)
@@ -89,22 +92,40 @@ class Runner:
         report(outcome, context)
         return outcome
 
-    def _failed(self, job: Claimed, job_type: JobType | None, error: Exception) -> Outcome:
-        return failure(job, job_type, self._settings, error, "failed")
-
     def _in_child(self, job: Claimed, job_type: JobType) -> Outcome:
-        from app.worker import isolation
-
         context = make_context(job, job_type, self._settings)
-        attempt = Attempt(job, context)
-        attempt.throw_at = None  # a child is killed, not talked to
-        self.attempts[threading.get_ident()] = attempt
+        self.attempts[threading.get_ident()] = Attempt(job, context, is_isolated=True)
         try:
-            return isolation.run(job, job_type, context, self._settings)
-        except Exception as error:
-            return self._failed(job, job_type, error)
+            end = self.isolation.run(job, context, timeout_of(job, job_type, self._settings))
+            outcome = self._ended(job, job_type, end)
         finally:
             del self.attempts[threading.get_ident()]
+        report(outcome, context)
+        return outcome
+
+    def _ended(self, job: Claimed, job_type: JobType, end: Outcome | NoOutcome) -> Outcome:
+        """What the end of a child that gave no outcome means for the job."""
+        if isinstance(end, Outcome):
+            return end
+        if end.how == NoOutcome.STOPPED:
+            return stopped(job)
+        if end.how == NoOutcome.TIMED_OUT:
+            return failure(job, job_type, self._settings, JobTimeout(), "timed_out")
+        if end.how == NoOutcome.CANCELLED:
+            return Outcome(job, lifecycle.CANCEL, outcome="cancelled", error=end.text)
+        if end.how == NoOutcome.NOT_STARTED:
+            return refused(job, self._settings, ChildUnavailable(end.text))
+        return Outcome(job, lifecycle.CRASH, outcome="crashed", error=end.text,
+                       max_crashes=lifecycle.max_crashes(job.type))  # fmt: skip
+
+    def stop_children(self, seconds: float) -> None:
+        """Kill what runs in children; wait up to ``seconds`` for their threads to notice."""
+        self.isolation.stop()
+        give_up_at = time.monotonic() + seconds
+        while any(a.is_isolated for a in list(self.attempts.values())):
+            if time.monotonic() > give_up_at:
+                return
+            time.sleep(0.01)
 
     def throw_timeouts(self) -> None:
         """Interrupt handlers past their deadline. Called each tick."""
@@ -151,9 +172,39 @@ def stopped(job: Claimed, lines: Sequence[LogLine] = ()) -> Outcome:
     return Outcome(job, end["verb"], outcome=end["outcome"], error=end["error"], lines=lines)
 
 
-def make_context(job: Claimed, job_type: JobType, settings: Settings) -> Context:
-    timeout = job.timeout_seconds or job_type.timeout or settings.default_timeout_seconds
-    return Context(
+class ChildUnavailable(Exception):
+    """No child process could be had for an attempt; nothing of it ran."""
+
+
+def unknown_type(name: str) -> UnknownJobType:
+    known = ", ".join(sorted(registry.names()))
+    return UnknownJobType(type=name, known=known)
+
+
+def refused(job: Claimed, settings: Settings, error: Exception) -> Outcome:
+    """This worker can't run the job, another one may: given back, and failed if none can for too long."""
+    text = describe(error)
+    log.warning("Job %s (%s) given back, this worker can't run it: %s", job.id, job.type, text)
+    return Outcome(
+        job,
+        lifecycle.REFUSE,
+        outcome="released",
+        error=text,
+        error_class=type(error).__name__,
+        give_up_after=settings.unknown_type_hours * 3600 or None,
+    )
+
+
+def timeout_of(job: Claimed, job_type: JobType, settings: Settings) -> float | None:
+    """The time limit of an attempt in seconds; None without one."""
+    return job.timeout_seconds or job_type.timeout or settings.default_timeout_seconds
+
+
+def make_context(
+    job: Claimed, job_type: JobType, settings: Settings, make: type[Context] = Context
+) -> Context:
+    timeout = timeout_of(job, job_type, settings)
+    return make(
         job_id=job.id,
         type=job.type,
         payload=job.payload,
@@ -198,41 +249,19 @@ def _raised(job: Claimed, job_type: JobType, settings: Settings, error: BaseExce
     if isinstance(error, Snooze):
         return Outcome(job, lifecycle.SNOOZE, outcome="snoozed",
                        delay=max(MIN_WAIT_SECONDS, error.seconds),
-                       error=_line(error.reason))  # fmt: skip
+                       error=line(error.reason))  # fmt: skip
     if isinstance(error, Cancel):
-        return Outcome(job, lifecycle.CANCEL, outcome="cancelled", error=_line(error.reason))
+        return Outcome(job, lifecycle.CANCEL, outcome="cancelled", error=line(error.reason))
+    if isinstance(error, PayloadRefused):
+        return refused(job, settings, error)
     how = "timed_out" if isinstance(error, JobTimeout) else "failed"
     return failure(job, job_type, settings, error, how)
 
 
-def commit_session() -> None:
-    """Commit what the handler left uncommitted in ``db.session``; raises what the commit raises."""
-    if db.session.registry.has():
-        db.session.commit()
-
-
-def roll_back_session() -> None:
-    """Roll back what the handler left uncommitted in ``db.session``, enqueued jobs included."""
-    if db.session.registry.has():
-        try:
-            db.session.rollback()
-        except Exception:
-            log.exception("Could not roll back a handler's session")
-            close_session()
-
-
-def close_session() -> None:
-    """A handler's session ends with its attempt."""
-    if db.session.registry.has():
-        try:
-            db.session.remove()
-        except Exception:
-            log.exception("Could not close a handler's session")
-
-
 def report(outcome: Outcome, context: Context) -> None:
     """Put the handler's last progress and log lines, before any of our own, into its outcome."""
-    outcome.progress, lines = context.drain(is_last=True)
+    progress, lines = context.drain(is_last=True)
+    outcome.progress = outcome.progress or progress
     outcome.lines = [*lines, *outcome.lines]
 
 
@@ -262,21 +291,9 @@ def failure(
         outcome=outcome,
         error=text,
         error_class=type(error).__name__,
-        traceback=_traceback(error),
+        traceback=traceback_of(error),
         delay=delay,
     )
-
-
-def describe(error: BaseException) -> str:
-    """One line for people: the exception's class and text; ours speak for themselves."""
-    try:
-        text = str(error)
-    except BaseException:  # people's code, SystemExit included
-        text = "(its text can't be read)"
-    name = type(error).__name__
-    if isinstance(error, (Permanent, RetryAfter, JobTimeout, UnknownJobType)):
-        return storable(text or name, MAX_ERROR_CHARACTERS)
-    return storable(f"{name}: {text}" if text else name, MAX_ERROR_CHARACTERS)
 
 
 def _delay(
@@ -291,29 +308,3 @@ def _delay(
     except BaseException:
         log.exception("The backoff of %s failed; using the default", job.type)
         return backoff.delay(job.attempt, default)
-
-
-def _line(reason: str) -> str | None:
-    return storable(reason, MAX_ERROR_CHARACTERS) if reason else None
-
-
-def _traceback(error: BaseException) -> str | None:
-    # What the handler decided itself needs no traceback.
-    if isinstance(error, (Permanent, RetryAfter, UnknownJobType)):
-        return None
-    tb = error.__traceback__
-    while tb is not None and tb.tb_frame.f_globals.get("__name__", "") in _KERNEL_MODULES:
-        tb = tb.tb_next
-    try:
-        text = "".join(traceback.format_exception(type(error), error, tb or error.__traceback__))
-    except Exception:
-        return None
-    if len(text) > MAX_TRACEBACK_CHARACTERS:
-        half = MAX_TRACEBACK_CHARACTERS // 2
-        text = f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"
-    return storable(text, MAX_TRACEBACK_CHARACTERS + 100)
-
-
-_KERNEL_MODULES = frozenset(
-    {__name__, "app.worker.shield", "app.jobs.registry", "app.worker.isolation"}
-)

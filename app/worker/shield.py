@@ -10,9 +10,10 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+_NOTHING = object()
 
 
 class Shield:
@@ -28,17 +29,24 @@ class Shield:
 
     def call(self, fn: Callable[[], T]) -> T:
         """``fn()``; what ``fire`` throws comes out of here and never later."""
+        value: Any = _NOTHING
         try:
             try:
                 self._thread_id = threading.get_ident()
                 with self._lock:
                     self._is_armed = True
-                return fn()
+                value = fn()
             finally:
                 self._disarm()
+        except BaseException:
+            if value is _NOTHING:
+                raise
+            # It arrived after ``fn`` had returned: the work is done.
         finally:
             # Again: the one exception may have arrived inside the first.
             self._disarm()
+        result: T = value
+        return result
 
     def fire(self, error: type[BaseException]) -> bool:
         """Throw ``error`` into the handler if it is still running. True if this call did."""

@@ -11,7 +11,6 @@ from marshmallow import Schema, fields
 from app.errors import ConfigError, UnknownJobType, ValidationFailed
 from app.jobs import Context, registry
 from app.jobs.backoff import Backoff
-from app.jobs.outcomes import Permanent
 from app.jobs.testing import make_context, run_handler, temporary_types
 
 Job = Callable[..., Callable[..., Any]]
@@ -169,9 +168,11 @@ def test_a_payload_is_an_object(job: Job, payload: Any) -> None:
     assert list(caught.value.errors or {}) == ["payload"]
 
 
-def test_a_stored_payload_that_no_longer_fits_is_buried(job: Job) -> None:
+def test_a_stored_payload_that_does_not_fit_is_refused(job: Job) -> None:
     job("greet", schema=Greeting)(greet)
-    with pytest.raises(Permanent, match=r"does not fit greet: payload\.name Missing data"):
+    with pytest.raises(
+        registry.PayloadRefused, match=r"does not fit greet: payload\.name Missing data"
+    ):
         registry.get("greet").run({}, make_context())
 
 

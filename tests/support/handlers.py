@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -69,6 +71,43 @@ def _enqueue(payload: Payload, ctx: Context) -> Any:
     return str(child)
 
 
+def _report_and_wait(payload: Payload, ctx: Context) -> Any:
+    _report(payload, ctx)
+    if "file" in payload:
+        note(payload, ctx, "start")
+    while not Path(payload["until"]).exists():
+        ctx.sleep(0.02)
+    return "reported"
+
+
+def _clean_up(payload: Payload, ctx: Context) -> Any:
+    note(payload, ctx, "start")
+    try:
+        # Asleep in C, it can't look at the request.
+        (time.sleep if payload.get("is_deaf") else ctx.sleep)(60)
+    except Cancel:
+        note(payload, ctx, "cancelled")
+        raise
+    finally:
+        note(payload, ctx, "cleaned")
+
+
+def _start_a_program(payload: Payload, ctx: Context) -> Any:
+    program = subprocess.Popen(["sleep", "300"])
+    ctx.log(str(program.pid))
+    program.wait()
+
+
+def _leave_a_thread(payload: Payload, ctx: Context) -> Any:
+    threading.Thread(target=time.sleep, args=[300], daemon=False).start()
+    return "left"
+
+
+def _leave_an_executor(payload: Payload, ctx: Context) -> Any:
+    ThreadPoolExecutor().submit(time.sleep, 300)
+    return "left"
+
+
 def _nested(depth: int) -> Any:
     value: Any = []
     for _ in range(depth):
@@ -127,6 +166,12 @@ ACTS: dict[str, Callable[[Payload, Context], Any]] = {
     "fork": _fork,
     "report": _report,
     "enqueue": _enqueue,
+    "report and wait": _report_and_wait,
+    "report and die": lambda payload, ctx: (_report(payload, ctx), _die(payload, ctx)),
+    "clean up": _clean_up,
+    "start a program": _start_a_program,
+    "leave a thread": _leave_a_thread,
+    "leave an executor": _leave_an_executor,
     "attempt": lambda payload, ctx: {"attempt": ctx.attempt, "pid": os.getpid()},
     "wait for cancel": lambda payload, ctx: ctx.sleep(payload.get("seconds", 30)),
 }

@@ -14,6 +14,7 @@ from app.worker.runner import describe
 from tests.support import handlers
 from tests.support.handlers import Unprintable
 from tests.support.racing import in_thread, race
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -192,28 +193,55 @@ def test_cancel_ends_the_job(run: Any, attempt_row: Any, rows: Any) -> None:
     assert rows("SELECT * FROM dead_letters") == []
 
 
-def test_a_type_that_no_code_knows_is_retried(
-    kernel: Any, enqueue: Any, types: Any, row: Any
+def test_a_job_of_a_type_this_worker_does_not_know_is_given_back(
+    kernel: Any, enqueue: Any, types: Any, row: Any, attempt_row: Any, claim: Any
 ) -> None:
     types("short-lived")(lambda payload: None)
-    job_id = enqueue("short-lived")
+    job_id = enqueue("short-lived", max_attempts=1)
+    [claimed] = claim(job_id)
     registry._types.pop("short-lived")
-    claimed = kernel.next()
 
     in_thread(lambda: kernel.run(claimed))
 
-    assert (row(job_id).status, row(job_id).attempts) == ("pending", 1)
+    assert (row(job_id).status, row(job_id).attempts) == ("pending", 0)
     assert "short-lived" in row(job_id).last_error
     assert "greet" in row(job_id).last_error  # what is known
+    assert (attempt_row().outcome, attempt_row().error_class) == ("released", "UnknownJobType")
 
 
-def test_a_payload_that_no_longer_fits_its_schema_is_buried(run: Any, attempt_row: Any) -> None:
-    job = run("greet", {"nom": "Ada"})
+def test_a_payload_that_this_workers_schema_refuses_is_given_back(
+    kernel: Any, enqueue: Any, row: Any, attempt_row: Any, rows: Any
+) -> None:
+    """In a rolling deploy the next worker may know the new field."""
+    job_id = enqueue("greet", {"name": "Ada", "nick": "Countess"}, max_attempts=1)
 
-    assert (job.status, job.attempts) == ("failed", 1)
-    assert "does not fit greet" in job.last_error
-    assert "payload.name" in job.last_error
+    in_thread(lambda: kernel.run(kernel.next()))
+
+    job = row(job_id)
+    assert (job.status, job.attempts, job.crashes) == ("pending", 0, 0)
+    assert (job.run_at - job.updated_at).total_seconds() == 1
+    assert "does not fit greet: payload.nick" in job.last_error
+    assert (attempt_row().outcome, attempt_row().error_class) == ("released", "PayloadRefused")
     assert attempt_row().traceback is None
+    assert rows("SELECT * FROM dead_letters") == []
+
+
+@pytest.mark.parametrize(("hours", "status"), [(24.0, "failed"), (0.0, "pending")])
+def test_a_payload_that_every_worker_refuses_fails_after_unknown_type_hours(
+    make_kernel: Any, enqueue: Any, row: Any, rows: Any, hours: float, status: str
+) -> None:
+    kernel = make_kernel(unknown_type_hours=hours)
+    job_id = enqueue("greet", {})
+    in_thread(lambda: kernel.run(kernel.next()))
+    rows("UPDATE job_attempts SET since = now() - interval '25 hours'")
+    rows("UPDATE jobs SET run_at = now()")
+
+    in_thread(lambda: kernel.run(wait_until(kernel.next)))
+
+    assert row(job_id).status == status
+    reasons = [letter.reason for letter in rows("SELECT reason FROM dead_letters")]
+    assert all("payload.name" in reason for reason in reasons)
+    assert len(reasons) == (status == "failed")
 
 
 def test_progress_and_lines_of_a_quick_handler_are_kept(run: Any, rows: Any) -> None:

@@ -1,0 +1,20 @@
+"""Imported by the fork server alone (multiprocessing's preload), never by a worker.
+
+Platforms send SIGTERM to every process of a container, terminals SIGINT to the whole group. The worker decides when its
+children end, so both are left without effect; as functions, not SIG_IGN, which programs started by a handler would inherit.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+PID = os.getpid()
+
+
+def _nothing(*_: object) -> None:
+    """The worker got the signal as well."""
+
+
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, _nothing)

@@ -1,0 +1,34 @@
+"""The handler's ``db.session``: committed when it returns, rolled back when it raises, closed with its attempt."""
+
+from __future__ import annotations
+
+import logging
+
+from app.extensions import db
+
+log = logging.getLogger("app.jobs")
+
+
+def commit_session() -> None:
+    """Commit what the handler left uncommitted in ``db.session``; raises what the commit raises."""
+    if db.session.registry.has():
+        db.session.commit()
+
+
+def roll_back_session() -> None:
+    """Roll back what the handler left uncommitted in ``db.session``, enqueued jobs included."""
+    if db.session.registry.has():
+        try:
+            db.session.rollback()
+        except Exception:
+            log.exception("Could not roll back a handler's session")
+            close_session()
+
+
+def close_session() -> None:
+    """A handler's session ends with its attempt."""
+    if db.session.registry.has():
+        try:
+            db.session.remove()
+        except Exception:
+            log.exception("Could not close a handler's session")

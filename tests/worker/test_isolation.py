@@ -1,0 +1,196 @@
+"""A child process runs its handler as a thread would; what it reports is seen at once, and survives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from app.worker import isolation
+from app.worker.kernel import Kernel
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture
+def kernel(make_kernel: Callable[..., Kernel]) -> Kernel:
+    return make_kernel(job_modules=("tests.support.handlers",))
+
+
+@pytest.fixture
+def begin(kernel: Kernel, enqueue: Any) -> Iterator[Callable[..., tuple[Any, Callable[[], None]]]]:
+    """Starts an attempt in a thread: the job's id, and how to wait for its end."""
+    threads: list[threading.Thread] = []
+
+    def begin(payload: dict[str, Any], **columns: Any) -> tuple[Any, Callable[[], None]]:
+        job_id = enqueue("act-apart", payload, **columns)
+        # A message of a job that is cancelled by now may come first.
+        claimed = next(filter(None, (kernel.next() for _ in range(3))))
+        assert claimed.id == job_id
+        thread = threading.Thread(target=kernel.run, args=[claimed])
+        threads.append(thread)
+        thread.start()
+
+        def end() -> None:
+            thread.join(30)
+            assert not thread.is_alive()
+
+        return job_id, end
+
+    yield begin
+    kernel.runner.isolation.stop()
+    for thread in threads:
+        thread.join(10)
+
+
+def is_gone(pid: int) -> bool:
+    """No such process, or nobody has asked for its exit status yet."""
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.fixture
+def messages(rows: Any) -> Callable[[], list[str]]:
+    return lambda: [line.message for line in rows("SELECT message FROM job_log_lines ORDER BY id")]
+
+
+def test_log_and_progress_are_seen_while_the_handler_runs(
+    kernel: Kernel, begin: Any, row: Any, messages: Any, tmp_path: Path
+) -> None:
+    until = tmp_path / "go"
+    job_id, end = begin({"do": "report and wait", "until": str(until)})
+
+    def seen() -> bool:
+        kernel.heartbeat.beat()
+        return bool(messages() == ["first line", "second line"] and row(job_id).progress)
+
+    wait_until(seen, timeout=20)
+    assert row(job_id).status == "processing"
+    assert row(job_id).progress == {"percent": 40, "note": "half way, nearly"}
+    until.touch()
+    end()
+    assert row(job_id).status == "completed"
+    assert messages() == ["first line", "second line"]  # each once
+
+
+def test_what_a_child_reported_is_kept_when_it_dies(begin: Any, row: Any, messages: Any) -> None:
+    job_id, end = begin({"do": "report and die"})
+    end()
+
+    assert (row(job_id).status, row(job_id).attempts, row(job_id).crashes) == ("pending", 0, 1)
+    assert messages() == ["first line", "second line"]
+    assert row(job_id).progress == {"percent": 40, "note": "half way, nearly"}
+
+
+@pytest.mark.parametrize("is_deaf", [False, True])
+def test_a_cancelled_child_cleans_up_as_a_thread_would(
+    kernel: Kernel, begin: Any, row: Any, tmp_path: Path, monkeypatch: Any, is_deaf: bool
+) -> None:
+    monkeypatch.setattr(isolation, "CANCEL_SECONDS", 2.0)
+    file = tmp_path / "ledger"
+    payload = {"do": "clean up", "file": str(file), "name": "job", "is_deaf": is_deaf}
+    job_id, end = begin(payload)
+    wait_until(file.exists, timeout=20)
+    [attempt] = kernel.runner.attempts.values()
+    attempt.context.request_cancel()
+    end()
+
+    events = [line.split()[1] for line in file.read_text().splitlines()]
+    assert events == ["start", "cancelled", "cleaned"]
+    assert row(job_id).status == "cancelled"
+    assert "a person asked" in row(job_id).last_error
+
+
+def test_a_child_that_ignores_its_cancel_is_killed(
+    kernel: Kernel, begin: Any, row: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(isolation, "CANCEL_SECONDS", 0.3)
+    job_id, end = begin({"do": "hold the gil"})
+    wait_until(lambda: kernel.runner.attempts)
+    [attempt] = kernel.runner.attempts.values()
+    attempt.context.request_cancel()
+    end()
+
+    assert (row(job_id).status, row(job_id).last_error) == ("cancelled", "Stopped on request.")
+
+
+def test_what_the_handler_started_ends_with_a_child_that_is_killed(
+    begin: Any, row: Any, messages: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(isolation, "GRACE_SECONDS", 0.0)
+    job_id, end = begin({"do": "start a program"}, timeout_seconds=1.0)
+    end()
+
+    assert row(job_id).attempts == 1
+    wait_until(lambda: is_gone(int(messages()[0])))
+
+
+def test_a_child_stopped_with_its_worker_is_given_back(
+    kernel: Kernel, begin: Any, row: Any, rows: Any
+) -> None:
+    job_id, end = begin({"do": "wait for cancel"})
+    wait_until(lambda: kernel.runner.isolation._children, timeout=20)
+    kernel.begin_stop()
+    kernel.finish_stop()
+    end()
+
+    assert (row(job_id).status, row(job_id).attempts, row(job_id).crashes) == ("pending", 0, 0)
+    [attempt] = rows("SELECT outcome, error FROM job_attempts")
+    assert (attempt.outcome, attempt.error) == ("released", "The worker was stopped before this attempt ended.")  # fmt: skip
+
+
+@pytest.mark.parametrize("victim", ["child", "fork server"])
+def test_a_killed_child_or_fork_server_is_a_crash_and_the_next_job_runs(
+    begin: Any, row: Any, rows: Any, tmp_path: Path, victim: str
+) -> None:
+    file = tmp_path / "ledger"
+    job_id, end = begin({"do": "clean up", "file": str(file), "name": "job"})
+    wait_until(file.exists, timeout=20)
+    pid = int(file.read_text().split()[3])
+    os.kill(pid if victim == "child" else psutil.Process(pid).ppid(), signal.SIGKILL)
+    end()
+
+    assert (row(job_id).status, row(job_id).attempts, row(job_id).crashes) == ("pending", 0, 1)
+    assert [r.outcome for r in rows("SELECT outcome FROM job_attempts")] == ["crashed"]
+    wait_until(lambda: is_gone(pid))
+    rows("UPDATE jobs SET status = 'cancelled', finished_at = now() WHERE id = :id", id=job_id)
+    other_id, end_other = begin({"do": "attempt"})
+    end_other()
+    assert row(other_id).status == "completed"
+
+
+def test_a_termination_signal_to_the_whole_container_does_not_end_a_child(
+    begin: Any, row: Any, tmp_path: Path
+) -> None:
+    file, until = tmp_path / "ledger", tmp_path / "go"
+    payload = {"do": "report and wait", "until": str(until), "file": str(file), "name": "job"}
+    job_id, end = begin(payload)
+    wait_until(file.exists, timeout=20)
+    pid = int(file.read_text().split()[3])
+    for process in (pid, psutil.Process(pid).ppid()):
+        os.kill(process, signal.SIGTERM)
+        os.kill(process, signal.SIGINT)
+    until.touch()
+    end()
+
+    assert (row(job_id).status, row(job_id).attempts) == ("completed", 1)
+
+
+def test_no_child_to_be_had_is_no_attempt_spent(
+    begin: Any, row: Any, rows: Any, monkeypatch: Any
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(isolation._Child, "__init__", refuse)
+    job_id, end = begin({"do": "attempt"})
+    end()
+
+    assert (row(job_id).status, row(job_id).attempts, row(job_id).crashes) == ("pending", 0, 0)
+    assert "no more processes" in row(job_id).last_error
+    [attempt] = rows("SELECT outcome, error_class FROM job_attempts")
+    assert (attempt.outcome, attempt.error_class) == ("released", "ChildUnavailable")
