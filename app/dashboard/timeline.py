@@ -85,6 +85,8 @@ def _created(job: Job) -> Event:
 
 def _attempt(attempt: JobAttempt, before: JobAttempt | None) -> Event:
     view, words = OUTCOMES.get(attempt.outcome, ("failed", attempt.outcome))
+    if attempt.outcome == "released" and attempt.error_class:
+        words = "given back by a worker that can't run it"
     ran = duration(seconds_between(attempt.started_at, attempt.ended_at))
     error = (
         f"{attempt.error_class}: {attempt.error}"

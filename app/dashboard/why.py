@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flask import current_app
 from sqlalchemy import text
 
 from app.dashboard import looks
@@ -19,6 +20,13 @@ SELECT count(*) FROM (
       AND (priority > :priority OR priority = :priority AND (run_at, id) < (:run_at, :id))
     LIMIT :most) AS ahead
 """)
+_LAST_ATTEMPT = text("""
+SELECT outcome, error_class, rtrim(error, '.') AS error, times,
+       extract(epoch FROM ended_at - COALESCE(since, ended_at))::float8 AS seconds
+FROM job_attempts WHERE job_id = :id ORDER BY ended_at DESC LIMIT 1
+""")
+#: Classes of errors that mean: this worker can't run the job, another one may.
+REFUSALS = ("PayloadRefused", "UnknownJobType", "ChildUnavailable")
 _SECONDS = text("SELECT extract(epoch FROM :at - now())::float8")
 
 
@@ -28,7 +36,10 @@ def reasons(job: Job) -> list[str]:
         return []
     found = []
     seconds = db.session.execute(_SECONDS, {"at": job.run_at}).scalar_one()  # by its own clock
-    if seconds > 0:
+    refusal = _refusal(job)
+    if refusal:
+        found.append(f"{refusal} It is tried again in {duration(max(seconds, 0))}.")
+    elif seconds > 0:
         what = (
             f"It failed {job.attempts} times and waits before the next attempt"
             if job.attempts
@@ -50,6 +61,8 @@ def reasons(job: Job) -> list[str]:
         found.append("No worker is alive; start one.")
     elif not serving:
         found.append(f"No live worker serves queue {job.queue}; their QUEUES name others.")
+    elif not any(worker.types is None or job.type in worker.types for worker in serving):
+        found.append(_unknown(job.type, switch))
     if found:
         return found
     return [_in_line(job, sum(worker.threads for worker in serving))]
@@ -58,7 +71,7 @@ def reasons(job: Job) -> list[str]:
 def _in_line(job: Job, threads: int) -> str:
     facts = {"queue": job.queue, "priority": job.priority, "run_at": job.run_at, "id": job.id}
     ahead = db.session.execute(_AHEAD, {**facts, "most": MOST_AHEAD}).scalar_one()
-    ref = Ref(job.id, job.queue, job.priority, int(job.run_at.timestamp() * 1000), True)
+    ref = Ref(job.id, job.queue, job.priority, int(job.run_at.timestamp() * 1000), True, job.type)
     try:
         is_lost = bool(current_trigger().missing([ref]))
     except Exception:  # whatever the client of Redis raises
@@ -69,6 +82,25 @@ def _in_line(job: Job, threads: int) -> str:
         count = f"more than {compact(MOST_AHEAD)}" if ahead >= MOST_AHEAD else compact(ahead)
         return f"{count} {'jobs are' if ahead != 1 else 'job is'} ahead of it in queue {job.queue}; {threads} threads serve it."
     return "It is next: a worker takes it as soon as a thread is free."
+
+
+def _refusal(job: Job) -> str:
+    """What the last worker that took it said, if it could not run it; else nothing."""
+    last = db.session.execute(_LAST_ATTEMPT, {"id": job.id}).first()
+    if last is None or last.outcome != "released" or last.error_class not in REFUSALS:
+        return ""
+    times = "" if last.times == 1 else f" ({last.times} times in {duration(last.seconds)})"
+    return f"The worker that took it could not run it and gave it back{times}: {last.error}."
+
+
+def _unknown(type_name: str, switch: TypeSwitch | None) -> str:
+    since = ""
+    if switch and switch.unknown_since:
+        seconds = db.session.execute(_SECONDS, {"at": switch.unknown_since}).scalar_one()
+        since = f" (for {duration(-seconds)})"
+    hours = current_app.extensions["settings"].unknown_type_hours
+    limit = f" After {duration(hours * 3600)} without one it fails." if hours else ""
+    return f"No live worker knows type {type_name}{since}; start one that has its handler.{limit}"
 
 
 def _by(person: str | None) -> str:

@@ -241,10 +241,12 @@ def _strangers(name: str, found: Contents) -> Finding:
     return Finding(name, OK, "ours alone")
 
 
+# Jobs of types that no worker knows wait for one outside of Redis.
 _PENDING = text("""
-SELECT id, queue, priority, (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms,
+SELECT id, queue, type, priority, (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms,
        run_at <= now() AS is_due
 FROM jobs WHERE status = 'pending' AND (run_at > now() OR run_at <= now() - make_interval(secs => :age))
+  AND NOT EXISTS (SELECT 1 FROM type_switches t WHERE t.type = jobs.type AND t.unknown_since IS NOT NULL)
 ORDER BY queue, priority DESC, run_at, id
 """)
 

@@ -212,6 +212,7 @@ WITH picked AS MATERIALIZED (
       AND NOT EXISTS (SELECT 1 FROM type_switches t
                       WHERE t.type = j.type AND t.paused_at IS NOT NULL)
       AND (:is_any_queue OR j.queue = ANY(CAST(:queues AS text[])))
+      AND (:is_any_type OR j.type = ANY(CAST(:types AS text[])))
       AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
     ORDER BY j.id FOR UPDATE OF j SKIP LOCKED)
 UPDATE jobs SET status = 'processing', attempts = attempts + 1, lease_token = :token,
@@ -232,11 +233,13 @@ def claim(
     worker_id: UUID,
     lease_seconds: float,
     queues: Sequence[str] = (),
+    types: Sequence[str] | None = None,
 ) -> Sequence[Row[Any]]:
     """pending → processing for those of ``ids`` (32 hex digits) that are due and not held back.
 
     One fresh token serves the batch. The rows come in no particular order. With ``queues``, a job
-    that was moved out of them is left to the workers of its new queue.
+    that was moved out of them is left to the workers of its new queue; with ``types``, a job of another
+    type is left to workers that know it.
     """
     return db.execute(
         _CLAIM,
@@ -247,6 +250,8 @@ def claim(
             "lease_seconds": lease_seconds,
             "is_any_queue": not queues,
             "queues": list(queues),
+            "is_any_type": types is None,
+            "types": list(types or ()),
         },
     ).all()
 
@@ -753,6 +758,36 @@ RETURNING id
 def expire(db: Db, *, limit: int = 500) -> int:
     """pending past its expires_at → cancelled."""
     return len(db.scalars(_EXPIRE, {"limit": limit}).all())
+
+
+_GIVE_UP = text("""
+WITH picked AS MATERIALIZED (
+    SELECT id FROM jobs WHERE type = :type AND status = 'pending'
+      AND run_at <= now() - make_interval(secs => :seconds)
+    ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED),
+ended AS (
+    UPDATE jobs SET status = 'failed', finished_at = now(), updated_at = now(),
+        last_error = CAST(:error AS text),
+        failure = left(md5(concat_ws(chr(10), type, 'UnknownJobType', '')), 12)
+    WHERE id = ANY(ARRAY(SELECT id FROM picked)) AND status || '' = 'pending'
+    RETURNING id, queue, type, payload, attempts, failure, last_error),
+attempt_rows AS (
+    INSERT INTO job_attempts (job_id, lease_token, attempt, outcome, error, error_class, failure, started_at)
+    SELECT id, gen_random_uuid(), attempts + 1, 'failed', last_error, 'UnknownJobType', failure, now()
+    FROM ended)
+INSERT INTO dead_letters (job_id, queue, type, payload, reason, attempts)
+SELECT id, queue, type, payload, last_error, attempts FROM ended
+RETURNING job_id
+""")
+
+
+def give_up(db: Db, type_name: str, *, seconds: float, limit: int = 500) -> int:
+    """pending for ``seconds`` since it was due, of a type that no worker knows → failed + dead letter."""
+    error = (
+        f"No worker knew the type {type_name} for {seconds / 3600:g} hours (UNKNOWN_TYPE_HOURS)."
+    )
+    values = {"type": type_name, "seconds": seconds, "limit": limit, "error": error}
+    return len(db.scalars(_GIVE_UP, values).all())
 
 
 _PRUNE = text("""

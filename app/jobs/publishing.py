@@ -27,6 +27,7 @@ class Ref:
     priority: int
     run_at_ms: int  # since 1970, by the database clock
     is_due: bool
+    type: str | None = None  # where it matters that the job may wait in the lane of its type
 
 
 @dataclass(frozen=True, slots=True)

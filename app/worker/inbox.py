@@ -25,11 +25,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import schema
 from app.database import require_writable
 from app.errors import JobQueueError, SchemaProblem
-from app.jobs import lifecycle
+from app.jobs import lifecycle, registry
 from app.jobs.publishing import Ref
 from app.jobs.sessions import autocommit
 from app.redis_client import brief
 from app.worker.clock import Clock
+from app.worker.lanes import Lanes
 from app.worker.queue import ReadySet
 
 log = logging.getLogger(__name__)
@@ -40,10 +41,11 @@ STUCK_SECONDS = 0.050
 BLOCK_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 2.0
 
-# A claim refused these: early ones wait in the delayed set, those that are not in our database may be
-# another's, the rest are no longer ours to run.
+# A claim refused these: early ones wait in the delayed set, those of types we don't know in a lane, those
+# that are not in our database may be another's, the rest are no longer ours to run.
 _REFUSED = text("""
-SELECT id, queue, priority, status = 'pending' AND run_at > now() AS is_early,
+SELECT id, queue, type, priority, status = 'pending' AND run_at > now() AS is_early,
+       status = 'pending' AND run_at <= now() AS is_due,
        (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms
 FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
 """)
@@ -81,6 +83,7 @@ class Inbox:
         release: Callable[[list[Claimed]], None],
     ) -> None:
         self._ready = ready
+        self._lanes = Lanes(ready)
         self._engine = engine
         self._clock = clock
         self._worker_id = worker_id
@@ -95,6 +98,7 @@ class Inbox:
         self._is_stopping = False
         self._finishes: deque[float] = deque()
         self._queues: list[str] = []
+        self._known_lanes: list[str] = []
         self._queues_read_at = float("-inf")
         self._turn = 0
         self._failures = 0
@@ -146,7 +150,7 @@ class Inbox:
             schema.check(self._engine)
         if self._unclaimed:
             return self._claim([])
-        queues = self._queues_in_order()
+        queues = self._sources()
         wanted = idle + self._prefetch()
         ids, next_due_ms = self._ready.pop(queues, wanted)
         if not ids:
@@ -186,6 +190,7 @@ class Inbox:
                 worker_id=self._worker_id,
                 lease_seconds=self._lease_seconds,
                 queues=self._strict_queues,
+                types=registry.names(),
             )
             if len(rows) < len(set(ids)):
                 self._return_refused(db, set(ids) - {row.id.hex for row in rows})
@@ -209,20 +214,33 @@ class Inbox:
             self._ready.pass_on(ids - {row.id.hex for row in rows})
             early = [row for row in rows if row.is_early]
             self._ready.publish([Ref(r.id, r.queue, r.priority, r.run_at_ms, False) for r in early])
+            self._lanes.set_aside([r for r in rows if r.is_due and registry.find(r.type) is None])
         except (RedisError, SQLAlchemyError, OSError) as error:
             # The audit publishes them; what was claimed beside them is ours to run all the same.
             log.warning("Can't return %s jobs that were refused: %s", len(ids), brief(error))
 
-    def _queues_in_order(self) -> list[str]:
-        if self._strict_queues:
-            return self._strict_queues
+    def _sources(self) -> list[str]:
+        """Where to take from, in order: the queues, each with the lanes of types we know."""
         now = time.monotonic()
         if now - self._queues_read_at > BLOCK_SECONDS:
-            self._queues = self._ready.queues() or ["default"]
+            self._queues = self._strict_queues or self._ready.queues() or ["default"]
+            self._known_lanes = self._lanes.of_types(registry.names())
             self._queues_read_at = now
+        self._turn += 1
+        queues = self._strict_queues or self._in_turn()
+        if not self._known_lanes:
+            return queues
+        sources: list[str] = []
+        for queue in queues:
+            lanes = [name for name in self._known_lanes if name.partition("|")[0] == queue]
+            # The first key is preferred: neither a queue nor its lanes may starve the other.
+            sources += [*lanes, queue] if self._turn % 2 else [queue, *lanes]
+        return sources
+
+    def _in_turn(self) -> list[str]:
         # BZPOPMIN and the pop script prefer the first key: take turns, so that no queue starves.
-        self._turn = (self._turn + 1) % len(self._queues)
-        return self._queues[self._turn :] + self._queues[: self._turn]
+        first = self._turn % len(self._queues)
+        return self._queues[first:] + self._queues[:first]
 
     def _prefetch(self) -> int:
         oldest = time.monotonic() - WINDOW_SECONDS

@@ -35,6 +35,11 @@ class Keys:
         return f"{self.prefix}{{jobs}}:wake"
 
     @property
+    def lanes(self) -> str:
+        """Sorted set: the names of lanes (see app.worker.lanes), by when they were last used."""
+        return f"{self.prefix}{{jobs}}:lanes"
+
+    @property
     def epoch(self) -> str:
         """String: the server that everything pending was published to."""
         return f"{self.prefix}{{jobs}}:epoch"
@@ -71,5 +76,6 @@ class Keys:
             self.delayed: "zset",
             self.wake: "zset",
             self.unknown: "zset",
+            self.lanes: "zset",
             self.deployments: "zset",
         }

@@ -164,18 +164,21 @@ class ReadySet(KeySpace):
         return {i for i, found in zip(ids, scores, strict=True) if found is None}
 
     def absent(self, refs: Sequence[Ref]) -> list[Ref]:
-        """Those of ``refs`` that neither their ready set nor the delayed set holds."""
+        """Those of ``refs`` that neither their ready set, the lane of their type nor the delayed set holds."""
         if not refs:
             return []
         scores = self.mended(lambda: self._scores(refs), {ref.queue for ref in refs})
         return [
-            ref for n, ref in enumerate(refs) if scores[2 * n] is None and scores[2 * n + 1] is None
+            ref
+            for n, ref in enumerate(refs)
+            if all(found is None for found in scores[3 * n : 3 * n + 3])
         ]
 
     def _scores(self, refs: Sequence[Ref]) -> list[float | None]:
         with self.client.pipeline(transaction=False) as pipe:
             for ref in refs:
                 pipe.zscore(self.keys.ready(ref.queue), ref.id.hex)
+                pipe.zscore(self.keys.ready(f"{ref.queue}|{ref.type}"), ref.id.hex)
                 pipe.zscore(self.keys.delayed, ref.id.hex)
             scores: list[float | None] = pipe.execute()
         return scores

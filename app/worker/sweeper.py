@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,12 +20,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import Settings
 from app.extensions import db as db_session
-from app.jobs import bulk, lifecycle, stats
+from app.jobs import bulk, lifecycle, registry, stats
 from app.jobs.ids import first_id_at
 from app.jobs.publishing import Ref
 from app.jobs.sessions import autocommit
 from app.redis_client import brief
 from app.worker.clock import Clock
+from app.worker.elections import elected
+from app.worker.lanes import lane
+from app.worker.orphans import Orphans
 from app.worker.queue import ReadySet
 from app.worker.sharing import KNOWN, Lookout, Sharer
 
@@ -40,24 +42,6 @@ NIL = UUID(int=0)
 
 _REF = """id, queue, priority, run_at <= now() AS is_due,
     (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms"""
-
-
-#: A process that the network has cut off in the middle of a duty is divorced after that long: else PostgreSQL
-#: keeps its lock until TCP gives up, which by default is hours, and nobody else may do the duty.
-IDLE_SECONDS = 10
-
-
-@contextmanager
-def elected(engine: Engine, name: str) -> Iterator[Connection | None]:
-    """A short transaction of the one process that may do ``name`` now; None in the others."""
-    with engine.begin() as db:
-        # Local to the transaction, as a pooler in transaction mode demands.
-        lock = text(
-            "SELECT pg_try_advisory_xact_lock(hashtext(:name)),"
-            " set_config('idle_in_transaction_session_timeout', :idle, true)"
-        )
-        values = {"name": f"jobqueue.{name}", "idle": f"{IDLE_SECONDS}s"}
-        yield db if db.execute(lock, values).scalar() else None
 
 
 # ------------------------------------------------------------------------------ promote
@@ -112,9 +96,10 @@ SELECT DISTINCT queue FROM (
     UNION ALL SELECT queue FROM job_counter_deltas WHERE status = 'pending') AS q
 WHERE NOT EXISTS (SELECT 1 FROM queues p WHERE p.name = q.queue AND p.paused_at IS NOT NULL)
 """)
+# Only types that this worker knows: what nobody can run must not hide what somebody can.
 _WINDOW = text(f"""
-SELECT {_REF} FROM jobs
-WHERE queue = :queue AND status = 'pending' AND run_at <= now() - make_interval(secs => :age)
+SELECT {_REF}, type FROM jobs
+WHERE queue = :queue AND type = ANY(CAST(:types AS text[])) AND status = 'pending' AND run_at <= now() - make_interval(secs => :age)
   AND NOT EXISTS (SELECT 1 FROM type_switches t WHERE t.type = jobs.type AND t.paused_at IS NOT NULL)
 ORDER BY priority DESC, run_at, id LIMIT :limit
 """)
@@ -140,11 +125,17 @@ def audit(engine: Engine, ready: ReadySet) -> int:
         published = 0
         for queue in queues:
             window = db.execute(
-                _WINDOW, {"queue": queue, "age": AUDIT_AGE_SECONDS, "limit": AUDIT_WINDOW}
+                _WINDOW,
+                {
+                    "queue": queue,
+                    "types": registry.names(),
+                    "age": AUDIT_AGE_SECONDS,
+                    "limit": AUDIT_WINDOW,
+                },
             ).all()
             if window:
                 ready.announce([queue])  # its name may be lost while its ready set is whole
-            missing = ready.missing(queue, [row.id for row in window])
+            missing = _missing(ready, queue, window)
             if missing:
                 # A busy fleet pops and claims a whole window while we look: ask again.
                 ids = "{" + ",".join(i.hex for i in missing) + "}"
@@ -154,6 +145,15 @@ def audit(engine: Engine, ready: ReadySet) -> int:
             ready.publish([_ref(r) for r in window if r.id in missing], only_if_missing=True)
             published += len(missing)
         return published
+
+
+def _missing(ready: ReadySet, queue: str, window: Sequence[Any]) -> set[UUID]:
+    # Another worker may not know the type and have set the job aside, for us among others.
+    missing = ready.missing(queue, [row.id for row in window])
+    for type_name in {row.type for row in window if row.id in missing}:
+        ids = [row.id for row in window if row.id in missing and row.type == type_name]
+        missing -= set(ids) - ready.missing(lane(queue, type_name), ids)
+    return missing
 
 
 def _publish_everything(db: Connection, ready: ReadySet) -> int:
@@ -263,6 +263,7 @@ class Sweeper:
         every = settings.sweep_seconds
         pruner = Pruner(engine, settings)
         sharer = Sharer(engine, ready)
+        orphans = Orphans(engine, settings)
         self._duties: list[tuple[str, float, Callable[[], int]]] = [
             ("promote", 0.1, lambda: promote(engine, ready, clock)),
             ("lookout", 0.1, Lookout(engine, ready).run_once),
@@ -271,6 +272,7 @@ class Sweeper:
             ("rescue", every, lambda: rescue(engine, ready)),
             ("audit", every, lambda: audit(engine, ready)),
             ("expire", every, lambda: expire(engine)),
+            ("orphans", orphans.interval, orphans.run_once),
             ("bulk", 0.2, bulk_step),
             ("fold", min(1.0, every), lambda: fold(engine)),
             ("prune", 10.0, pruner.run_once),

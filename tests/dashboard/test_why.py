@@ -10,6 +10,7 @@ from sqlalchemy import text
 from app.dashboard import why
 from app.jobs import lifecycle, queries, stats
 from app.jobs.lifecycle import NewJob
+from tests import factories
 
 
 @pytest.fixture
@@ -80,3 +81,36 @@ def test_the_page_says_it(client: Any, session: Any, redis: Any) -> None:
     page = client.get(f"/jobs/{new.id}").text
     assert "Why is it not running?" in page
     assert "It is scheduled: due in 10 min" in page
+
+
+def test_no_worker_that_knows_its_type(told: Any, worker: Any, session: Any) -> None:
+    worker()
+    session.execute(text("UPDATE workers SET types = '{act}'"))
+    session.commit()
+    sentence = "No live worker knows type echo; start one that has its handler. After 1 d without one it fails."
+    assert told() == [sentence]
+    session.execute(
+        text(
+            "INSERT INTO type_switches (type, unknown_since) VALUES ('echo', now() - interval '2 h')"
+        )
+    )
+    session.commit()
+    assert "knows type echo (for 2 h" in told()[0]
+    session.execute(text("UPDATE workers SET types = '{act,echo}'"))
+    session.commit()
+    assert "knows type" not in told()[0]
+
+
+def test_a_job_that_workers_refuse(session: Any, worker: Any, redis: Any) -> None:
+    worker()
+    job = factories.processing_job()
+    end = {
+        "id": job.id.hex, "token": job.lease_token.hex, "verb": "refuse", "outcome": "released",
+        "error": "the payload does not fit greet: payload.nick unknown", "error_class": "PayloadRefused",
+    }  # fmt: skip
+    lifecycle.end_attempts(session, [end])
+    session.commit()
+    stats.forget()
+    [reason] = why.reasons(queries.get_job(session, job.id))
+    assert "could not run it and gave it back: the payload does not fit greet" in reason
+    assert "tried again in" in reason

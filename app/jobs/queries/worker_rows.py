@@ -30,6 +30,7 @@ class WorkerSummary:
     pid: int
     version: str
     queues: list[str]  # empty: all
+    types: list[str] | None  # it claims; None: every type
     threads: int
     live_threads: int
     memory_bytes: int | None

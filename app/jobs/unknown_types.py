@@ -1,0 +1,39 @@
+"""Types with waiting jobs that no live worker knows: since when, and when their jobs fail."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from app.jobs.publishing import Db
+
+#: Nobody looked for this long (no worker ran): what was seen before says nothing about now.
+GAP_SECONDS = 600
+
+_MARK = text("""
+WITH waiting AS (
+    SELECT type FROM (
+        SELECT type, n FROM job_counters WHERE status = 'pending'
+        UNION ALL SELECT type, n FROM job_counter_deltas WHERE status = 'pending') AS counted
+    GROUP BY type HAVING sum(n) > 0),
+alive AS (
+    SELECT types FROM workers
+    WHERE stopped_at IS NULL AND heartbeat_at > now() - make_interval(secs => :alive_seconds)),
+unknown AS (
+    SELECT w.type FROM waiting w
+    WHERE NOT EXISTS (SELECT 1 FROM alive a WHERE a.types IS NULL OR w.type = ANY(a.types))),
+known_again AS (
+    UPDATE type_switches SET unknown_since = NULL, unknown_seen_at = NULL
+    WHERE unknown_since IS NOT NULL AND type NOT IN (SELECT type FROM unknown))
+INSERT INTO type_switches (type, unknown_since, unknown_seen_at)
+SELECT type, now(), now() FROM unknown ORDER BY type
+ON CONFLICT (type) DO UPDATE SET unknown_seen_at = now(), unknown_since = CASE
+    WHEN type_switches.unknown_seen_at > now() - make_interval(secs => :gap_seconds)
+    THEN type_switches.unknown_since ELSE now() END
+RETURNING type, unknown_since <= now() - make_interval(secs => :seconds) AS is_over
+""")
+
+
+def mark(db: Db, *, alive_seconds: float, seconds: float) -> list[str]:
+    """Note which types no live worker knows; answers those unknown for ``seconds`` and more."""
+    values = {"alive_seconds": alive_seconds, "seconds": seconds, "gap_seconds": GAP_SECONDS}
+    return [row.type for row in db.execute(_MARK, values) if row.is_over]
