@@ -80,7 +80,7 @@ def test_every_key_of_another_type_is_right_again_after_a_round(
     other_type(redis, key)
 
     inbox = make_inbox()
-    inbox._queues_in_order()
+    inbox._sources()
     found = inbox.next()
     with caplog.at_level(logging.WARNING, "app"):
         run_all(duties)
