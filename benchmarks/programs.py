@@ -119,6 +119,7 @@ def migrate() -> None:
 def empty() -> None:
     """No jobs, no messages, settled tables: every round starts alike."""
     scalar("TRUNCATE jobs, workers, queues, job_counters, job_counter_deltas, job_series, job_minutes,"
+           " job_waiting, job_waiting_deltas,"
            " job_series_deltas CASCADE")  # fmt: skip
     scalar("VACUUM ANALYZE jobs")
     scalar("CHECKPOINT")

@@ -11,8 +11,10 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 def number(n: int) -> str:
-    """1234567 → "1,234,567"; a count that stopped at its bound ends in "+"."""
-    return f"{n:,}" if getattr(n, "is_exact", True) else f"{n:,}+"
+    """1234567 → "1,234,567"; a count that stopped at its bound ends in "+"; never "0+"."""
+    if getattr(n, "is_exact", True):
+        return f"{n:,}"
+    return f"{n:,}+" if n else "many"
 
 
 def compact(n: int) -> str:

@@ -81,14 +81,16 @@ def assess(
 ) -> Health:
     """The worst problem gives the word; every problem is listed."""
     open_queues = [queue for queue in queues if not queue.is_paused]
-    due = sum(queue.due for queue in open_queues)
+    due = stats.total(queue.due for queue in open_queues)
     waits = [
         queue.oldest_wait_seconds for queue in open_queues if queue.oldest_wait_seconds is not None
     ]
     oldest = max(waits, default=0.0)
     problems = []
     word, tone = "Healthy", "good"
-    paused = [queue for queue in queues if queue.is_paused and queue.due]
+    paused = [
+        queue for queue in queues if queue.is_paused and (queue.due or not queue.due.is_exact)
+    ]
     if paused:
         problems.append(_paused(paused))
     if is_failing(trend):
@@ -136,10 +138,10 @@ def is_behind(oldest_seconds: float, drain_seconds: float | None) -> bool:
     )
 
 
-def is_growing(trend: stats.Trend, due: int) -> bool:
+def is_growing(trend: stats.Trend, due: stats.Count) -> bool:
     """Clearly more came than ended, and they are due: what is scheduled for later is no backlog."""
     more = trend.enqueued - trend.ended
-    return more >= max(MANY_MORE, trend.ended / 5) and due >= more / 2
+    return more >= max(MANY_MORE, trend.ended / 5) and (due >= more / 2 or not due.is_exact)
 
 
 def is_failing(trend: stats.Trend) -> bool:
@@ -151,7 +153,7 @@ def _paused(queues: list[QueueSummary]) -> Problem:
     names = ", ".join(queue.name for queue in queues[:3]) + (" …" if len(queues) > 3 else "")
     noun = "Queue" if len(queues) == 1 else "Queues"
     verb = "is" if len(queues) == 1 else "are"
-    waiting = sum(queue.due for queue in queues)
+    waiting = stats.total(queue.due for queue in queues)
     return Problem(
         "paused",
         "info",

@@ -8,25 +8,31 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from app.jobs.count import COUNT_BOUND, Count
-from app.jobs.counters import COUNTED
+from app.jobs.count import Count
+from app.jobs.counters import COUNTED, WAITING
 from app.jobs.models import PENDING, STATUSES
 from app.jobs.sessions import Database, rows_in_order
 
-# ix_jobs_due, twice: the farthest ahead, and back from now. What is ahead is seldom much, so
-# "due = pending (by the counters) − ahead" is exact for a backlog of any length. One statement:
-# parts that are subtracted must come from one snapshot.
+#: Jobs of one minute that are counted one by one: a tenth of a second.
+SOON_BOUND = 200_000
+
+# Jobs ahead = those of later minutes, by the counters, + those of the present minute, counted in ix_jobs_due.
+# Due = pending − ahead. One statement: parts that are subtracted must come from one snapshot.
 SPLIT = text(f"""
-    WITH ahead AS (
-        SELECT queue, attempts FROM jobs WHERE status = 'pending' AND run_at > now()
-        ORDER BY run_at DESC LIMIT :bound + 1),
-    due AS (
-        SELECT queue, attempts FROM jobs WHERE status = 'pending' AND run_at <= now()
-        ORDER BY run_at DESC LIMIT :bound + 1)
-    SELECT 'ahead' AS part, queue, attempts > 0 AS is_retry, count(*) AS n
-    FROM ahead GROUP BY 2, 3
+    WITH waiting AS (
+        SELECT queue, is_retry, n, minute > date_trunc('minute', now(), 'UTC') AS is_ahead
+        FROM ({WAITING}) AS counted),
+    soon AS (
+        SELECT queue, attempts FROM jobs
+        WHERE status = 'pending' AND run_at > now()
+          AND run_at < date_trunc('minute', now(), 'UTC') + interval '1 minute'
+        ORDER BY run_at LIMIT :bound + 1)
+    SELECT 'ahead' AS part, queue, is_retry, sum(n)::bigint AS n
+    FROM waiting WHERE is_ahead GROUP BY 2, 3
     UNION ALL
-    SELECT 'due', queue, attempts > 0, count(*) FROM due GROUP BY 2, 3
+    SELECT 'soon', queue, attempts > 0, count(*) FROM soon GROUP BY 2, 3
+    UNION ALL
+    SELECT 'tried', queue, true, sum(n)::bigint FROM waiting WHERE is_retry GROUP BY 2
     UNION ALL
     SELECT status, queue, false, sum(n)::bigint FROM ({COUNTED}) AS counted GROUP BY 1, 2
 """)
@@ -53,7 +59,7 @@ LANES = text("""
 
 @dataclass(frozen=True)
 class Backlog:
-    """One queue: jobs by stored status, exact, and what pending is made of, as far as counted."""
+    """One queue: jobs by stored status, and what pending is made of."""
 
     by_status: Counter[str]
     due: Count
@@ -62,35 +68,30 @@ class Backlog:
 
 
 def backlogs(db: Database) -> dict[str, Backlog]:
-    """Queue → its backlog, for every queue that ever had a job."""
+    """Queue → its backlog, for every queue that ever had a job.
+
+    Exact, unless more than SOON_BOUND jobs start within the present minute.
+    """
     parts: dict[str, Counter[tuple[str, bool]]] = defaultdict(Counter)
-    looked_at: Counter[str] = Counter()
-    for row in rows_in_order(db, SPLIT, {"bound": COUNT_BOUND}):
+    n_soon = 0
+    for row in rows_in_order(db, SPLIT, {"bound": SOON_BOUND}):
         parts[row.queue][row.part, row.is_retry] += row.n
-        looked_at[row.part] += row.n
+        n_soon += row.n if row.part == "soon" else 0
     return {
-        queue: _backlog(
-            counted,
-            is_ahead_exact=looked_at["ahead"] <= COUNT_BOUND,
-            is_due_exact=looked_at["due"] <= COUNT_BOUND,
-        )
-        for queue, counted in parts.items()
+        queue: _backlog(counted, is_exact=n_soon <= SOON_BOUND) for queue, counted in parts.items()
     }
 
 
-def _backlog(
-    counted: Counter[tuple[str, bool]], *, is_ahead_exact: bool, is_due_exact: bool
-) -> Backlog:
+def _backlog(counted: Counter[tuple[str, bool]], *, is_exact: bool) -> Backlog:
     by_status = Counter({status: counted[status, False] for status in STATUSES})
-    ahead = counted["ahead", False] + counted["ahead", True]
-    due = Count(counted["due", False] + counted["due", True], is_due_exact)
+    scheduled = counted["ahead", False] + counted["soon", False]
+    ahead = scheduled + counted["ahead", True] + counted["soon", True]
+    # What was not counted as ahead would count as due.
     return Backlog(
         by_status=by_status,
-        due=Count(max(by_status[PENDING] - ahead, 0)) if is_ahead_exact else due,
-        scheduled=Count(counted["ahead", False], is_ahead_exact),
-        retrying=Count(
-            counted["ahead", True] + counted["due", True], is_ahead_exact and is_due_exact
-        ),
+        due=Count(max(by_status[PENDING] - ahead, 0) if is_exact else 0, is_exact),
+        scheduled=Count(scheduled, is_exact),
+        retrying=Count(counted["tried", True]),
     )
 
 

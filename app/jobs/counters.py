@@ -53,10 +53,28 @@ FOLD_SERIES = text(f"""
         ON CONFLICT (minute, outcome) DO UPDATE SET n = m.n + excluded.n)
     SELECT count(*) FROM taken
 """)
+FOLD_WAITING = text("""
+    WITH taken AS (
+        DELETE FROM job_waiting_deltas WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM job_waiting_deltas LIMIT :limit FOR UPDATE SKIP LOCKED))
+        RETURNING queue, is_retry, minute, n),
+    folded AS (
+        INSERT INTO job_waiting AS w (queue, is_retry, minute, n)
+        SELECT queue, is_retry, minute, sum(n) FROM taken GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+        ON CONFLICT (queue, is_retry, minute) DO UPDATE SET n = w.n + excluded.n)
+    SELECT count(*) FROM taken
+""")
+# Minutes that came and whose jobs have all started.
+PRUNE_WAITING = text("""
+    DELETE FROM job_waiting WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM job_waiting WHERE n = 0 AND minute < now() - interval '1 hour'
+        ORDER BY queue, is_retry, minute LIMIT :limit FOR UPDATE SKIP LOCKED))
+""")
 IS_OVERDUE = text("""
     SELECT current_setting('transaction_read_only') = 'off'
        AND (EXISTS (SELECT FROM job_counter_deltas OFFSET :limit)
-            OR EXISTS (SELECT FROM job_series_deltas OFFSET :limit))
+            OR EXISTS (SELECT FROM job_series_deltas OFFSET :limit)
+            OR EXISTS (SELECT FROM job_waiting_deltas OFFSET :limit))
 """)
 PRUNE_SERIES = text("""
     WITH old_minutes AS (
@@ -94,6 +112,38 @@ COUNTED = """
         UNION ALL
         SELECT queue, type, status, n FROM job_counter_deltas) AS parts
     GROUP BY 1, 2, 3
+"""
+#: Jobs that lay ahead when they were written, or were tried before: by queue and the minute they start in.
+WAITING = """
+    SELECT queue, is_retry, minute, sum(n)::bigint AS n FROM (
+        SELECT queue, is_retry, minute, n FROM job_waiting
+        UNION ALL
+        SELECT queue, is_retry, minute, n FROM job_waiting_deltas) AS parts
+    GROUP BY 1, 2, 3
+"""
+# As the triggers tr_jobs_wait_… do it.
+COMPARE_WAITING = f"""
+    SELECT queue, is_retry, minute, coalesce(c.n, 0) AS counted, coalesce(a.n, 0) AS actual
+    FROM ({WAITING}) AS c
+    FULL JOIN (
+        SELECT queue, attempts > 0 AS is_retry,
+               CASE WHEN run_at > updated_at THEN date_trunc('minute', run_at, 'UTC') ELSE '-infinity' END AS minute,
+               count(*) AS n
+        FROM jobs WHERE status = 'pending' AND (attempts > 0 OR run_at > updated_at) GROUP BY 1, 2, 3) AS a
+    USING (queue, is_retry, minute)
+    WHERE coalesce(c.n, 0) <> coalesce(a.n, 0)
+    ORDER BY 1, 2, 3
+"""
+_WAITING_DRIFT = """
+    SELECT queue, CASE WHEN is_retry THEN 'retrying' ELSE 'scheduled' END AS type,
+           'waiting for ' || minute AS status, counted, actual
+"""
+REPAIR_WAITING = f"""
+    WITH drift AS ({COMPARE_WAITING}),
+    repaired AS (
+        INSERT INTO job_waiting_deltas (queue, is_retry, minute, n)
+        SELECT queue, is_retry, minute, actual - counted FROM drift)
+    {_WAITING_DRIFT} FROM drift
 """
 COMPARE = f"""
     SELECT queue, type, status, coalesce(c.n, 0) AS counted, coalesce(a.n, 0) AS actual
@@ -164,8 +214,8 @@ def fold(db: Database, limit: int = 20_000) -> int:
 
     Nobody need be elected for it; the caller commits, soon.
     """
-    folded = db.execute(FOLD_COUNTERS, {"limit": limit}).scalar_one()
-    return int(folded + db.execute(FOLD_SERIES, {"limit": limit}).scalar_one())
+    statements = (FOLD_COUNTERS, FOLD_SERIES, FOLD_WAITING)
+    return sum(int(db.execute(one, {"limit": limit}).scalar_one()) for one in statements)
 
 
 def fold_if_overdue(engine: Engine, limit: int = 20_000) -> int:
@@ -185,15 +235,20 @@ def check(db: Database, *, fix: bool = False) -> Drift:
     Reads the whole table (seconds with millions of jobs) and blocks nobody. The caller commits.
     """
     if not fix:
-        return _drift(db, COMPARE, is_fixed=False)
+        waiting = f"{_WAITING_DRIFT} FROM ({COMPARE_WAITING}) AS drift"
+        return _drift(db, COMPARE, waiting, is_fixed=False)
     # Two repairs at once would both add the same difference. The lock is a statement of its own,
     # since the snapshot of the next one must be taken after it is held.
     db.execute(text("SELECT pg_advisory_xact_lock(hashtext('job_counters.check'))"))
-    return _drift(db, REPAIR, is_fixed=True)
+    return _drift(db, REPAIR, REPAIR_WAITING, is_fixed=True)
 
 
-def _drift(db: Database, statement: str, *, is_fixed: bool) -> Drift:
-    rows = [CounterDrift(**row) for row in db.execute(text(statement)).mappings()]
+def _drift(db: Database, *statements: str, is_fixed: bool) -> Drift:
+    rows = [
+        CounterDrift(**row)
+        for statement in statements
+        for row in db.execute(text(statement)).mappings()
+    ]
     return Drift(rows, is_fixed=is_fixed)
 
 
@@ -204,4 +259,5 @@ def prune_series(db: Database, limit: int = 20_000) -> int:
     Safe if two run. The caller commits.
     """
     pruned = db.execute(PRUNE_SERIES, {"limit": limit, "days": SERIES_DAYS}).scalar_one()
+    db.execute(PRUNE_WAITING, {"limit": limit})
     return int(pruned + db.execute(COMPACT_SERIES, {"limit": limit}).scalar_one())

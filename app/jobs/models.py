@@ -341,6 +341,21 @@ class JobCounter(Model):
     n: Mapped[int] = mapped_column(BigInteger)
 
 
+class JobWaiting(Model):
+    """Pending jobs that were tried before, or lay ahead when they were written; exact with the deltas.
+
+    Written by triggers and fold only.
+    """
+
+    __tablename__ = "job_waiting"
+
+    queue: Mapped[str] = mapped_column(Text, primary_key=True)
+    is_retry: Mapped[bool] = mapped_column(primary_key=True)
+    #: In which they start; −infinity: they did not lie ahead.
+    minute: Mapped[datetime] = mapped_column(Instant, primary_key=True)
+    n: Mapped[int] = mapped_column(BigInteger)
+
+
 class JobSeries(Model):
     """Per minute and type: how many attempts ended how, in which run and wait time bucket.
 

@@ -40,6 +40,7 @@ __all__ = [
     "overview",
     "prune_series",
     "status_counts",
+    "total",
     "trend",
     "view_counts",
 ]
@@ -92,7 +93,7 @@ def overview(db: Database) -> Overview:
     paused = paused_queues(db)
     running = {name: queue for name, queue in backlogs(db).items() if name not in paused}
     waits = [seconds for name, seconds in oldest_waits(db).items() if name not in paused]
-    hour, due = last_hour(db), sum(queue.due for queue in running.values())
+    hour, due = last_hour(db), total(queue.due for queue in running.values())
     pace = hour.pace()
     return Overview(
         counts=view_counts(db),
@@ -103,7 +104,9 @@ def overview(db: Database) -> Overview:
         run_p50_ms=hour.run_ms(0.50),
         run_p95_ms=hour.run_ms(0.95),
         oldest_due_seconds=max(waits, default=None),
-        drain_seconds=due / pace.ended * 60 if due and pace.ended and pace.is_settled else None,
+        drain_seconds=due / pace.ended * 60
+        if due and due.is_exact and pace.ended and pace.is_settled
+        else None,
         failing_types=_failing(hour),
     )
 

@@ -78,7 +78,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.session.execute(
             text(
                 "TRUNCATE jobs, job_attempts, job_log_lines, dead_letters, job_counters,"
-                " job_counter_deltas, job_series, job_minutes, job_series_deltas, dead_letter_changes CASCADE"
+                " job_counter_deltas, job_waiting, job_waiting_deltas, job_series, job_minutes, job_series_deltas, dead_letter_changes CASCADE"
             )
         )
         self.session.commit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -9,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from app.errors import WorkerNotFound
-from app.jobs import registry, stats
+from app.jobs import backlog, registry, stats
 from app.jobs.queries import (
     job_type_overview,
     paused_queues,
@@ -66,15 +67,94 @@ def test_pending_is_split_into_what_can_run_and_what_cannot(session):
         session.commit()
 
 
-def test_due_is_exact_behind_a_backlog_longer_than_the_bound(session, monkeypatch):
-    monkeypatch.setattr("app.jobs.backlog.COUNT_BOUND", 3)
-    [pending_job() for _ in range(8)]
-    [pending_job(queue="mail") for _ in range(2)]
+COUNTED = """
+    SELECT queue, count(*) FILTER (WHERE run_at <= now()) AS due,
+           count(*) FILTER (WHERE run_at > now() AND attempts = 0) AS scheduled,
+           count(*) FILTER (WHERE attempts > 0) AS retrying
+    FROM jobs WHERE status = 'pending' GROUP BY 1
+"""
+
+
+def check_queues(session) -> None:
+    expected = {row.queue: tuple(row)[1:] for row in session.execute(text(COUNTED))}
+    found = {
+        one.name: (one.due, one.scheduled, one.retrying)
+        for one in queue_overview(session)
+        if one.name in expected
+    }
+    assert found == expected
+    assert all(count.is_exact for counts in found.values() for count in counts)
+    session.commit()
+
+
+def test_every_number_of_a_large_backlog_is_exact(session):
+    session.execute(text("SET LOCAL synchronous_commit = off"))
+    session.execute(
+        text("""
+            INSERT INTO jobs (id, queue, type, payload, run_at, attempts)
+            SELECT gen_random_uuid(), 'q' || i % 4, 'echo', '{}',
+                   now() + make_interval(secs => CASE WHEN i % 9 < 4 THEN -(i % 900) ELSE 5 + i % 7200 END),
+                   CASE WHEN i % 9 IN (0, 8) THEN 1 ELSE 0 END
+            FROM generate_series(1, 27000) AS i""")
+    )
+    session.commit()
+    check_queues(session)
+    counts = stats.view_counts(session)
+    assert counts["scheduled"] > 10_000
+    assert (counts["pending"] - counts["scheduled"], counts["retrying"]) == (15_000, 6_000)
+    session.execute(text("UPDATE jobs SET queue = 'q0', updated_at = now() WHERE queue = 'q1'"))
+    session.execute(
+        text(
+            "UPDATE jobs SET status = 'cancelled', finished_at = now() WHERE queue = 'q2' AND attempts = 0"
+        )
+    )
+    session.execute(text("DELETE FROM jobs WHERE queue = 'q3' AND run_at > now()"))
+    session.commit()
+    check_queues(session)
+    stats.fold(session)
+    session.commit()
+    check_queues(session)
+    assert stats.check(session).is_clean
+
+
+def test_a_job_whose_minute_comes_moves_from_scheduled_to_due(session):
+    for due_in in (0.3, 0.6, 59, 61, 3600):
+        scheduled_job(due_in=due_in)
+    check_queues(session)
+    # As if all of them had been enqueued an hour ago.
+    session.execute(
+        text(
+            "UPDATE jobs SET run_at = run_at - interval '1 h', updated_at = updated_at - interval '1 h'"
+        )
+    )
+    session.commit()
+    check_queues(session)
+    assert queue(session, "default").due == 5
+
+
+def test_more_than_can_be_counted_within_the_present_minute_is_said(session, monkeypatch):
+    monkeypatch.setattr("app.jobs.backlog.SOON_BOUND", 2)
+    [scheduled_job(due_in=30) for _ in range(3)]
+    # The present minute is the next five, so that a test begun at its end sees the same.
+    minute = re.compile(r"date_trunc\('minute', now\(\), 'UTC'\) \+ interval '1 minute'")
+    later = minute.sub("now() + interval '5 minutes'", str(backlog.SPLIT))
+    monkeypatch.setattr(backlog, "SPLIT", text(later))
+    one = queue(session, "default")
+    assert not one.due.is_exact
+    assert not one.scheduled.is_exact
+    assert one.retrying.is_exact
+    assert stats.overview(session).drain_seconds is None
+
+
+def test_the_counts_of_waiting_jobs_are_checked_and_repaired(session):
     scheduled_job(queue="mail")
-    for name, due in (("default", 8), ("mail", 2)):
-        one = queue(session, name)
-        assert (one.due, one.due.is_exact) == (due, True)
-        assert not one.retrying.is_exact
+    session.execute(text("UPDATE job_waiting_deltas SET n = 5"))
+    session.commit()
+    [drift] = stats.check(session, fix=True).rows
+    assert (drift.queue, drift.type, drift.counted, drift.actual) == ("mail", "scheduled", 5, 1)
+    session.commit()
+    assert stats.check(session).is_clean
+    check_queues(session)
 
 
 def test_oldest_wait_is_found_in_any_priority_and_skips_what_is_not_due(session):

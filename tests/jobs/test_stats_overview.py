@@ -65,18 +65,11 @@ def test_view_counts_of_nothing(session):
 
 def test_a_count_that_stopped_at_its_bound_says_so(session, monkeypatch):
     bound = 3
-    monkeypatch.setattr("app.jobs.backlog.COUNT_BOUND", bound)
     monkeypatch.setattr("app.jobs.queries.letters.COUNT_BOUND", bound)
-    [pending_job() for _ in range(bound + 2)]
-    [scheduled_job() for _ in range(bound)]
     [failed_job() for _ in range(bound + 1)]
     counts = stats.view_counts(session)
-    assert (counts["scheduled"], counts["scheduled"].is_exact) == (bound, True)
-    assert not counts["retrying"].is_exact
     assert (counts["dead_letters"], counts["dead_letters"].is_exact) == (bound, False)
-    assert (counts["pending"], counts["pending"].is_exact) == (2 * bound + 2, True)
-    scheduled_job()
-    assert not stats.view_counts(session)["scheduled"].is_exact
+    assert (counts["failed"], counts["failed"].is_exact) == (bound + 1, True)
 
 
 def test_count_is_a_number_that_knows_its_worth():
