@@ -19,6 +19,7 @@ from app.dev import DevError
 from app.dev.home import Home
 
 FRESH_PREFIX = "fresh-"
+PORTS = range(20_000, 32_768)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,14 @@ def _write_state(folder: Path, state: State) -> None:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback address that was free a moment ago."""
+    """A TCP port of the loopback address that was free a moment ago.
+
+    Below the range that the system takes for outgoing connections, which would take it while we are down.
+    """
+    for _ in range(100):
+        candidate = PORTS.start + secrets.randbelow(len(PORTS))
+        if is_free(candidate):
+            return candidate
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

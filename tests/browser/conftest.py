@@ -7,13 +7,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from app.dev.instance import free_port
 from app.jobs import stats
 
 pytestmark = pytest.mark.browser
+
+#: Limits of what happens at once on a free machine; a green test never waits for them.
+PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)
 
 #: Looks once, whatever holds the refresh, and resolves when the answer is in the page.
 LOOK = """() => new Promise((done) => {
@@ -108,7 +112,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     one = browser.new_context(
         viewport={"width": 1280, "height": 800}, timezone_id="Europe/Helsinki"
     )
-    one.set_default_timeout(5_000)
+    one.set_default_timeout(PATIENCE_MS)
     yield one
     one.close()
 
@@ -127,6 +131,6 @@ def plain_tab(browser: Browser, site: Site) -> Iterator[Tab]:
     context = browser.new_context(
         java_script_enabled=False, viewport={"width": 1280, "height": 800}
     )
-    context.set_default_timeout(5_000)
+    context.set_default_timeout(PATIENCE_MS)
     yield Tab(context, site)
     context.close()

@@ -43,7 +43,9 @@ def addresses(session: Any) -> list[str]:
     make.worker(running=[{"jobId": str(failed.id), "type": "mail", "attempt": 1, "since": None}])
     make.worker(silent_for=3600)
     make.paused_queue("slow")
-    number = bulk.create(session, "retry", JobFilter(status="failed"), told="failed jobs", by="ada")
+    number = bulk.create(
+        session, "retry", JobFilter(status="failed"), description="failed jobs", by="ada"
+    )
     session.commit()
     return [
         "/", "/?range=week", "/jobs", "/jobs?status=failed", "/jobs?q=nobody", "/jobs?failure=" + GROUP,
@@ -67,6 +69,7 @@ def axe(tab: Tab) -> Callable[[str], list[str]]:
     return look
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("width", "colours"), [(1280, "light"), (390, "dark")])
 def test_axe_finds_nothing(
     tab: Tab, addresses: list[str], axe: Any, colours: Any, width: int

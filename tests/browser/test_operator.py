@@ -118,7 +118,7 @@ def test_a_canary_shows_its_result_under_a_pointer_that_rests_on_its_button(
     assert page.evaluate(
         "document.dispatchEvent(new CustomEvent('look', {cancelable: true, detail: 'live'}))"
     )
-    expect(row.locator(".failure-retry")).to_contain_text("10 completed", timeout=8000)
+    expect(row.locator(".failure-retry")).to_contain_text("10 completed")
 
 
 def test_a_type_is_switched_off_and_a_worker_asked_to_stop(tab: Tab, session: Any) -> None:

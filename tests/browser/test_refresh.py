@@ -25,7 +25,7 @@ def test_what_changed_shows_up_by_itself(tab: Tab, session: Any) -> None:
     page = tab.open("/jobs")
     expect(page.get_by_text("No jobs yet.")).to_be_visible()
     job = make.pending_job(type="fresh")
-    expect(page.locator(f"#job-{job.id}")).to_be_visible(timeout=8_000)  # 4 s, give or take
+    expect(page.locator(f"#job-{job.id}")).to_be_visible()  # after 4 s, give or take
     expect(page.locator("[data-count=all]")).to_have_text("1")
 
 

@@ -183,6 +183,11 @@ class Terminal:
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
             os.chdir(folder)
+            # As a new window has them, whatever started the tests: nohup ignores SIGHUP, make says it is above.
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+                signal.signal(number, signal.SIG_DFL)
+            for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+                env.pop(name, None)
             os.execvpe(argv[0], argv, env)
         self._seen = b""
         self._is_open = True

@@ -29,13 +29,13 @@ class Api:
         self._http = requests.Session()
 
     def post(self, path: str, body: Any = None, status: int | None = None) -> Any:
-        answer = self._http.post(self.url + path, json=body, timeout=10)
+        answer = self._http.post(self.url + path, json=body, timeout=30)
         assert status is None or answer.status_code == status, answer.text
         assert answer.status_code < 500, answer.text
         return answer.json()
 
     def get(self, path: str) -> Any:
-        answer = self._http.get(self.url + path, timeout=10)
+        answer = self._http.get(self.url + path, timeout=30)
         # "Not yet" to whoever waits for servers to come back.
         assert answer.status_code < 500, answer.text
         return answer.json()

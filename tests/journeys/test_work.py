@@ -62,14 +62,15 @@ def test_two_workers_run_each_job_once(api, worker, wait_until, ledger, audit):
     audit()
 
 
-def test_higher_priority_starts_first(api, worker, wait_until, ledger, redis):
+def test_higher_priority_starts_first(api, worker, wait_until, ledger, redis, tmp_path):
+    gate = tmp_path / "gate"
     api.post("/api/queues/default/pause")
     specs = [
-        {"type": "ledger", "payload": ledger.payload(str(p), seconds=0.5), "priority": p}
+        {"type": "ledger", "payload": ledger.payload(str(p), until=str(gate)), "priority": p}
         for p in range(-3, 4)
     ]
     api.jobs(specs)
-    api.job("ledger", ledger.payload("late"), delay=3)
+    late = api.job("ledger", ledger.payload("late"), delay=3600)
     worker()
     # What it popped while the queue was paused is let go of before the next pop, which is this job's.
     wait_until(lambda: redis.zcard("{jobs}:ready:default") == 0)
@@ -77,11 +78,15 @@ def test_higher_priority_starts_first(api, worker, wait_until, ledger, redis):
     wait_until(lambda: api.status(other) == "completed")
     assert ledger.lines() == []
     api.post("/api/queues/default/resume")
-    wait_until(lambda: api.unfinished() == 0)
     # Five threads start at once and hold on to their jobs: the first claims took the highest.
-    started = ledger.names("start")
-    assert set(started[:5]) == {"3", "2", "1", "0", "-1"}
-    assert started[-1] == "late"
+    wait_until(lambda: len(ledger.names("start")) == 5)
+    assert set(ledger.names("start")) == {"3", "2", "1", "0", "-1"}
+    gate.touch()
+    wait_until(lambda: len(ledger.names("end")) == 7)
+    assert set(ledger.names("start")[5:]) == {"-2", "-3"}
+    api.post(f"/api/jobs/{late}/run", status=200)
+    wait_until(lambda: api.unfinished() == 0)
+    assert ledger.names("start")[7:] == ["late"]
 
 
 def test_a_running_job_stops_on_request(api, worker, wait_until, audit):

@@ -213,7 +213,7 @@ def gate(payload: Payload, ctx: Context) -> str:
     if payload.get("report"):
         _report(payload, ctx)
     gate_reached.set()
-    if not gate_opened.wait(20):
+    if not gate_opened.wait(120):
         raise TimeoutError("nobody opened the gate")
     ctx.raise_if_cancelled()
     return "through"
