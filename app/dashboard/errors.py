@@ -23,6 +23,7 @@ from app.errors import (
     Unauthenticated,
 )
 from app.extensions import db
+from app.security import current, events
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ def crashed(error: Exception) -> Response:
 def answer(error: HTTPException) -> Response:
     """Errors that routing or the form check finds: unknown addresses, wrong methods, forged forms."""
     if isinstance(error, CSRFError):
+        events.refused("form.refused", actor=current().name, reason=error.description)
         return tell(400, "This form is older than your session. Reload the page and try again.")
     code = error.code or 500
     return tell(code, MESSAGES.get(code) or error.description or MESSAGES[500])

@@ -30,12 +30,12 @@ def sign_in() -> Response:
     name = request.form.get("name", "").strip()[:200]
     address = request.remote_addr or "unknown"
     if seconds := _wait(name, address):
-        events.refused("sign-in.limited", actor=name)
+        events.refused("sign-in.limited", actor=_known(name))
         minutes = -(-seconds // 60)
         return _ask(
             next_page, f"Too many failed attempts. Try again in {minutes} min.", 429, seconds
         )
-    user = door.check_password(name, request.form.get("password", "")[:1000])
+    user = door.check_password(name, request.form.get("password", ""))
     if user is None:
         door.rates.count_failed_sign_in(address, name)
         _record_refusal(name, address)
@@ -52,7 +52,7 @@ def sign_out() -> Response:
     door.leave()
     if person is not None:
         _record(person.name, "sign-out", request.remote_addr or "unknown")
-    return make_response(redirect(url_for("dashboard.sign_in"), 303))
+    return _leave_page()
 
 
 @dashboard.post("/sign-out/everywhere")
@@ -64,7 +64,7 @@ def sign_out_everywhere() -> Response:
         door.sessions.end_all(person.name)
         _record(person.name, "sign-out everywhere", request.remote_addr or "unknown")
     door.leave()
-    return make_response(redirect(url_for("dashboard.sign_in"), 303))
+    return _leave_page()
 
 
 def _wait(name: str, address: str) -> int:
@@ -96,11 +96,23 @@ def _record(name: str, action: str, address: str) -> None:
 
 
 def _record_refusal(name: str, address: str) -> None:
-    events.refused("sign-in.refused", actor=name)
-    # Names that nobody has are in the log alone: strangers must not fill the table.
+    events.refused("sign-in.refused", actor=_known(name))
+    # Names that nobody has are not kept: strangers must not fill the table.
     if the_door().user(name) is not None:
         lifecycle.record(db.session, name, "sign-in refused", address)
         db.session.commit()
+
+
+def _known(name: str) -> str:
+    # People type their password into the wrong field.
+    return name if the_door().user(name) is not None else "unknown"
+
+
+def _leave_page() -> Response:
+    response = make_response(redirect(url_for("dashboard.sign_in"), 303))
+    # Pages that the browser keeps for its back button as well.
+    response.headers["Clear-Site-Data"] = '"cache"'
+    return response
 
 
 def _ours(address: str | None) -> str:

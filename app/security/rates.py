@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import logging
 import time
@@ -76,16 +77,16 @@ class Rates:
         """
         counts: list[tuple[RateLimitItem, str]] = [(SIGN_INS, source_of(address))]
         if not is_known_here:
-            counts.append((ACCOUNT, account))
+            counts.append((ACCOUNT, _key(account)))
         return max(self._wait(item, key) for item, key in counts)
 
     def is_account_guessed(self, account: str) -> bool:
         """Whether an account has had so many failures that tries at it have to wait."""
-        return self._wait(ACCOUNT, account) > 0
+        return self._wait(ACCOUNT, _key(account)) > 0
 
     def count_failed_sign_in(self, address: str, account: str) -> None:
         """A wrong password."""
-        for item, key in ((SIGN_INS, source_of(address)), (ACCOUNT, account)):
+        for item, key in ((SIGN_INS, source_of(address)), (ACCOUNT, _key(account))):
             for limiter in [self._here, *self._redis()]:
                 try:
                     limiter.hit(item, key)
@@ -136,6 +137,11 @@ def source_of(address: str) -> str:
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
+
+
+def _key(account: str) -> str:
+    # Whatever a stranger typed: of one length, and not to be read in Redis.
+    return hashlib.sha256(account.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _until(reset_time: float) -> int:

@@ -200,3 +200,12 @@ def test_no_pickle_anywhere() -> None:
 def test_a_form_of_this_morning_still_works(closed: Any) -> None:
     # Not an attack: a dashboard stays open all day, and its buttons must not expire before its session.
     assert closed.config["WTF_CSRF_TIME_LIMIT"] is None
+
+
+def test_a_password_is_taken_as_it_is_whatever_its_length_and_characters(make: Any) -> None:
+    password = "  ünïcode 'quoted\"   " + "x" * 1500
+    app = make(DASHBOARD_PASSWORD=password, API_TOKENS="")
+    app.config["WTF_CSRF_ENABLED"] = False
+    for given, status in ((password[:1000], 422), (password.strip(), 422), (password, 303)):
+        data = {"name": "admin", "password": given}
+        assert app.test_client().post("/sign-in", data=data).status_code == status

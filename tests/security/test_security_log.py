@@ -68,7 +68,7 @@ def test_signing_in_and_out_is_logged_and_audited(closed: Any, sign_in: Any, lin
         ("sign-in", "ada"),
         ("sign-out", "ada"),
         ("sign-in.refused", "ada"),
-        ("sign-in.refused", "stranger"),
+        ("sign-in.refused", "unknown"),  # people type their password into the wrong field
     ]
     # A stranger's invented names fill no table.
     assert audit(closed) == [
@@ -78,6 +78,13 @@ def test_signing_in_and_out_is_logged_and_audited(closed: Any, sign_in: Any, lin
     ]
     secrets = [PASSWORDS["ada"][0], "wrong guess"]
     assert not [s for s in secrets for *_, record in lines() if s in record.getMessage()]
+
+
+def test_a_forged_form_is_logged(closed: Any, sign_in: Any, lines: Any) -> None:
+    client = sign_in("ada")
+    closed.config["WTF_CSRF_ENABLED"] = True
+    client.post("/queues/default/pause")
+    assert [(event, record.actor) for event, _, record in lines()][1:] == [("form.refused", "ada")]
 
 
 def test_tokens_made_and_revoked_are_logged_and_audited(closed: Any, lines: Any) -> None:

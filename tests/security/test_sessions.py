@@ -38,7 +38,8 @@ def test_cookie_theft_a_copied_cookie_ends_at_sign_out(closed: Any, sign_in: Any
     client = sign_in("ada")
     thief = copy_of(client, closed)
     other_device = sign_in("ada")
-    client.post("/sign-out")
+    answer = client.post("/sign-out")
+    assert answer.headers["Clear-Site-Data"] == '"cache"'
     assert (is_in(client), is_in(thief), is_in(other_device)) == (False, False, True)
     assert thief.get("/api/jobs").status_code == 401
 
