@@ -19,7 +19,7 @@ STYLESHEETS = (
     "workers.css", "flash.css", "empty.css", "dialog.css", "door.css", "chart.css", "bulk.css", "keys.css", "selected.css", "print.css",
 )  # fmt: skip
 SCRIPTS = (
-    "keep.js", "refresh.js", "hold.js", "live.js", "focus.js", "times.js", "chart.js", "theme.js", "copy.js",
+    "keep.js", "refresh.js", "hold.js", "live.js", "focus.js", "times.js", "chart.js", "here.js", "theme.js", "copy.js",
     "confirm.js", "select.js", "search.js", "palette.js", "keys.js", "row.js", "flash.js", "lost.js",
 )  # fmt: skip
 A_YEAR = 365 * 24 * 3600

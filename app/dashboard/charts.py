@@ -12,7 +12,7 @@ from app.dashboard.format import iso, number
 from app.jobs.queries import FailureGroup
 from app.jobs.stats import RANGES, Minute
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 720, 136, 56, 24, 8
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 720, 144, 56, 24, 16
 LABELS = {"hour": "last hour", "day": "last 24 hours", "week": "last 7 days"}
 _UNITS = {"hour": "one minute", "day": "ten minutes", "week": "one hour"}
 #: Range → seconds between points, seconds between labels, how labels read.

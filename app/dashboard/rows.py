@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.dashboard.format import last_line, seconds_between
+from app.dashboard.format import duration, last_line, seconds_between
 from app.jobs.models import ALLOWED, Job
-from app.jobs.queries import WorkerSummary
+from app.jobs.queries import TypeSummary, WorkerSummary
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,21 @@ def worker_state(worker: WorkerSummary) -> WorkerState:
     return WorkerState(WORKER_VIEWS[worker.state], worker.state.capitalize())
 
 
+def policy(summary: TypeSummary) -> str:
+    """What this process registered the type with, in a few words; "" if it does not know the type."""
+    job_type = summary.job_type
+    if job_type is None:
+        return ""
+    attempts, timeout = job_type.max_attempts, job_type.timeout
+    parts = [
+        job_type.queue or "",
+        f"{attempts} attempts" if attempts else "",
+        f"{duration(timeout)} timeout" if timeout else "",
+        "isolated" if job_type.isolate else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
 def element_id(name: str) -> str:
     """A name from outside as part of an HTML id: letters, digits and what is left as code points."""
     return re.sub(r"[^A-Za-z0-9]", lambda found: f"_{ord(found[0]):x}_", name)
@@ -108,6 +123,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "has_result": has_result,
     "verbs": verbs,
     "worker_state": worker_state,
+    "policy": policy,
     "element_id": element_id,
     "instant_of": instant_of,
 }

@@ -167,3 +167,37 @@ def test_every_page_is_quiet_over_some_refreshes(tab: Tab, session: Any) -> None
             make.pending_job()
             tab.look()
     assert tab.complaints == []
+
+
+@pytest.mark.parametrize("width", [390, 320])
+def test_on_a_phone_the_current_entry_is_in_view(tab: Tab, session: Any, width: int) -> None:
+    tab.page.set_viewport_size({"width": width, "height": 844})
+    for path, row in (("/audit", ".nav-links"), ("/jobs?status=cancelled", ".tabs")):
+        page = tab.open(path)
+        box = page.locator(f"{row} [aria-current]").bounding_box()
+        assert box
+        assert box["x"] >= 0, path
+        assert box["x"] + box["width"] <= width, path
+
+
+#: Cells and figures whose text is wider than their box.
+CUT = """() => [...document.querySelectorAll(".c-when, .c-number, .figures dd, .chart-text, .progress .number, .actions")]
+  .filter((el) => el.checkVisibility() && (el.scrollWidth > el.clientWidth + 1 && el.clientWidth > 0
+    || el.getBoundingClientRect().right > innerWidth + 1))
+  .map((el) => `${el.className.baseVal ?? el.className}: ${el.textContent.trim()}`)"""
+
+
+@pytest.mark.parametrize("width", [390, 820, 1280])
+def test_ages_numbers_and_buttons_are_whole(tab: Tab, session: Any, width: int) -> None:
+    for n in range(12):
+        job = make.failed_job(failure="0123456789ab", created_ago=5000)
+        make.attempt(
+            job,
+            failure="0123456789ab",
+            ended_at=make.datetime.now(make.UTC) - make.timedelta(seconds=600 + n * 240),
+        )
+    make.processing_job(progress={"percent": 100, "note": "page 4 of 10"})
+    make.completed_job(created_ago=3000)
+    tab.page.set_viewport_size({"width": width, "height": 844})
+    for path in ("/", "/failures", "/jobs", "/jobs?status=processing", "/dead-letters", "/audit"):
+        assert tab.open(path).evaluate(CUT) == [], path
