@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import schema
 from app.extensions import db
-from app.jobs import lifecycle, queries, stats
+from app.jobs import lifecycle, pulses, queries, stats
 from app.jobs.deployment import identity
 from app.jobs.publishing import Contents, ListOfOthers, Ref, Trigger, current_trigger
 from app.redis_client import brief
@@ -177,6 +177,11 @@ def _leases() -> Finding:
 
 
 def _rescue() -> str:
+    # Workers that live may only have been unable to write: each gets a whole lease to say so.
+    settings = current_app.extensions["settings"]
+    while not pulses.beat(db.session, settings):
+        db.session.commit()
+        time.sleep(pulses.beat_seconds(settings))
     total = 0
     while True:
         rows = lifecycle.rescue(db.session)

@@ -36,7 +36,7 @@ WITH p AS MATERIALIZED (
     SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS p(id uuid, token uuid, progress jsonb)),
 held AS MATERIALIZED (
     SELECT j.id FROM jobs j JOIN p ON p.id = j.id AND p.token = j.lease_token
-    WHERE j.status || '' = 'processing' ORDER BY j.id FOR UPDATE OF j)
+    WHERE j.status || '' = 'processing' ORDER BY j.id FOR UPDATE OF j SKIP LOCKED)
 UPDATE jobs j SET progress = p.progress
 FROM p WHERE j.id = p.id AND j.id = ANY(ARRAY(SELECT id FROM held))
 """)

@@ -201,11 +201,11 @@ def _live_or_new(db: Db, spec: dict[str, Any], new: NewJob, with_columns: bool) 
 
 
 # `status || ''` hides the partial indexes from the planner: with statistics taken while nothing
-# was pending it would walk all of ix_jobs_pending to claim 100 rows. The claim may commit
-# asynchronously: if PostgreSQL forgets it in a crash, the outcome is refused and the job reruns.
-_CLAIM = text("""
+# was pending it would walk all of ix_jobs_pending to claim 100 rows. The lease is of the moment of
+# writing: now() may be from long before, where the statement waited for a lock on the table.
+_CLAIM_SQL = """
 WITH picked AS MATERIALIZED (
-    SELECT j.id FROM jobs j
+    SELECT j.id, j.type FROM jobs j
     WHERE j.id = ANY(CAST(:ids AS uuid[])) AND j.status || '' = 'pending'
       AND j.run_at <= now() AND (j.expires_at IS NULL OR j.expires_at > now())
       AND NOT EXISTS (SELECT 1 FROM queues q WHERE q.name = j.queue AND q.paused_at IS NOT NULL)
@@ -213,16 +213,30 @@ WITH picked AS MATERIALIZED (
                       WHERE t.type = j.type AND t.paused_at IS NOT NULL)
       AND (:is_any_queue OR j.queue = ANY(CAST(:queues AS text[])))
       AND (:is_any_type OR j.type = ANY(CAST(:types AS text[])))
-      AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
+      AND {relaxed_at_once}
     ORDER BY j.id FOR UPDATE OF j SKIP LOCKED)
 UPDATE jobs SET status = 'processing', attempts = attempts + 1, lease_token = :token,
-    worker_id = :worker_id, leased_until = now() + make_interval(secs => :lease_seconds),
-    started_at = now(), updated_at = now(), progress = NULL
-WHERE id = ANY(ARRAY(SELECT id FROM picked))
+    worker_id = :worker_id, started_at = now(), updated_at = now(), progress = NULL,
+    leased_until = greatest(now(), clock_timestamp() - interval '1 second')
+                   + make_interval(secs => :lease_seconds)
+WHERE id = ANY(ARRAY(SELECT id FROM picked)) AND {relaxed_after_all}
 RETURNING id, queue, type, payload, attempts, max_attempts, timeout_seconds, crashes, tags,
     priority, (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms,
     extract(epoch FROM now())::float8 AS claimed_at
-""")
+"""
+# The claim may commit asynchronously: if PostgreSQL forgets it in a crash, the outcome is refused and the
+# job runs again. Not so a batch with a job that must run at most once.
+_RELAX = "SELECT set_config('synchronous_commit', 'off', true)"
+_CLAIM = text(
+    _CLAIM_SQL.format(relaxed_at_once=f"({_RELAX}) IS NOT NULL", relaxed_after_all="true")
+)
+_CLAIM_DURABLY = text(
+    _CLAIM_SQL.format(
+        relaxed_at_once="true",
+        relaxed_after_all=f"(SELECT count(*) FROM ({_RELAX} WHERE NOT EXISTS"
+        " (SELECT FROM picked WHERE type = ANY(CAST(:once AS text[])))) AS relaxed) >= 0",
+    )
+)
 
 
 def claim(
@@ -234,26 +248,28 @@ def claim(
     lease_seconds: float,
     queues: Sequence[str] = (),
     types: Sequence[str] | None = None,
+    once: Sequence[str] = (),
 ) -> Sequence[Row[Any]]:
     """pending → processing for those of ``ids`` (32 hex digits) that are due and not held back.
 
     One fresh token serves the batch. The rows come in no particular order. With ``queues``, a job
     that was moved out of them is left to the workers of its new queue; with ``types``, a job of another
-    type is left to workers that know it.
+    type is left to workers that know it. A batch with a job of a type in ``once`` (see
+    registry.once_types) is on disk before it is answered.
     """
-    return db.execute(
-        _CLAIM,
-        {
-            "ids": _array(ids),
-            "token": token,
-            "worker_id": worker_id,
-            "lease_seconds": lease_seconds,
-            "is_any_queue": not queues,
-            "queues": list(queues),
-            "is_any_type": types is None,
-            "types": list(types or ()),
-        },
-    ).all()
+    values = {
+        "ids": _array(ids),
+        "token": token,
+        "worker_id": worker_id,
+        "lease_seconds": lease_seconds,
+        "is_any_queue": not queues,
+        "queues": list(queues),
+        "is_any_type": types is None,
+        "types": list(types or ()),
+    }
+    if once:
+        return db.execute(_CLAIM_DURABLY, {**values, "once": list(once)}).all()
+    return db.execute(_CLAIM, values).all()
 
 
 # ---------------------------------------------------------------- processing → where it ends
@@ -415,6 +431,7 @@ _EXPIRED_LEASES = text("""
 SELECT j.id, j.lease_token, j.type, j.attempts, w.stopping_at IS NOT NULL AS was_stopping
 FROM jobs j LEFT JOIN workers w ON w.id = j.worker_id
 WHERE j.status = 'processing' AND j.leased_until < now() ORDER BY j.id LIMIT :limit
+FOR UPDATE OF j SKIP LOCKED
 """)
 
 
@@ -478,7 +495,8 @@ def lock(db: Db, ids: Iterable[str]) -> None:
     db.execute(_LOCK, {"ids": _array(ids)})
 
 
-# A row that is locked is about to end, or is extended at the next beat: a heartbeat waits for nobody.
+# By the clock at the moment of writing: now() is from before a wait for a lock. A row that somebody else
+# has locked is left for the next heartbeat and must not keep the others from theirs.
 _EXTEND = text("""
 WITH held AS MATERIALIZED (
     SELECT j.id FROM jobs j
@@ -486,7 +504,7 @@ WITH held AS MATERIALIZED (
       ON l.id = j.id AND l.token = j.lease_token
     WHERE j.id = ANY(CAST(:ids AS uuid[])) AND j.status || '' = 'processing'
     ORDER BY j.id FOR UPDATE OF j SKIP LOCKED)
-UPDATE jobs SET leased_until = now() + make_interval(secs => :lease_seconds)
+UPDATE jobs SET leased_until = clock_timestamp() + make_interval(secs => :lease_seconds)
 WHERE id = ANY(ARRAY(SELECT id FROM held))
 RETURNING id, cancel_requested_at IS NOT NULL AS is_cancel_requested
 """)
@@ -495,7 +513,10 @@ RETURNING id, cancel_requested_at IS NOT NULL AS is_cancel_requested
 def extend(
     db: Db, leases: Sequence[tuple[UUID, UUID]], *, lease_seconds: float
 ) -> dict[UUID, bool]:
-    """Heartbeat: prolong each (job id, token) still held → {id: is a cancel requested}."""
+    """Heartbeat: prolong each (job id, token) still held → {id: is a cancel requested}.
+
+    A job that another transaction has locked at the moment is missing in the answer as well.
+    """
     rows = db.execute(
         _EXTEND,
         {

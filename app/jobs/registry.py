@@ -139,6 +139,15 @@ def all_types() -> list[JobType]:
     return [_types[name] for name in sorted(_types)]
 
 
+def once_types(default_max_crashes: int) -> list[str]:
+    """Names of the types that run at most once: with max_crashes 0, their own or ``MAX_CRASHES``."""
+    limits = {
+        name: default_max_crashes if one.max_crashes is None else one.max_crashes
+        for name, one in _types.items()
+    }
+    return [name for name, limit in limits.items() if limit == 0]
+
+
 def discover(modules: Iterable[str] = ()) -> None:
     """Imports the built-in handlers and then ``modules`` (JOB_MODULES), so that their types are registered.
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import __version__
 from app.config import Settings
-from app.jobs import journal, lifecycle, registry
+from app.jobs import journal, lifecycle, pulses, registry
 from app.jobs.sessions import autocommit
 from app.worker.clock import Clock
 from app.worker.inbox import Claimed
@@ -26,8 +26,6 @@ from app.worker.runner import Runner
 log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 1.0
-#: A cancel request reaches its handler within this time.
-CANCEL_SECONDS = 2.0
 #: The row of a worker is refreshed at least this often, and sooner with a short HEARTBEAT_SECONDS.
 ROW_SECONDS = 5.0
 
@@ -73,7 +71,7 @@ class Heartbeat(threading.Thread):
         self._stop_requested = stop_requested
         self._stop_event = threading.Event()
         self._row_seconds = min(ROW_SECONDS, settings.heartbeat_seconds)
-        self._extend_seconds = min(CANCEL_SECONDS, settings.heartbeat_seconds)
+        self._extend_seconds = pulses.extend_seconds(settings)
         self._row_at = self._extended_at = float("-inf")
         self._is_failing = self._is_stopping = False
 
@@ -83,17 +81,17 @@ class Heartbeat(threading.Thread):
             self.beat()
 
     def beat(self) -> None:
-        """One round: report, extend, sign. A failing database is tried again next round."""
+        """One round: extend, sign, report. A failing database is tried again next round."""
         try:
             with autocommit(self._engine) as db:
-                self.report(db)
                 now = time.monotonic()
-                if now - self._extended_at >= self._extend_seconds:
-                    self.extend(db)
+                # Where a row was locked, the next round tries again.
+                if now - self._extended_at >= self._extend_seconds and self.extend(db):
                     self._extended_at = now
                 if now - self._row_at >= self._row_seconds:
                     self.sign(db)
                     self._row_at = now
+                self.report(db)
             self._is_failing = False
         except SQLAlchemyError as error:
             if not self._is_failing:
@@ -116,21 +114,25 @@ class Heartbeat(threading.Thread):
         if lines:
             journal.write_lines(db, lines, most=self._settings.max_log_lines)
 
-    def extend(self, db: Connection) -> None:
-        """Prolong every lease of this process whose thread lives; tell handlers of cancel requests."""
+    def extend(self, db: Connection) -> bool:
+        """Prolong every lease of this process whose thread lives; tell handlers of cancel requests.
+
+        False when one of them could not be prolonged.
+        """
         attempts = {
             a.job.id: a for a in list(self._runner.attempts.values()) if a.thread.is_alive()
         }
         leases = {job.id: job.token for job in self._held()}
         leases.update({a.job.id: a.job.token for a in attempts.values()})
         if not leases:
-            return
+            return True
         held = lifecycle.extend(
             db, list(leases.items()), lease_seconds=self._settings.lease_seconds
         )
         for job_id, attempt in attempts.items():
             if held.get(job_id):
                 attempt.context.request_cancel()
+        return len(held) == len(leases)
 
     def sign(self, db: Connection) -> None:
         """This process's row in ``workers``; sets the clock, too."""

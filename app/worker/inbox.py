@@ -81,6 +81,7 @@ class Inbox:
         queues: Sequence[str],
         lease_seconds: float,
         release: Callable[[list[Claimed]], None],
+        max_crashes: int = 1,
     ) -> None:
         self._ready = ready
         self._lanes = Lanes(ready)
@@ -90,6 +91,7 @@ class Inbox:
         self._strict_queues = list(queues)
         self._lease_seconds = lease_seconds
         self._release = release
+        self._max_crashes = max_crashes
         self._condition = Condition()
         self._jobs: deque[Claimed] = deque()
         self._filled_at = 0.0
@@ -191,6 +193,7 @@ class Inbox:
                 lease_seconds=self._lease_seconds,
                 queues=self._strict_queues,
                 types=registry.names(),
+                once=registry.once_types(self._max_crashes),
             )
             if len(rows) < len(set(ids)):
                 self._return_refused(db, set(ids) - {row.id.hex for row in rows})

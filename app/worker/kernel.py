@@ -71,6 +71,7 @@ class Kernel:
             queues=self.settings.queues,
             lease_seconds=self.settings.lease_seconds,
             release=self._release_unstarted,
+            max_crashes=self.settings.max_crashes,
         )
         self.sweeper = Sweeper(self.engine, self.ready, self.clock, self.settings)
         self.heartbeat = Heartbeat(

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import Settings
 from app.extensions import db as db_session
-from app.jobs import bulk, lifecycle, registry, stats
+from app.jobs import bulk, lifecycle, pulses, registry, stats
 from app.jobs.ids import first_id_at
 from app.jobs.publishing import Ref
 from app.jobs.sessions import autocommit
@@ -70,10 +70,15 @@ def promote(engine: Engine, ready: ReadySet, clock: Clock) -> int:
 # --------------------------------------------------------------------- rescue and expire
 
 
-def rescue(engine: Engine, ready: ReadySet) -> int:
-    """Jobs whose worker fell silent go back to pending, or are buried at their last crash."""
+def rescue(engine: Engine, ready: ReadySet, *, watched: Settings | None = None) -> int:
+    """Jobs whose worker fell silent go back to pending, or are buried at their last crash.
+
+    With ``watched`` only leaves a pulse until the database has been observed for a whole lease.
+    """
+    rows: Sequence[Any] = []
     with elected(engine, "rescue") as db:
-        rows = lifecycle.rescue(db) if db is not None else []
+        if db is not None and (watched is None or pulses.beat(db, watched)):
+            rows = lifecycle.rescue(db)
     for row in rows:
         log.warning(
             "Rescued job %s (%s): its worker fell silent; now %s", row.id, row.type, row.status
@@ -269,7 +274,11 @@ class Sweeper:
             ("lookout", 0.1, Lookout(engine, ready).run_once),
             ("sign in", min(10.0, 5 * every), sharer.sign_in),
             ("mirror", min(1.0, every), sharer.mirror),
-            ("rescue", every, lambda: rescue(engine, ready)),
+            (
+                "rescue",
+                pulses.beat_seconds(settings),
+                lambda: rescue(engine, ready, watched=settings),
+            ),
             ("audit", every, lambda: audit(engine, ready)),
             ("expire", every, lambda: expire(engine)),
             ("orphans", orphans.interval, orphans.run_once),

@@ -238,6 +238,12 @@ def ledger(payload: Payload, ctx: Context) -> str:
     return str(payload["name"])
 
 
+@job("ledger-once", max_crashes=0)
+def ledger_once(payload: Payload, ctx: Context) -> str:
+    """The same, at most once."""
+    return ledger(payload, ctx)
+
+
 @job("ledger-apart", isolate=True, backoff=[0.1])
 def ledger_apart(payload: Payload, ctx: Context) -> str:
     """The same in a child process."""

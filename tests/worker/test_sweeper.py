@@ -120,6 +120,7 @@ def test_one_process_is_elected_at_a_time(engine: Any) -> None:
 class TestSchedule:
     @pytest.fixture
     def made(self, engine: Any, ready: Any, clock: Any, settings: Any) -> Sweeper:
+        factories.watched_database()
         return Sweeper(engine, ready, clock, settings)
 
     def test_a_failing_duty_does_not_stop_the_others_and_is_logged_once(
