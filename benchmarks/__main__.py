@@ -1,4 +1,4 @@
-"""``python -m benchmarks [drain latency bulk single memory busy scale peers] [--rounds 3]``: a line per measurement."""
+"""``python -m benchmarks [drain latency bulk single memory busy scale siege peers] [--rounds 3]``: a line per measurement."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import drain, peers_run, programs, scale, service
+from benchmarks import drain, peers_run, programs, scale, service, siege
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
@@ -71,6 +71,13 @@ def run_scale(rounds: int) -> None:
         say(f"drain with {rows:,} jobs in the table, jobs/s", spread(found))
 
 
+def run_siege(rounds: int) -> None:
+    for name, values in siege.told(*siege.turns(rounds)):
+        say(name, spread(values, 1))
+    for name, rates in siege.fronts(rounds).items():
+        say(f"16 connections, a second: {name}", spread(rates))
+
+
 MEASUREMENTS: dict[str, Callable[[int], None]] = {
     "drain": run_drain,
     "latency": run_latency,
@@ -79,6 +86,7 @@ MEASUREMENTS: dict[str, Callable[[int], None]] = {
     "memory": run_memory,
     "busy": run_busy,
     "scale": run_scale,
+    "siege": run_siege,
     "peers": lambda rounds: peers_run.run(rounds, ONLY),
 }
 

@@ -42,7 +42,7 @@ def request(path: str, body: Any) -> bytes:
 
 
 async def flood(port: int, one: bytes, connections: int, seconds: float) -> tuple[list[float], int]:
-    """Posts ``one`` over and over; the time of each answered 201, and how many were not."""
+    """Posts ``one`` over and over; the time of each that was answered 200 or 201, and how many were not."""
     times: list[float] = []
     errors = 0
     until = time.perf_counter() + seconds
@@ -52,7 +52,7 @@ async def flood(port: int, one: bytes, connections: int, seconds: float) -> tupl
         client = await Client.connect(port)
         while (now := time.perf_counter()) < until:
             status, _ = await client.post(one)
-            if status == 201:
+            if status in (200, 201):
                 times.append(time.perf_counter() - now)
             else:
                 errors += 1

@@ -65,12 +65,12 @@ def worker(**env: str) -> Iterator[psutil.Process]:
 
 
 @contextmanager
-def web(**env: str) -> Iterator[tuple[psutil.Process, int]]:
-    """The Procfile's web program, answering, and its port."""
+def web(command: str | None = None, **env: str) -> Iterator[tuple[psutil.Process, int]]:
+    """The Procfile's web program, or another command for it, answering, and its port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = procfile(ROOT / "Procfile")["web"]
+    command = command or procfile(ROOT / "Procfile")["web"]
     with program(command, PORT=str(port), HOST="127.0.0.1", **env) as process:
         wait(lambda: _answers(port))
         yield process, port

@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.journey, pytest.mark.timeout(120)]
 
 SMALL = """
 import benchmarks.drain as drain, benchmarks.service as service, benchmarks.programs as programs
+import benchmarks.siege as siege
 programs.migrate()
 assert drain.ours(300) > 0
 assert drain.plain_huey(300) > 0
@@ -20,6 +21,10 @@ found = service.latency(seconds=1)
 assert 0 < found["p50"] <= found["p99"], found
 assert service.bulk(100, 200) > 0
 assert service.single(1, 4)["per second"] > 0
+siege.SECONDS, siege.SLOW_BODIES, siege.SILENT, siege.LARGE_JOBS, siege.SMALL_JOBS = 1.0, 2, 10, 2, 10
+quiet, besieged = siege.turns(1)
+assert all(one.health and one.posts and not one.unanswered for one in quiet + besieged)
+assert len(siege.fronts(1, 1)) == 4
 assert [jobs for jobs, mib in service.memory(2, 200) if mib > 10] == [0, 200, 400]
 """
 
@@ -48,6 +53,6 @@ def test_an_unknown_name_is_answered_with_the_known_ones(test_env: dict[str, str
     )
     assert done.returncode != 0
     assert (
-        "Unknown: speed; there are drain, latency, bulk, single, memory, busy, scale, peers."
+        "Unknown: speed; there are drain, latency, bulk, single, memory, busy, scale, siege, peers."
         in done.stderr
     )
