@@ -6,7 +6,7 @@ import logging
 
 from flask import Flask
 
-from app import config, database, schema, security, statement_timeouts
+from app import compression, config, database, schema, security, statement_timeouts
 from app.extensions import csrf, db, migrate
 
 __version__ = "0.1.0"
@@ -30,6 +30,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         database.attend(db.engine)
     migrate.init_app(app, db)
     statement_timeouts.init_app(app, db)
+    compression.init_app(app)
     # The door before the form check, which reads a body: nothing is read for nobody.
     security.init_app(app, settings)
     csrf.init_app(app)

@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "database_errors": {"database", "errors", "extensions", "schema"},
     "schema": {"errors", "extensions"},
     "statement_timeouts": set(),
+    "compression": set(),
     "request_ids": set(),
     "json_values": set(),
     "logs": {"config", "request_ids"},
