@@ -106,7 +106,7 @@ class UnknownJobType(JobQueueError):
 
 
 class OffsetTooLarge(JobQueueError):
-    """offset is at most {bound}; follow the Link header (rel="next") or pass cursor to read further."""
+    """offset is at most {bound}; to read further pass cursor (the X-Next-Cursor header)."""
 
     http_status, code = 422, "offset_too_large"
 

@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 from app.api import cors, errors
 from app.errors import JobQueueError
 
-blueprint = Blueprint("api", __name__)
+blueprint = Blueprint("api", __name__, cli_group=None)
 
 blueprint.register_error_handler(JobQueueError, errors.tell)
 blueprint.register_error_handler(DBAPIError, errors.database_failed)

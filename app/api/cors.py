@@ -6,7 +6,7 @@ from flask import Response, current_app, request
 
 from app import request_ids
 
-EXPOSED = "Link, Location, Retry-After, X-Request-Id"
+EXPOSED = "Link, Location, Retry-After, X-Next-Cursor, X-Request-Id"
 ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-Id"
 PREFLIGHT_SECONDS = "600"
 

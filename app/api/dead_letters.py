@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from app.api.operations import operation
-from app.api.paging import LINK, listed
+from app.api.paging import NEXT_PAGE, listed
 from app.api.shapes import DEAD_LETTER, DEAD_LETTER_LIST, JOB
 from app.extensions import db
 from app.jobs import lifecycle, queries
@@ -22,14 +22,14 @@ TAG = "Dead letters"
     query=DEAD_LETTER_LIST,
     answers={200: DEAD_LETTER},
     is_list=True,
-    response_headers=LINK,
+    response_headers=NEXT_PAGE,
     tag=TAG,
 )
 def list_dead_letters(query: dict[str, Any]) -> Any:
     """List dead letters.
 
-    The open ones, newest first. The Link header (rel="next") leads to the next page. A page also ends when its payloads
-    reach 8 MiB.
+    The open ones, newest first. Pass the `X-Next-Cursor` header as `cursor` for the next page; the list ends where the
+    header is absent. A page also ends when its payloads reach 8 MiB.
     """
     return listed(
         queries.dead_letters(db.session, **query, is_payload_searched=may_search_payloads())

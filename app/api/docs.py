@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+import click
 from flask import Response, render_template
 from markupsafe import Markup
 
@@ -56,6 +57,14 @@ def code_words(text: str) -> Markup:
         Markup("<code>{}</code>").format(part) if n % 2 else part
         for n, part in enumerate(text.split("`"))
     )
+
+
+@blueprint.cli.command("openapi")
+@click.option("--server", help="Address of the server, for generators that take it from there.")
+def print_document(server: str | None) -> None:
+    """Print the OpenAPI document of the JSON API."""
+    servers = {"servers": [{"url": server}]} if server else {}
+    click.echo(json.dumps({**document(), **servers}, indent=2, ensure_ascii=False))
 
 
 @blueprint.get("/api/openapi.json")

@@ -65,6 +65,20 @@ HTTP_CODES = {
     405: ("method_not_allowed", "{path} does not take {method}; it takes {allowed}."),
     413: ("body_too_large", "The body is too large."),
 }
+OTHER_CODE = "http_error"
+
+
+def all_codes() -> list[str]:
+    """Every ``code`` an answer can have, sorted."""
+    found = {code for code, _ in HTTP_CODES.values()} | {OTHER_CODE}
+    kinds: list[type[JobQueueError]] = [JobQueueError]
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        # Packages with handlers of their own may have errors that never reach an answer.
+        if kind.__module__.startswith("app."):
+            found.add(kind.code)
+    return sorted(found)
 
 
 def tell(error: JobQueueError, headers: dict[str, str] | None = None) -> Response:
@@ -102,9 +116,7 @@ def no_such_route() -> Response | None:
 def answer(error: HTTPException) -> Response:
     """For errors that Werkzeug raises."""
     status = error.code or 500
-    code, message = HTTP_CODES.get(
-        status, ("http_error", error.description or "The request failed.")
-    )
+    code, message = HTTP_CODES.get(status, (OTHER_CODE, error.description or "The request failed."))
     allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
     facts = {"path": request.path, "method": request.method, "allowed": allowed}
     headers = {"Allow": allowed} if allowed else {}

@@ -223,6 +223,10 @@ class Shape(Schema):
         self.error_messages["unknown"] = f"is not known here; known: {known}."
 
 
+class RequestShape(Shape):
+    """The shape of a body. Only the document tells it from an answer's, which may gain fields."""
+
+
 def flat(messages: Any, path: str | None = None) -> dict[str, list[str]]:
     """marshmallow's nested messages as one level: ``{"tags.3": ["must be a string."]}``.
 

@@ -29,7 +29,10 @@ def list_job_types() -> list[dict[str, Any]]:
 
 @operation("GET", "/api/job-types/<name>", answers={200: JOB_TYPE}, errors=(404,), tag=TAG)
 def get_job_type(name: str) -> dict[str, Any]:
-    """Get a job type."""
+    """Get a job type.
+
+    404 unless it is registered, has jobs, or is paused.
+    """
     for summary in queries.job_type_overview(db.session):
         if summary.name == name:
             return _described(summary)

@@ -10,7 +10,7 @@ from flask import request
 from app.api import creation, edits, idempotency, new_jobs
 from app.api.errors import NotRetryable
 from app.api.operations import operation
-from app.api.paging import LINK, listed
+from app.api.paging import NEXT_PAGE, listed
 from app.api.shapes import (
     ATTEMPT,
     BULK,
@@ -85,15 +85,15 @@ def create_jobs(body: list[NewJob]) -> dict[str, Any]:
     query=JOB_LIST,
     answers={200: JOB},
     is_list=True,
-    response_headers=LINK,
+    response_headers=NEXT_PAGE,
     tag=TAG,
 )
 def list_jobs(query: dict[str, Any]) -> Any:
     """List jobs.
 
-    Newest first. The Link header (rel="next") leads to the next page. A search (`search`, `error`, `payload`, `tag`) looks at a
-    bounded number of jobs at a time, so a page may be short or empty although the Link header leads on. A page also ends
-    when its payloads and results reach 8 MiB.
+    Newest first. Pass the `X-Next-Cursor` header as `cursor` for the next page; the list ends where the header is absent. A search
+    (`search`, `error`, `payload`, `tag`) looks at a bounded number of jobs at a time, so a page may be short or empty and still have
+    a next one. A page also ends when its payloads and results reach 8 MiB.
     """
     limit, offset, cursor = query.pop("limit"), query.pop("offset"), query.pop("cursor", None)
     if "payload" in query:
@@ -114,7 +114,10 @@ def get_stats() -> dict[str, int]:
 
 @operation("GET", "/api/jobs/<uuid:job_id>", answers={200: JOB}, errors=(404,), tag=TAG)
 def get_job(job_id: UUID) -> Job:
-    """Get a job."""
+    """Get a job.
+
+    It is over when `finishedAt` is set: `status` is then completed, failed or cancelled. Poll to wait for that.
+    """
     return queries.get_job(db.session, job_id)
 
 
@@ -160,7 +163,7 @@ def retry_job(job_id: UUID) -> Job:
     """Retry a job.
 
     A failed or cancelled job goes back to pending with attempts 0. It runs at once, unless it was cancelled before its `nextRunAt`: then it goes back to that
-    time (`POST …/run` starts it now). 400 from any other status; 409 while another job with its uniqueKey is pending or processing.
+    time (`POST …/run` starts it now). 400 `invalid_transition` from any other status; 409 `unique_conflict` while another job with its uniqueKey is pending or processing.
     """
     try:
         lifecycle.retry(db.session, [job_id], by=actor()).one()
@@ -197,7 +200,7 @@ def cancel_job(job_id: UUID) -> Job:
 def edit_job(job_id: UUID, body: dict[str, Any]) -> Job:
     """Change a job.
 
-    All of it or nothing. With `status` it is also cancelled or retried. A completed or processing job is a 409
+    All of it or nothing. With `status` it is also cancelled or retried. A completed or processing job is a 409 `invalid_transition`
     (a processing one can still be asked to stop by `{"status": "cancelled"}` alone).
     """
     edits.apply(db.session, job_id, body, by=actor())

@@ -1,6 +1,6 @@
 """A request's job or jobs → NewJob. The plain ones take a short way round marshmallow.
 
-Loading NewJobShape costs some 60 µs a job; a bulk of 10,000 would spend most of its time there. So
+Loading JobRequestShape costs some 60 µs a job; a bulk of 10,000 would spend most of its time there. So
 ``_plain`` accepts the ordinary values of each field and leaves every other case, each refusal
 included, to the shape. tests/api/test_new_jobs.py shows by random bodies that the two agree.
 """

@@ -14,11 +14,12 @@ from apispec.ext.marshmallow import MarshmallowPlugin, OpenAPIConverter
 from marshmallow import Schema, fields
 from marshmallow.validate import Range
 
-from app.api.fields import JsonText, Shape
+from app import __version__
+from app.api.errors import all_codes
+from app.api.fields import JsonText, RequestShape, Shape
 from app.api.operations import OPERATIONS, Operation
 from app.api.shapes import ERROR
 
-VERSION = "1.0.0"
 TAGS = {
     "Jobs": "A job is one request to run a job type with a payload.",
     "Dead letters": "What is kept for a failed job until a person retries or discards it.",
@@ -32,13 +33,17 @@ JSON over HTTP. Times are RFC 3339 in UTC with milliseconds (`2026-05-04T10:00:0
 zone. Unknown fields and query parameters are refused by name, and nothing is stored when anything is refused. Every \
 error has the same shape: `message` for people, `code` for programs, `errors` by field. Ids that are no UUIDs lead \
 nowhere (404). Outside development every call but /health needs `Authorization: Bearer` with a token: viewers read \
-(secrets in payloads are masked), operators change, admins delete, too. `Link` and `Location` hold addresses relative to the server.
+(secrets in payloads are masked), operators change, admins delete. `Link` and `Location` hold addresses relative to the server. \
+A change that a job's status does not allow is a 409 with the code `invalid_transition`; only `POST …/retry` of a job answers \
+400 with that code. Answers may gain fields: clients should ignore those they don't know. The document can be printed with \
+`flask --app wsgi openapi`.
 """
 ERRORS = {
     400: "The body is not JSON; for a retry: the job's status does not allow it.",
     401: "No valid token was sent.",
     403: "The token's role does not allow that.",
     404: "There is no such thing.",
+    408: "The body did not arrive in time; nothing was stored.",
     409: "Its status does not allow that.",
     413: "The body is larger than the limit.",
     415: "The body is not sent as application/json.",
@@ -60,15 +65,25 @@ def document() -> dict[str, Any]:
         spec.path(path=path, operations={told.method.lower(): _operation(told, converter)})
     found: dict[str, Any] = spec.to_dict()
     _describe(found["components"]["schemas"])
+    # Here, when every module with errors of its own has been imported.
+    found["components"]["schemas"]["Error"]["properties"]["code"]["enum"] = all_codes()
     return found
 
 
 def _describe(schemas: dict[str, Any]) -> None:
-    for shape in Shape.__subclasses__():
+    for shape in _subclasses(Shape):
         name = shape.__name__.removesuffix("Shape")
         if name in schemas:
             schemas[name]["description"] = inspect.getdoc(shape)
             schemas[name] |= shape.more
+            if not issubclass(shape, RequestShape):
+                # An answer may gain fields without breaking whoever reads it strictly.
+                schemas[name].pop("additionalProperties", None)
+
+
+def _subclasses(kind: type[Shape]) -> list[type[Shape]]:
+    direct = kind.__subclasses__()
+    return [*direct, *(inner for one in direct for inner in _subclasses(one))]
 
 
 def json_schema(schema: Schema) -> dict[str, Any]:
@@ -82,7 +97,7 @@ def _spec(name_of: Callable[[Any], Any]) -> tuple[OpenAPIConverter, APISpec]:
     plugin = MarshmallowPlugin(schema_name_resolver=name_of)
     spec = APISpec(
         title="Job queue",
-        version=VERSION,
+        version=__version__,
         openapi_version="3.1.0",
         info={"description": DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
         servers=[{"url": "/"}],
@@ -108,7 +123,9 @@ def _exact(_: OpenAPIConverter, field: fields.Field[Any], ret: dict[str, Any]) -
         if isinstance(check, Range) and not check.min_inclusive:
             found["exclusiveMinimum"] = ret.pop("minimum")
     if isinstance(field, fields.Raw):
-        found["type"] = ["object", "array", "string", "number", "boolean", "null"]
+        # Any JSON is a schema without a type: a list of types is what generators make unions of,
+        # and lose.
+        ret.pop("type", None)
     return found
 
 
@@ -179,7 +196,7 @@ def _errors(told: Operation) -> dict[str, Any]:
     if told.name != "health":
         possible |= {401, 403, 429}
     if told.method != "GET":
-        possible |= {400, 413, 415}
+        possible |= {400, 408, 413, 415}
     error = {"application/json": {"schema": "Error"}}
     return {
         str(status): {"description": ERRORS[status], "content": error}

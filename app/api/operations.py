@@ -83,7 +83,9 @@ def _checked(told: Operation, read: Callable[[Any], Any] | None) -> Callable[...
         found, status, headers = answer if type(answer) is tuple else (answer, first_status, None)
         dump = dumpers.get(status)
         if dump is None:
-            return Response(status=status, headers=headers)
+            empty = Response(status=status, headers=headers)
+            del empty.headers["Content-Type"]  # there is no content
+            return empty
         return render(
             [dump(one) for one in found] if told.is_list else dump(found), status, headers
         )

@@ -1,4 +1,4 @@
-"""Lists: a bare array, and where it goes on in the Link header."""
+"""Lists: a bare array, and where it goes on in the headers X-Next-Cursor and Link."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from flask import request
 
 from app.jobs.queries import Page
 
-LINK = {"Link": 'Where the list goes on, if it does: `</api/…?cursor=…>; rel="next"`.'}
+CURSOR_HEADER = "X-Next-Cursor"
+NEXT_PAGE = {
+    CURSOR_HEADER: "Value of `cursor` for the next page, with the same filters. Absent on the last page.",
+    "Link": 'The same as an address: `</api/…?cursor=…>; rel="next"`.',
+}
 
 
 def listed(page: Page[Any]) -> tuple[list[Any], int, dict[str, str]]:
-    """The items of a page, with ``Link: <…>; rel="next"`` where there are more.
+    """The items of a page, with ``X-Next-Cursor`` and ``Link: <…>; rel="next"`` where there are more.
 
-    The address is relative to the server, which behind a proxy does not know its own name.
+    The link's address is relative to the server, which behind a proxy does not know its own name.
     """
     if page.next_cursor is None:
         return page.items, 200, {}
     kept = {name: value for name, value in request.args.items() if name not in ("cursor", "offset")}
     address = f"{request.path}?{urlencode({**kept, 'cursor': page.next_cursor})}"
-    return page.items, 200, {"Link": f'<{address}>; rel="next"'}
+    headers = {CURSOR_HEADER: page.next_cursor, "Link": f'<{address}>; rel="next"'}
+    return page.items, 200, headers

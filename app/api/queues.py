@@ -27,7 +27,10 @@ def list_queues() -> list[dict[str, Any]]:
 
 @operation("GET", "/api/queues/<name>", answers={200: QUEUE}, errors=(404,), tag=TAG)
 def get_queue(name: str) -> dict[str, Any]:
-    """Get a queue."""
+    """Get a queue.
+
+    404 unless it holds jobs, belongs to a registered job type, or is paused.
+    """
     found = _find(name)
     if found is None:
         raise QueueNotFound(name=name)

@@ -15,6 +15,7 @@ from app.api.fields import (
     JsonText,
     Name,
     Payload,
+    RequestShape,
     Seconds,
     Shape,
     Tags,
@@ -45,7 +46,7 @@ def about(text: str, example: Any = None) -> dict[str, Any]:
 # Bodies
 
 
-class NewJobShape(Shape):
+class JobRequestShape(RequestShape):
     """A job to be created. Only `type` is required."""
 
     type = Text(
@@ -116,19 +117,19 @@ def _jobs(kind: Any) -> fields.List[Any]:
     )
 
 
-class BulkShape(Shape):
+class BulkShape(RequestShape):
     """Up to 10,000 jobs, stored all or none."""
 
-    jobs = _jobs(fields.Nested(NewJobShape))
+    jobs = _jobs(fields.Nested(JobRequestShape))
 
 
-class BulkEnvelope(Shape):
+class BulkEnvelope(RequestShape):
     """BulkShape without a look at its jobs, which new_jobs.py reads one by one."""
 
     jobs = _jobs(fields.Raw(allow_none=True))
 
 
-class EditShape(Shape):
+class EditShape(RequestShape):
     """What may change of a job that is not processing; at least one field."""
 
     more: ClassVar[dict[str, Any]] = {"minProperties": 1}
@@ -168,7 +169,10 @@ class PageQuery(Shape):
         1, MAX_LIMIT, from_text=True, load_default=100, metadata=about("How many at most.")
     )
     cursor = Text(
-        longest=200, metadata=about("Where to go on: as in the Link header of the page before.")
+        longest=200,
+        metadata=about(
+            "Where to go on: the X-Next-Cursor header of the page before, with the same filters."
+        ),
     )
 
 
@@ -208,7 +212,7 @@ class JobListQuery(PageQuery):
         OFFSET_BOUND,
         from_text=True,
         load_default=0,
-        error="must be a whole number from {min} to {max}; to read further follow the Link header or pass cursor.",
+        error="must be a whole number from {min} to {max}; to read further pass cursor (the X-Next-Cursor header).",
         metadata=about("How many to skip; past the bound use cursor."),
     )
 
@@ -453,7 +457,10 @@ class ErrorShape(Shape):
     """What every refusal looks like."""
 
     message = fields.String(required=True)
-    code = fields.String(required=True, metadata=about("A word for programs.", "validation_failed"))
+    code = fields.String(
+        required=True,
+        metadata=about("For programs; new codes may be added.", "validation_failed"),
+    )
     errors = fields.Dict(
         keys=fields.String(),
         values=fields.List(fields.String()),
@@ -462,7 +469,7 @@ class ErrorShape(Shape):
 
 
 NEW_JOB, BULK, BULK_ENVELOPE, EDIT, NOTHING = (
-    NewJobShape(),
+    JobRequestShape(),
     BulkShape(),
     BulkEnvelope(),
     EditShape(),

@@ -28,7 +28,10 @@ def list_workers() -> list[WorkerSummary]:
 
 @operation("GET", "/api/workers/<uuid:worker_id>", answers={200: WORKER}, errors=(404,), tag=TAG)
 def get_worker(worker_id: UUID) -> WorkerSummary:
-    """Get a worker."""
+    """Get a worker.
+
+    Kept for a day after it stopped.
+    """
     return queries.worker(
         db.session, worker_id, alive_seconds=current_app.extensions["settings"].lease_seconds
     )

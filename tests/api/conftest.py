@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import psycopg2
@@ -61,6 +63,10 @@ def check(app: Any, method: str, path: str, body: Any, response: TestResponse) -
         _conforms(answer["content"]["application/json"]["schema"], response.json)
     else:
         assert response.data == b""
+        assert "Content-Type" not in response.headers
+    if response.status_code < 300:
+        undocumented = {"Link", "Location", "X-Next-Cursor"} - set(answer.get("headers", ()))
+        assert not undocumented & set(response.headers.keys())
     if response.status_code < 300 and body is not None and "requestBody" in told:
         _conforms(told["requestBody"]["content"]["application/json"]["schema"], body)
 
@@ -79,8 +85,17 @@ def _operation(app: Any, method: str, path: str) -> dict[str, Any] | None:
 
 
 def _conforms(schema: dict[str, Any], value: Any) -> None:
-    whole = {**schema, "components": document()["components"]}
+    whole = {**schema, "components": _closed_components()}
     Draft202012Validator(whole, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(value)
+
+
+@cache
+def _closed_components() -> dict[str, Any]:
+    """The components, whose answers are open in the document; a test shall see every new field."""
+    found = deepcopy(document()["components"])
+    for schema in found["schemas"].values():
+        schema.setdefault("additionalProperties", False)
+    return found
 
 
 @pytest.fixture

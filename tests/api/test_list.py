@@ -46,6 +46,27 @@ def test_the_link_header_leads_through_everything_once(api: Api):
     assert pages == 3
 
 
+def test_the_next_cursor_header_leads_through_everything_once(api: Api):
+    made = api.post("/api/jobs/bulk", {"jobs": [{"type": "echo"}] * 25}).json["ids"]
+    query, found = {"limit": 10, "type": "echo"}, []
+    while True:
+        response = api.get("/api/jobs", query_string=query)
+        found += ids(response)
+        assert ("X-Next-Cursor" in response.headers) == ("Link" in response.headers)
+        if "X-Next-Cursor" not in response.headers:
+            break
+        query["cursor"] = response.headers["X-Next-Cursor"]
+    assert found == made[::-1]
+
+
+def test_dead_letters_have_a_next_cursor_as_well(api: Api, have):
+    made = [have(factories.failed_job, finished_ago=ago) for ago in (30, 20, 10)]
+    first = api.get("/api/dead-letters?limit=2")
+    second = api.get("/api/dead-letters", query_string={"cursor": first.headers["X-Next-Cursor"]})
+    assert [one["jobId"] for one in first.json + second.json] == made[::-1]
+    assert "X-Next-Cursor" not in second.headers
+
+
 def test_the_link_header_keeps_the_filters(api: Api, have):
     for _ in range(3):
         have(factories.pending_job, tags=["a&b=c"])

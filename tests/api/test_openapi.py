@@ -9,9 +9,11 @@ from html.parser import HTMLParser
 import pytest
 from openapi_spec_validator import validate
 
-from app.api import docs
+from app import __version__
+from app.api import docs, errors
 from app.api.openapi import document
 from app.api.operations import OPERATIONS
+from app.errors import JobQueueError
 from tests import factories
 from tests.api.conftest import Api
 
@@ -46,13 +48,13 @@ def camel(name: str) -> str:
 
 
 def test_bounds_come_from_the_checks():
-    new_job = document()["components"]["schemas"]["NewJob"]["properties"]
+    new_job = document()["components"]["schemas"]["JobRequest"]["properties"]
     assert (new_job["priority"]["minimum"], new_job["priority"]["maximum"]) == (-100, 100)
     assert (new_job["uniqueKey"]["minLength"], new_job["uniqueKey"]["maxLength"]) == (1, 200)
     assert new_job["timeoutSeconds"]["exclusiveMinimum"] == 0
     assert new_job["tags"]["uniqueItems"] is True
     assert document()["components"]["schemas"]["Bulk"]["properties"]["jobs"]["maxItems"] == 10_000
-    assert document()["components"]["schemas"]["NewJob"]["additionalProperties"] is False
+    assert document()["components"]["schemas"]["JobRequest"]["additionalProperties"] is False
 
 
 def test_every_operation_has_a_sentence_and_a_name_of_its_own():
@@ -113,3 +115,46 @@ def test_the_pages_stylesheets_exist(client):
     assert len(sheets) >= 3
     for sheet in sheets:
         assert client.get(sheet).status_code == 200
+
+
+def test_a_result_may_be_any_json_without_a_union_that_generators_lose():
+    result = document()["components"]["schemas"]["Job"]["properties"]["result"]
+    assert set(result) == {"description"}
+
+
+def test_no_schema_has_a_name_that_clashes_with_a_constructor():
+    """Go's generator makes a function NewX for every schema X."""
+    names = set(document()["components"]["schemas"])
+    assert not {f"New{name}" for name in names} & names
+
+
+def test_bodies_are_closed_and_answers_are_open():
+    schemas = document()["components"]["schemas"]
+    closed = {name for name, one in schemas.items() if one.get("additionalProperties") is False}
+    assert closed == {"JobRequest", "Bulk", "Edit"}
+
+
+def test_every_code_of_an_error_is_listed():
+    codes = document()["components"]["schemas"]["Error"]["properties"]["code"]["enum"]
+    kinds, found = [JobQueueError], set()
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        if kind.__module__.startswith("app."):
+            found.add(kind.code)
+    assert found | {code for code, _ in errors.HTTP_CODES.values()} | {"http_error"} == set(codes)
+
+
+def test_every_operation_has_a_description_and_the_version_is_the_products():
+    assert document()["info"]["version"] == __version__
+    for operations in document()["paths"].values():
+        for told in operations.values():
+            assert told["description"]
+
+
+def test_the_command_prints_the_document(app):
+    runner = app.test_cli_runner()
+    assert json.loads(runner.invoke(args=["openapi"]).output) == document()
+    address = "https://jobs.example.com"
+    told = json.loads(runner.invoke(args=["openapi", "--server", address]).output)
+    assert told == {**document(), "servers": [{"url": address}]}

@@ -272,3 +272,15 @@ def test_workers_long_gone_are_left_out_but_can_be_asked_for(session):
     assert worker(session, silent.id).state == "silent"
     with pytest.raises(WorkerNotFound, match=str(UUID(int=3))):
         worker(session, UUID(int=3))
+
+
+def test_rates_are_rounded(session):
+    completed_job(queue="a")
+    session.execute(text("DELETE FROM job_series_deltas"))
+    for ago in range(1, 5):  # sums of fifths: 57.599999999999994 in floats
+        ended(session, "completed", n=72, ago=ago)
+    rates = {
+        job_type(session, "echo").completed_per_minute,
+        queue(session, "a").completed_per_minute,
+    }
+    assert rates == {57.6}

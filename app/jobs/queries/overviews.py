@@ -75,7 +75,7 @@ def _queue(
         retrying=backlog.retrying if backlog else EMPTY,
         processing=by_status.get(PROCESSING, 0),
         oldest_wait_seconds=wait,
-        completed_per_minute=rate,
+        completed_per_minute=round(rate, 2),
     )
 
 
@@ -116,7 +116,7 @@ def _type(name: str, counts: dict[str, int], is_paused: bool, hour: TypeActivity
         failure_share=hour.failure_share,
         run_p50_ms=hour.run_ms(0.50),
         run_p95_ms=hour.run_ms(0.95),
-        completed_per_minute=hour.completed_per_minute,
+        completed_per_minute=round(hour.completed_per_minute, 2),
     )
 
 
