@@ -118,7 +118,7 @@ def _exact(_: OpenAPIConverter, field: fields.Field[Any], ret: dict[str, Any]) -
     if "pattern" in ret:
         found["pattern"] = ret["pattern"].replace(r"\Z", "$")
     if isinstance(field, JsonText):
-        found |= {"type": "string", "contentMediaType": "application/json"}
+        found["type"] = "string"
     for check in field.validators:
         if isinstance(check, Range) and not check.min_inclusive:
             found["exclusiveMinimum"] = ret.pop("minimum")
