@@ -204,7 +204,7 @@ class JobListQuery(PageQuery):
     search = Text(
         longest=200,
         metadata=about(
-            "An id or its first 8 digits, or text in type, uniqueKey, tags, last error or payload (for viewers not in payload)."
+            "Text in type, uniqueKey, tags, last error or payload (for viewers not in payload); 8 hex digits and more also as the start or the end of an id."
         ),
     )
     offset = Whole(
@@ -228,7 +228,7 @@ class DeadLetterListQuery(PageQuery):
     search = Text(
         longest=200,
         metadata=about(
-            "The start of a job's id, or text in type, reason or payload (for viewers not in payload)."
+            "Text in type, reason or payload (for viewers not in payload); 8 hex digits and more also as the start or the end of a job's id."
         ),
     )
 

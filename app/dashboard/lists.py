@@ -239,7 +239,7 @@ class JobQuery(ListQuery):
         )
         return JobFilter(
             status=self.view, type=self.type, queue=self.queue, tag=self.tag or search.tag, created_from=since, failure=self.failure, bulk=self.bulk,
-            id_prefix=search.id_prefix, error=search.error, any_payload=tuple(search.payloads), search=search.text,
+            id_part=search.id_part, error=search.error, any_payload=tuple(search.payloads), search=search.text,
             search_payloads=tuple(search.text_payloads),
             is_payload_searched=may_search_payloads(),
         )  # fmt: skip

@@ -14,8 +14,12 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-_TERM = re.compile(r'(?:(?P<key>id|error|tag|payload(?:\.[^\s.:="]+)+)[:=])?(?P<value>"[^"]*"|\S+)')
-_FIELD = re.compile(r'(?P<path>[^\W\d][\w-]*(?:\.[\w-]+)*)[:=](?P<value>"[^"]*"|[^\s/]\S*)')
+_QUOTED = r'"(?:[^"\\]|\\.)*"(?=\s|$)|"[^"]*"'
+_TERM = re.compile(
+    r"(?:^|(?<=\s))(?P<key>id|error|tag|payload(?:\.[^\s.:=\"]+)+)[:=]"
+    rf"(?P<value>{_QUOTED}|\S+)"
+)
+_FIELD = re.compile(rf"(?P<path>[^\W\d][\w-]*(?:\.[\w-]+)*)[:=](?P<value>{_QUOTED}|[^\s/]\S*)")
 #: Each doubles the number of payloads to compare with.
 MAX_UNSURE = 4
 
@@ -26,7 +30,7 @@ Payload = dict[str, Any]
 class Search:
     """What was asked for; of each list of payloads one must be contained in the job's."""
 
-    id_prefix: str | None = None
+    id_part: str | None = None
     error: str | None = None
     tag: str | None = None
     payloads: list[Payload] = field(default_factory=list)
@@ -36,24 +40,32 @@ class Search:
 
 
 def parse(q: str) -> Search:
-    found, words, terms = Search(), [], []
+    found, terms = Search(), []
     for term in _TERM.finditer(q):
-        key, value = term["key"], term["value"].strip('"')
+        key, value = term["key"], _unquoted(term["value"])
         if key == "id":
-            found.id_prefix = value
+            found.id_part = value
         elif key == "error":
             found.error = value
         elif key == "tag":
             found.tag = value
-        elif key:
-            terms.append((key.split(".")[1:], _meanings(term["value"])))
         else:
-            words.append(value)
-    found.text = " ".join(words) or None
+            terms.append((key.split(".")[1:], _meanings(term["value"])))
+    # What is left is searched as it was typed: quotes, backslashes and blanks are text, too.
+    rest = _TERM.sub("", q).strip()
+    found.text = _unquoted(rest) or None
     found.payloads = _payloads(terms)
-    if len(words) == 1 and (named := _FIELD.fullmatch(words[0])):
+    if named := _FIELD.fullmatch(rest):
         found.text_payloads = _payloads([(named["path"].split("."), _meanings(named["value"]))])
     return found
+
+
+def _unquoted(text: str) -> str:
+    """Without the quotes that hold a phrase together."""
+    if len(text) < 2 or not (text.startswith('"') and text.endswith('"')):
+        return text
+    inner = text[1:-1].replace('\\"', "\0")
+    return text if '"' in inner else inner.replace("\0", '"')
 
 
 def _payloads(terms: list[tuple[list[str], list[Any]]]) -> list[Payload]:
@@ -72,7 +84,7 @@ def _payloads(terms: list[tuple[list[str], list[Any]]]) -> list[Payload]:
 
 def _meanings(text: str) -> list[Any]:
     """42 → the number or the text, as with true and null; "42" and anything else → the text."""
-    plain = text.strip('"')
+    plain = _unquoted(text)
     try:
         value = json.loads(text)
     except ValueError:

@@ -11,7 +11,7 @@ import pytest
 
 from app.jobs import ids
 from app.jobs.models import VIEWS
-from app.jobs.queries import JobFilter, list_jobs
+from app.jobs.queries import JobFilter, dead_letters, list_jobs
 from tests import factories
 from tests.factories import (
     cancelled_job,
@@ -289,3 +289,73 @@ def test_any_filter_finds_what_the_model_finds(session, monkeypatch, seed, candi
         # What an index found for a search ahead of the walk comes again where the walk meets it.
         assert sorted(set(seen), reverse=True) == expected, chosen
         assert len(seen) == len(expected) or filter.search, chosen
+
+
+SHOWN = [
+    'say "hi"', "C:\\temp\\new", "two\nlines", "a\ttab", "\\", '"', "back\\", "bell\x07", "ünïcødé \\o/",
+    "20261124", "4915112345678", "deadbeef", "DEADBEEF", "0197ab12-ffff", str(UUID(int=7)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SHOWN)
+@pytest.mark.parametrize("place", ["payload", "nested", "key", "error", "unique_key", "tags"])
+def test_text_is_found_as_people_see_it(session, text, place):
+    pending_job(payload={})
+    job = {
+        "payload": lambda: pending_job(payload={"to": f"<{text}>"}),
+        "nested": lambda: pending_job(payload={"a": [{"b": f"<{text}>"}]}),
+        "key": lambda: pending_job(payload={f"<{text}>": 1}),
+        "error": lambda: failed_job(error=f"<{text}>"),
+        "unique_key": lambda: pending_job(unique_key=f"<{text}>"),
+        "tags": lambda: pending_job(tags=[f"<{text}>"]),
+    }[place]()
+    assert ids_of(session, search=text) == [job.id]
+    if place in ("payload", "nested", "key"):
+        assert ids_of(session, search=text, is_payload_searched=False) == []
+
+
+@pytest.mark.parametrize("text", SHOWN)
+def test_text_of_dead_letters_is_found_as_people_see_it(session, text):
+    failed_job(payload={})
+    in_payload = failed_job(payload={"to": f"<{text}>"}, finished_ago=20)
+    in_reason = failed_job(error=f"<{text}>", finished_ago=10)
+    found = [one.job_id for one in dead_letters(session, limit=10, search=text).items]
+    assert found == [in_reason.id, in_payload.id]
+
+
+@pytest.mark.parametrize("length", [8, 12, 13, 20, 32])
+def test_an_id_is_found_by_its_end_as_well(session, length):
+    job = failed_job()
+    pending_job()
+    part = job.id.hex[-length:]
+    assert ids_of(session, search=part) == [job.id]
+    assert ids_of(session, search=part.upper()) == [job.id]
+    assert ids_of(session, id_part=part) == [job.id]
+    assert [one.job_id for one in dead_letters(session, limit=9, search=part).items] == [job.id]
+
+
+@pytest.mark.parametrize("part", ["x", "", "0" * 33, "zzzzzzzz"])
+def test_what_is_no_part_of_an_id_matches_nothing(session, part):
+    pending_job()
+    assert ids_of(session, id_part=part) == []
+
+
+def test_an_old_id_is_found_by_its_start_however_many_jobs_are_newer(session, monkeypatch):
+    monkeypatch.setattr("app.jobs.queries.walk.CANDIDATES", 3)
+    old = failed_job(id=UUID("01970000-0000-7000-8000-000000000001"), finished_ago=99)
+    [failed_job() for _ in range(9)]
+    for filter in (
+        JobFilter(search="01970000"),
+        JobFilter(id_part="01970000"),
+        JobFilter(search=str(old.id)),
+    ):
+        page = list_jobs(session, filter, limit=5)
+        assert [job.id for job in page.items] == [old.id], filter
+    page = dead_letters(session, limit=5, search="01970000")
+    assert [one.job_id for one in page.items] == [old.id]
+
+
+def test_an_id_and_a_text_with_the_same_digits_are_both_found_in_order(session, monkeypatch):
+    old = pending_job(id=UUID("01970000-0000-7000-8000-000000000001"))
+    text = pending_job(payload={"ticket": "01970000"})
+    assert ids_of(session, search="01970000") == [text.id, old.id]

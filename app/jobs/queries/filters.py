@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Select,
     Text,
     cast,
+    false,
     func,
     literal,
     literal_column,
@@ -38,6 +40,7 @@ OWN_INDEX = {
     if index.name == f"ix_jobs_{view}"
 }
 IS_AHEAD = (Job.status == PENDING) & (Job.run_at > func.now())
+_ID_PART = re.compile(r"[0-9a-f]{1,32}")
 _UUID_LIKE = re.compile(r"[0-9a-f]{8}[0-9a-f-]*", re.IGNORECASE)
 
 
@@ -53,13 +56,14 @@ class JobFilter:
     created_from: datetime | None = None  # at or after; by the instant in the id (milliseconds)
     created_to: datetime | None = None  # before
     id_prefix: str | None = None  # hex digits, dashes ignored; anything else matches nothing
+    id_part: str | None = None  # the start or the end of the id, spelled like id_prefix
     error: str | None = None  # in last_error, whatever the case
     payload: dict[str, Any] | None = None  # contained in the payload, as jsonb @>
     any_payload: tuple[dict[str, Any], ...] = ()  # one of them contained; empty does not narrow
     failure: str | None = None  # of this group of open failures
     bulk: int | None = None  # changed by the bulk action of this number
-    #: Free text: an id or the start of one (8 digits and more), else in type, unique key, tag,
-    #: error or payload, whatever the case.
+    #: Free text in type, unique key, tag, error or payload, whatever the case; 8 hex digits and
+    #: more are also searched as the start or the end of an id.
     search: str | None = None
     #: What ``search`` means as well: one of them contained in the payload.
     search_payloads: tuple[dict[str, Any], ...] = ()
@@ -88,13 +92,15 @@ class JobFilter:
         return is_storable(vars(self)) and self.id_range()[0] <= self.id_range()[1]
 
     def normalized(self) -> JobFilter:
-        """The same filter, with a search that looks like an id turned into one by id."""
-        words = (self.search or "").strip()
-        if not words:
-            return replace(self, search=None)
-        if self.id_prefix is None and looks_like_id(words):
-            return replace(self, search=None, id_prefix=words)
-        return replace(self, search=words)
+        """The same filter, without the blanks around a search."""
+        return replace(self, search=(self.search or "").strip() or None)
+
+    @property
+    def id_digits(self) -> str | None:
+        """What is searched as the start or the end of an id, if anything is."""
+        if self.id_part is not None:
+            return self.id_part
+        return self.search if self.search is not None and looks_like_id(self.search) else None
 
     def id_range(self) -> tuple[UUID, UUID]:
         """The smallest and the largest id that created_from, created_to and id_prefix allow."""
@@ -178,14 +184,36 @@ def conditions(filter: JobFilter) -> dict[str, ColumnElement[bool]]:
         found["payload"] = Job.payload.contains(literal(filter.payload, JSONB))
     if filter.any_payload:
         found["any_payload"] = _contains_any(filter.any_payload)
+    if filter.id_part is not None:
+        found["id_part"] = is_part_of_id(filter.id_part, Job.id)
     if filter.search is not None:
         columns = [Job.type, Job.unique_key, Job.last_error, func.array_to_string(Job.tags, "\n")]
-        if filter.is_payload_searched:
-            columns.append(cast(Job.payload, Text))
-        found["search"] = has_text(filter.search, *columns)
+        payload = Job.payload if filter.is_payload_searched else None
+        found["search"] = is_found(filter.search, Job.id, payload, *columns)
         if filter.is_payload_searched and filter.search_payloads:
             found["search"] |= _contains_any(filter.search_payloads)
     return found
+
+
+def is_found(words: str, id: Any, payload: Any | None, *columns: Any) -> ColumnElement[bool]:
+    """``words`` in a column of text or in the payload (None: not there), or part of the id."""
+    if payload is None:
+        found = has_text(words, *columns)
+    else:
+        found = has_text(words, *columns, cast(payload, Text))
+        # In JSON's text some characters are escaped: people see \ and PostgreSQL keeps \\.
+        if (escaped := json.dumps(words, ensure_ascii=False)[1:-1]) != words:
+            found |= has_text(escaped, cast(payload, Text))
+    return found | is_part_of_id(words, id) if looks_like_id(words) else found
+
+
+def is_part_of_id(part: str, id: Any) -> ColumnElement[bool]:
+    """Whether an id starts or ends with these digits; dashes are ignored."""
+    digits = part.replace("-", "").lower()
+    if not _ID_PART.fullmatch(digits):
+        return false()
+    ends_so = func.right(func.replace(cast(id, Text), "-", ""), len(digits)) == digits
+    return id.between(*id_prefix_range(digits)) | ends_so
 
 
 def jobs_of_bulk(number: int) -> Select[Any]:
@@ -223,7 +251,7 @@ def is_storable(value: Any) -> bool:
 
 
 def looks_like_id(words: str) -> bool:
-    """Whether a search means an id: eight hex digits and more, dashes anywhere after them."""
+    """Whether a search may mean an id: eight hex digits and more, dashes anywhere after them."""
     return _UUID_LIKE.fullmatch(words) is not None
 
 

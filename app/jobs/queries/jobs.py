@@ -137,9 +137,11 @@ def _find(db: Reader, filter: JobFilter, at: Position | None, offset: int, limit
     if filter.is_countable and _count(db, filter) == len(found.keys):
         return Found(found.keys)
     # … and an index what a search did not come to.
-    if filter.search is not None and not found.keys:
-        return Found(_by_name(db, filter, plan, limit), stopped_at=found.stopped_at)
-    return found
+    ahead = _by_id(db, filter, limit) if filter.id_digits else []
+    if filter.search is not None and not found.keys and not ahead:
+        ahead = _by_name(db, filter, plan, limit)
+    older = [key for key in ahead if key < found.stopped_at]
+    return Found([*found.keys, *older][:limit], stopped_at=found.stopped_at)
 
 
 def _best_driver(db: Reader, filter: JobFilter) -> str:
@@ -197,6 +199,16 @@ def _estimated_tagged(db: Reader, tag: str) -> int:
     plan = db.scalar(statement, {"tag": tag})
     plan = json.loads(plan) if isinstance(plan, str) else plan
     return int(plan[0]["Plan"]["Plan Rows"])
+
+
+def _by_id(db: Reader, filter: JobFilter, limit: int) -> list[Key]:
+    """Jobs whose id starts with what the search or ``id_part`` says, from the index by id."""
+    if filter.id_prefix is not None:
+        return []
+    by_prefix = replace(filter, search=None, id_part=None, id_prefix=filter.id_digits)
+    if not by_prefix.can_match:
+        return []
+    return walk(db, index_to_walk(by_prefix, "id"), after=None, limit=limit).keys  # jobs_pkey
 
 
 def _by_name(db: Reader, filter: JobFilter, plan: Walk, limit: int) -> list[Key]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, cast, func, select
+from sqlalchemy import ColumnElement, func, select
 
 from app.errors import DeadLetterNotFound
 from app.jobs.count import COUNT_BOUND, Count
@@ -15,8 +15,8 @@ from app.jobs.queries.cursors import Direction, Page, Position, check_offset, de
 from app.jobs.queries.filters import (
     FIRST_ID,
     LAST_ID,
-    has_text,
     id_prefix_range,
+    is_found,
     is_storable,
     looks_like_id,
 )
@@ -42,8 +42,8 @@ def dead_letters(
 ) -> Page[DeadLetter]:
     """Open dead letters by (failed_at, job_id), newest first.
 
-    ``search`` is the start of a job's id (8 digits and more) or text in type, reason or payload
-    (not payload unless ``is_payload_searched``, as in JobFilter).
+    ``search`` is text in type, reason or payload, or the start or end of a job's id (8 digits and
+    more) (not payload unless ``is_payload_searched``, as in JobFilter).
     Pages and cursors as in list_jobs. Raises OffsetTooLarge, InvalidCursor.
     """
     position = decode(cursor, width=2, direction=direction) if cursor else None
@@ -91,18 +91,19 @@ def _finder(
         floor=_FIRST,
         ceiling=_LAST,
         driver=DeadLetter.closed_at.is_(None),
-        conditions=tuple(_conditions(type, queue, words, ids, is_payload_searched)),
+        conditions=tuple(_conditions(type, queue, words, is_payload_searched)),
     )
 
     def find(at: Position | None, limit: int) -> Found:
         after = at.key if at else None
         way: Direction = at.direction if at else "next"
-        if ids and _are_few(db, ids):
-            few = _open_between(ids)  # uq_dead_letters_open
-            return Found(
-                gather(db, plan, few, after=after, direction=way, skip=offset, limit=limit)
-            )
-        return walk(db, plan, after=after, direction=way, skip=offset, limit=limit)
+        found = walk(db, plan, after=after, direction=way, skip=offset, limit=limit)
+        if found.stopped_at is None or at is not None or offset or not (ids and _are_few(db, ids)):
+            return found
+        # The first page was cut short, and an index knows the ids that start so.
+        by_id = gather(db, plan, _open_between(ids), limit=limit)  # uq_dead_letters_open
+        older = [key for key in by_id if key < found.stopped_at]
+        return Found([*found.keys, *older][:limit], stopped_at=found.stopped_at)
 
     return find
 
@@ -111,18 +112,15 @@ def _conditions(
     type: str | None,
     queue: str | None,
     words: str,
-    ids: tuple[UUID, UUID] | None,
     is_payload_searched: bool,
 ) -> Iterator[ColumnElement[bool]]:
     if type is not None:
         yield DeadLetter.type == type
     if queue is not None:
         yield DeadLetter.queue == queue
-    if ids is not None:
-        yield DeadLetter.job_id.between(*ids)
-    elif words:
-        payload = [cast(DeadLetter.payload, Text)] if is_payload_searched else []
-        yield has_text(words, DeadLetter.type, DeadLetter.reason, *payload)
+    if words:
+        payload = DeadLetter.payload if is_payload_searched else None
+        yield is_found(words, DeadLetter.job_id, payload, DeadLetter.type, DeadLetter.reason)
 
 
 def _open_between(ids: tuple[UUID, UUID]) -> ColumnElement[bool]:
