@@ -19,7 +19,8 @@ import pytest
 from app.api.openapi import document
 from tests.support.services import ROOT
 
-pytestmark = pytest.mark.long
+# Most of the time is the installation of the generators and the start of Java.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 HERE = Path(__file__).parent
 TOOLS = ROOT / "var" / "clients"

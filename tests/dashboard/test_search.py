@@ -42,7 +42,7 @@ from tests import factories as make
         ('"say hi"', Search(text="say hi")),
         ('"', Search(text='"')),
         ('"a" and "b"', Search(text='"a" and "b"')),
-        ("C:\\temp\\new", Search(text="C:\\temp\\new")),
+        ("in C:\\temp\\new", Search(text="in C:\\temp\\new")),
         ("two  blanks\tand a tab", Search(text="two  blanks\tand a tab")),
         ("line one\nline two tag:vip", Search(text="line one\nline two", tag="vip")),
         ('error:"say \\"hi\\""', Search(error='say "hi"')),
