@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -25,10 +26,9 @@ from app.jobs.ids import first_id_at
 from app.jobs.publishing import Ref
 from app.jobs.sessions import autocommit
 from app.redis_client import brief
+from app.worker import orphans
 from app.worker.clock import Clock
-from app.worker.elections import elected
 from app.worker.lanes import lane
-from app.worker.orphans import Orphans
 from app.worker.queue import ReadySet
 from app.worker.sharing import KNOWN, Lookout, Sharer
 
@@ -42,6 +42,24 @@ NIL = UUID(int=0)
 
 _REF = """id, queue, priority, run_at <= now() AS is_due,
     (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms"""
+
+
+#: A process that the network has cut off in the middle of a duty loses its transaction after this long: else
+#: PostgreSQL keeps its lock until TCP gives up, which by default is hours, and nobody else may do the duty.
+IDLE_SECONDS = 10
+
+
+@contextmanager
+def elected(engine: Engine, name: str) -> Iterator[Connection | None]:
+    """A short transaction of the one process that may do ``name`` now; None in the others."""
+    with engine.begin() as db:
+        # Local to the transaction, as a pooler in transaction mode demands.
+        lock = text(
+            "SELECT pg_try_advisory_xact_lock(hashtext(:name)),"
+            " set_config('idle_in_transaction_session_timeout', :idle, true)"
+        )
+        values = {"name": f"jobqueue.{name}", "idle": f"{IDLE_SECONDS}s"}
+        yield db if db.execute(lock, values).scalar() else None
 
 
 # ------------------------------------------------------------------------------ promote
@@ -90,6 +108,12 @@ def rescue(engine: Engine, ready: ReadySet, *, watched: Settings | None = None) 
 def expire(engine: Engine) -> int:
     with elected(engine, "expire") as db:
         return lifecycle.expire(db) if db is not None else 0
+
+
+def look_for_orphans(engine: Engine, settings: Settings) -> int:
+    """Jobs of types that no worker knows are noted, and fail after UNKNOWN_TYPE_HOURS."""
+    with elected(engine, "orphans") as db:
+        return orphans.look(db, settings) if db is not None else 0
 
 
 # ------------------------------------------------------------------------------- audit
@@ -268,7 +292,6 @@ class Sweeper:
         every = settings.sweep_seconds
         pruner = Pruner(engine, settings)
         sharer = Sharer(engine, ready)
-        orphans = Orphans(engine, settings)
         self._duties: list[tuple[str, float, Callable[[], int]]] = [
             ("promote", 0.1, lambda: promote(engine, ready, clock)),
             ("lookout", 0.1, Lookout(engine, ready).run_once),
@@ -281,7 +304,7 @@ class Sweeper:
             ),
             ("audit", every, lambda: audit(engine, ready)),
             ("expire", every, lambda: expire(engine)),
-            ("orphans", orphans.interval, orphans.run_once),
+            ("orphans", orphans.interval(settings), lambda: look_for_orphans(engine, settings)),
             ("bulk", 0.2, bulk_step),
             ("fold", min(1.0, every), lambda: fold(engine)),
             ("prune", 10.0, pruner.run_once),

@@ -16,7 +16,6 @@ from app.worker import sweeper
 from app.worker.inbox import Inbox
 from app.worker.keys import Keys
 from app.worker.lanes import Lanes
-from app.worker.orphans import Orphans
 from app.worker.queue import ReadySet
 from tests import factories
 from tests.support.waiting import wait_until
@@ -188,7 +187,7 @@ def test_an_old_and_a_new_worker_together_lose_nothing(
 class TestUnknownTypeHours:
     @pytest.fixture
     def orphans(self, engine: Any, settings: Any) -> Callable[[], int]:
-        return Orphans(engine, settings).run_once
+        return lambda: sweeper.look_for_orphans(engine, settings)
 
     @pytest.fixture
     def switch(self, rows: Any) -> Callable[[], Any]:
@@ -259,10 +258,10 @@ class TestUnknownTypeHours:
     ) -> None:
         settings = make_kernel(unknown_type_hours=0.0).settings
         [job_id] = add()
-        Orphans(engine, settings).run_once()
+        sweeper.look_for_orphans(engine, settings)
         rows("UPDATE jobs SET run_at = now() - interval '1 year'")
         self.age(rows, 9000)
 
-        assert Orphans(engine, settings).run_once() == 0
+        assert sweeper.look_for_orphans(engine, settings) == 0
         assert row(job_id).status == "pending"
         assert switch().unknown_since
