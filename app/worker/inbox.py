@@ -152,8 +152,8 @@ class Inbox:
             schema.check(self._engine)
         if self._unclaimed:
             return self._claim([])
-        queues = self._sources()
         wanted = idle + self._prefetch()
+        queues = self._sources()
         ids, next_due_ms = self._ready.pop(queues, wanted)
         if not ids:
             timeout = BLOCK_SECONDS
