@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Any
 
+import psycopg2
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
 from app.config import Settings
 from app.errors import DatabaseReadOnly
@@ -15,6 +20,8 @@ INSUFFICIENT_PRIVILEGE = "42501"
 #: The server this connection leads to can't serve us any more: it became read-only (a failover that
 #: left the sockets open), is shutting down or starting, or ended our session.
 STALE = frozenset({READ_ONLY, "57P01", "57P02", "57P03", "25P03"})
+#: A connection that was in the handlers' pool for longer is tried before it is used.
+PING_AFTER_SECONDS = 1.0
 
 
 def engine_options(settings: Settings) -> dict[str, Any]:
@@ -48,6 +55,46 @@ def attend(engine: Engine) -> Engine:
     if not event.contains(engine, "handle_error", _discard_stale):
         event.listen(engine, "handle_error", _discard_stale)
     return engine
+
+
+def lend(engine: Engine) -> Engine:
+    """Make ``engine`` the handlers': whatever one did to a connection, the next one gets it as new; answers it."""
+    if not event.contains(engine, "reset", _cleanse):
+        event.listen(engine, "reset", _cleanse)
+        event.listen(engine, "checkin", _note_time)
+        event.listen(engine, "checkout", _ping)
+    return engine
+
+
+def _cleanse(raw: Any, _record: Any, state: PoolResetState) -> None:
+    # An error here makes the pool close the connection.
+    if state.terminate_only:
+        return
+    raw.rollback()
+    raw.set_session("DEFAULT", "DEFAULT", "DEFAULT", autocommit=True)
+    with raw.cursor() as cursor:
+        # Settings, role, temporary tables, advisory locks, listened channels, prepared statements.
+        cursor.execute("DISCARD ALL")
+        if not raw.get_parameter_status("DateStyle").startswith("ISO"):
+            cursor.execute("SET datestyle TO 'ISO'")  # as the driver did when it connected
+    raw.autocommit = False
+
+
+def _note_time(_raw: Any, record: ConnectionPoolEntry) -> None:
+    record.info["idle_since"] = time.monotonic()
+
+
+def _ping(raw: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+    # An attempt must not fail because the server closed a connection that lay in the pool.
+    if time.monotonic() - record.info.get("idle_since", math.inf) < PING_AFTER_SECONDS:
+        return
+    try:
+        raw.autocommit = True
+        with raw.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        raw.autocommit = False
+    except psycopg2.Error as error:
+        raise DisconnectionError("the server closed a pooled connection") from error
 
 
 def _discard_stale(context: ExceptionContext) -> None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from flask import Flask
 
-from app import schema
+from app import database, schema
 from app.config import Settings
 from app.extensions import db
 from app.jobs import lifecycle
@@ -38,6 +38,8 @@ FLUSH_SECONDS = 1.0
 CHILDREN_SECONDS = 0.5
 #: … and for the process to be gone, whatever its handlers left running. Platforms wait 30 s in all.
 EXIT_SECONDS = 2.8
+#: One each for the inbox, the writer of outcomes, the heartbeat, the sweeper, and what a stop adds.
+CONNECTIONS = 5
 #: EX_SOFTWARE: platforms start the worker again, and monitors see that it was not asked to end.
 EXIT_STUCK = 70
 
@@ -54,8 +56,10 @@ class Kernel:
         client = connect(self.settings.redis_url, timeout_seconds=REDIS_TIMEOUT_SECONDS)
         self.ready = ReadySet(client, self.settings.redis_prefix)
         self.clock = Clock()
+        # Ours alone: what handlers do to their sessions, or to all connections of their pool, ends there.
+        self.engine = database.make_engine(self.settings, pool_size=CONNECTIONS)
         with app.app_context():
-            self.engine = db.engine
+            database.lend(db.engine)
         self.runner = Runner(app, self.settings)
         self.outbox = Outbox(
             engine=self.engine,
@@ -132,6 +136,7 @@ class Kernel:
         self.outbox.put(unfinished, is_in_background=True)
         self.outbox.drain(FLUSH_SECONDS)
         self.heartbeat.stop()
+        self.engine.dispose()
 
     def _release_unstarted(self, jobs: list[Claimed]) -> None:
         # In the background: the ticker has time-outs to throw, and a stop must not wait for the

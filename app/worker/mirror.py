@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 from app.extensions import db
 from app.jobs.deadletters import dead_letter_entry
@@ -35,13 +35,14 @@ ORDER BY failed_at DESC, job_id DESC LIMIT 1
 """)
 
 
-def run_once(ready: ReadySet, identity: str) -> int:
+def run_once(ready: ReadySet, identity: str, engine: Engine | None = None) -> int:
     """Bring the list up to date; returns how many changes it took, 0 when another process does it.
 
     ``identity`` names our database: a list that a living deployment of another database keeps is
-    left alone. Raises RedisError; the changes then stay in the log for the next run.
+    left alone. Raises RedisError; the changes then stay in the log for the next run. ``engine`` is
+    the kernel's own, in a worker.
     """
-    with db.engine.connect() as connection, connection.begin():
+    with (engine or db.engine).connect() as connection, connection.begin():
         if not _elected(connection):
             return 0
         if owner(ready, identity) is not None:

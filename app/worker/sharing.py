@@ -77,7 +77,7 @@ class Sharer:
 
     def mirror(self) -> int:
         """One round of app.worker.mirror."""
-        return mirror.run_once(self._ready, self._own())
+        return mirror.run_once(self._ready, self._own(), self._engine)
 
     def _own(self) -> str:
         if self._identity is None:

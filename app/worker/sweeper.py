@@ -18,9 +18,9 @@ from uuid import UUID
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from app.config import Settings
-from app.extensions import db as db_session
 from app.jobs import bulk, lifecycle, pulses, registry, stats
 from app.jobs.ids import first_id_at
 from app.jobs.publishing import Ref
@@ -273,12 +273,10 @@ def prune_audit(engine: Engine, settings: Settings) -> int:
         return db.execute(_OLD_EVENTS, {"limit": 1000, "seconds": seconds}).rowcount
 
 
-def bulk_step() -> int:
+def bulk_step(engine: Engine) -> int:
     """One chunk of a bulk action; at a time one worker does one, by the lock on its row."""
-    try:
-        return bulk.step(db_session.session)
-    finally:
-        db_session.session.remove()
+    with Session(engine) as session:
+        return bulk.step(session)
 
 
 # ----------------------------------------------------------------------------- schedule
@@ -305,7 +303,7 @@ class Sweeper:
             ("audit", every, lambda: audit(engine, ready)),
             ("expire", every, lambda: expire(engine)),
             ("orphans", orphans.interval(settings), lambda: look_for_orphans(engine, settings)),
-            ("bulk", 0.2, bulk_step),
+            ("bulk", 0.2, lambda: bulk_step(engine)),
             ("fold", min(1.0, every), lambda: fold(engine)),
             ("prune", 10.0, pruner.run_once),
             ("prune audit", 60.0, lambda: prune_audit(engine, settings)),

@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisAway
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from app.worker import sweeper
+from app.worker import elections, sweeper
 from app.worker.sweeper import NIL, Pruner, Sweeper, elected, expire, prune_small_tables, rescue
 from tests import factories
 
@@ -160,7 +160,7 @@ class TestSchedule:
 def test_a_duty_whose_process_was_cut_off_is_somebody_elses_soon(
     engine: Any, monkeypatch: Any, wait_until: Any
 ) -> None:
-    monkeypatch.setattr(sweeper, "IDLE_SECONDS", 1)
+    monkeypatch.setattr(elections, "IDLE_SECONDS", 1)
     cut_off = elected(engine, "test")
     held = cut_off.__enter__()
     assert held is not None
