@@ -58,11 +58,17 @@ def bulk_start() -> Response:
     _check(verb)
     args = _changes(request.form) if verb == "edit" else {}
     scope, expected = _previewed(request.form)
-    if verb == "delete" and (problem := _not_confirmed(expected)) is not None:
-        return show(
-            "bulk/confirm.html", None, status=422 if problem else 200, query=query, scope=scope, n=expected,
-            title=title(verb, expected), is_typed=expected > ASKS_ABOVE, problem=problem, description=describe(query),
-        )  # fmt: skip
+    if verb == "delete":
+        if expected is None:
+            message = (
+                "delete needs an exact count; narrow the filter by status, type, queue or time."
+            )
+            raise ValidationFailed({"verb": [message]})
+        if (problem := _not_confirmed(expected)) is not None:
+            return show(
+                "bulk/confirm.html", None, status=422 if problem else 200, query=query, scope=scope, n=expected,
+                title=title(verb, expected), is_typed=expected > ASKS_ABOVE, problem=problem, description=describe(query),
+            )  # fmt: skip
     number = bulk.create(
         db.session, verb, query.filter(scope.as_of), scope=scope, expected=expected, by=actor(), args=args,
         description=": ".join([describe(query), *filter(None, [_described(args)])]), link=query.named(),
@@ -71,12 +77,12 @@ def bulk_start() -> Response:
     return leave(url_for("dashboard.bulk_action", number=number))
 
 
-def _previewed(form: Mapping[str, str]) -> tuple[Scope, int]:
-    """The moment of the preview and how many jobs it counted for the verb."""
+def _previewed(form: Mapping[str, str]) -> tuple[Scope, int | None]:
+    """The moment of the preview and how many jobs it counted for the verb; None where that took too long."""
     try:
         as_of, upto = datetime.fromisoformat(form["as_of"]), UUID(form["upto"])
-        expected = int(form["expected"])
-        if as_of.tzinfo is None or expected < 0:
+        expected = int(form["expected"]) if form["expected"] else None
+        if as_of.tzinfo is None or (expected or 0) < 0:
             raise ValueError
     except (KeyError, ValueError):
         raise ValidationFailed(

@@ -57,8 +57,10 @@ def _filled(words: str, n: int) -> str:
     return words.format(jobs=jobs(n), failures=failures)
 
 
-def title(verb: str, n: int) -> str:
-    """ "Cancel 6,000 jobs"."""
+def title(verb: str, n: int | None) -> str:
+    """ "Cancel 6,000 jobs"; with None, where they were not all counted, "Cancel all matching jobs"."""
+    if n is None:
+        return _TITLES[verb].format(jobs="all matching jobs", failures="all matching failures")
     return _filled(_TITLES[verb], n)
 
 
@@ -76,6 +78,7 @@ class Choice:
     title: str
     effect: str
     kinds: str  # "charge-card 400 · echo 200"
+    is_exact: bool = True  # else there are more than n
 
     @property
     def is_typed(self) -> bool:
@@ -85,7 +88,8 @@ class Choice:
 
 def choices(preview: Preview, only: str | None = None) -> list[Choice]:
     """The verbs that apply to something, the irreversible one last."""
-    order = [*(verb for verb in VERBS if verb != "delete"), "delete"]
+    # What can't be undone wants an exact number.
+    order = [*(v for v in VERBS if v != "delete"), *(["delete"] if preview.is_exact else [])]
     counts = preview.counts
     return [_choice(preview, verb) for verb in order if counts[verb] and only in (None, verb)]
 
@@ -99,6 +103,9 @@ def _choice(preview: Preview, verb: str) -> Choice:
         effect = f"{who} back to their schedule." + ("" if is_all else " The others run at once.")
     # Of dead letters only their number is known.
     kinds = "" if verb == "discard" else _kinds(preview.of(verb))
+    if not preview.is_exact:
+        counted = f"At least {number(n)} match; counting all of them takes too long."
+        return Choice(verb, n, title(verb, None), f"{counted} {_EFFECTS[verb]}", "", is_exact=False)
     return Choice(verb, n, _filled(words, n), effect, kinds)
 
 

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, not_, select, text
+from sqlalchemy import ARRAY, ColumnElement, Uuid, and_, any_, cast, func, not_, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, scoped_session
 
+from app.database import sqlstate
 from app.jobs.models import ALLOWED, DeadLetter, Job
+from app.jobs.queries import find_ids, list_jobs
 from app.jobs.queries.filters import IS_AHEAD, LAST_ID, JobFilter, conditions
 
 Sessions = Session | scoped_session[Any]
 VERBS = ("retry", "run", "cancel", "delete", "discard", "edit")
 SAMPLE = 10
+#: Counting every match may take this long; a search in large payloads takes minutes.
+EXACT_MILLISECONDS = 500
+#: Then this many are looked for, for this long.
+MOST_FOUND = 10_000
+FIND_SECONDS = 0.5
+QUERY_CANCELED = "57014"
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,7 @@ class Preview:
     parts: list[Part]
     letters: int  # open dead letters among them
     sample: list[Job] = field(default_factory=list)  # the newest
+    is_exact: bool = True  # else there are more, and the counts are of those found in time
 
     @property
     def counts(self) -> dict[str, int]:
@@ -95,19 +106,45 @@ def take_scope(db: Sessions) -> Scope:
 
 
 def preview(db: Sessions, filter: JobFilter, scope: Scope | None = None) -> Preview:
-    """Counts and the newest matches; bounded by the caller's statement timeout."""
+    """Counts and the newest matches: all of them where that takes EXACT_MILLISECONDS, else those found in time."""
     scope = scope or take_scope(db)
-    matches = [*matching(filter), scope.holds()]
-    is_ahead = Job.run_at > scope.as_of
-    kinds = (Job.type, Job.queue, Job.status, is_ahead)
+    sample = list_jobs(db, filter, limit=SAMPLE, is_light=True).items
+    try:
+        with _limited(db, EXACT_MILLISECONDS):
+            parts, letters = _count(db, scope, [*matching(filter), scope.holds()])
+        return Preview(scope, parts, letters, sample)
+    except OperationalError as error:
+        if sqlstate(error) != QUERY_CANCELED:
+            raise
+    ids, is_complete = find_ids(db, filter, limit=MOST_FOUND, seconds=FIND_SECONDS)
+    is_found = Job.id == any_(cast(ids, ARRAY(Uuid)))
+    parts, letters = _count(db, scope, [is_found, scope.holds()])
+    return Preview(scope, parts, letters, sample, is_exact=is_complete)
+
+
+def _count(
+    db: Sessions, scope: Scope, matches: list[ColumnElement[bool]]
+) -> tuple[list[Part], int]:
+    """The jobs by kind, and the open dead letters among them."""
+    kinds = (Job.type, Job.queue, Job.status, Job.run_at > scope.as_of)
     rows = db.execute(select(*kinds, func.count()).where(*matches).group_by(*kinds)).all()
     parts = [Part(*row) for row in rows]
-    letters = 0
-    if any(part.status == "failed" for part in parts):
-        counted = select(func.count()).select_from(Job).where(*matches, fits("discard"))
-        letters = db.execute(counted).scalar_one()
-    sample = db.scalars(select(Job).where(*matches).order_by(Job.id.desc()).limit(SAMPLE)).all()
-    return Preview(scope, parts, letters, list(sample))
+    if not any(part.status == "failed" for part in parts):
+        return parts, 0
+    letters = select(func.count()).select_from(Job).where(*matches, fits("discard"))
+    return parts, db.execute(letters).scalar_one()
+
+
+@contextmanager
+def _limited(db: Sessions, milliseconds: int) -> Iterator[None]:
+    """Statements inside have that much time; when one is cut off, the transaction goes on without it."""
+    before = db.execute(text("SELECT current_setting('statement_timeout')")).scalar_one()
+    with db.begin_nested():
+        db.execute(text(f"SET LOCAL statement_timeout = {milliseconds}"))
+        yield
+        db.execute(
+            text("SELECT set_config('statement_timeout', :before, true)"), {"before": before}
+        )
 
 
 def matching(filter: JobFilter) -> list[ColumnElement[bool]]:

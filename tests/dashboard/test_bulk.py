@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from app.dashboard import lists
-from app.jobs import bulk, lifecycle, stats
+from app.jobs import bulk, bulk_scope, lifecycle, stats
 from app.jobs.lifecycle import NewJob
 from tests import factories
 
@@ -270,3 +270,54 @@ def test_nothing_done_is_a_problem(client: Any, press: Any, session: Any, redis:
     page = client.get("/jobs").text
     assert "is-problem" in page
     assert "1 skipped: " in page
+
+
+@pytest.fixture
+def uncountable(monkeypatch: Any) -> None:
+    """Counting all matches takes too long; two of them are found in time."""
+    matching = bulk_scope.matching
+
+    def slowly(filter: Any) -> list[Any]:
+        return [*matching(filter), text("(SELECT pg_sleep(0.1)) IS NOT NULL")]
+
+    monkeypatch.setattr(bulk_scope, "EXACT_MILLISECONDS", 20)
+    monkeypatch.setattr(bulk_scope, "MOST_FOUND", 2)
+    monkeypatch.setattr(bulk_scope, "matching", slowly)
+
+
+def test_what_takes_too_long_to_count_is_at_least_so_many(
+    client: Any, session: Any, uncountable: None
+) -> None:
+    for _ in range(3):
+        factories.pending_job(payload={"find": "me"})
+    page = client.get("/jobs/all?q=find").text
+    assert "At least 2 match; counting all of them takes too long." in page
+    assert "Cancel all matching jobs" in page
+    assert 'value="delete"' not in page
+    assert len(re.findall(r'class="list-name"', page)) == 3
+
+
+def test_all_of_them_are_acted_on_all_the_same(
+    confirm: Any, session: Any, uncountable: None
+) -> None:
+    for _ in range(3):
+        factories.pending_job(payload={"find": "me"})
+
+    def arrives() -> None:
+        factories.pending_job(payload={"find": "me"})
+
+    assert confirm("/jobs/all?q=find", "cancel", arrives).status_code in (200, 302, 303)
+    action = bulk.find(session, 1)
+    assert (action.total, action.late) == (3, 1)
+
+
+def test_nothing_uncounted_is_deleted(
+    client: Any, press: Any, session: Any, uncountable: None
+) -> None:
+    for _ in range(3):
+        factories.cancelled_job(payload={"find": "me"})
+    fields = scope_in(client.get("/jobs/all?q=find").text, "retry")
+    assert fields["expected"] == ""
+    answer = press("/jobs/all?q=find", **fields, verb="delete", confirmed="yes")
+    assert answer.status_code == 422
+    assert "exact count" in answer.text

@@ -13,6 +13,7 @@ from app.jobs.queries.filters import JobFilter
 from app.jobs.queries.jobs import (
     attempts_of,
     count_newer_jobs,
+    find_ids,
     get_job,
     list_jobs,
     log_of,
@@ -54,6 +55,7 @@ __all__ = [
     "dead_letters",
     "failure_groups",
     "failure_name",
+    "find_ids",
     "get_job",
     "has_audit_event",
     "job_type_overview",

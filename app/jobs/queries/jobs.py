@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -120,6 +121,28 @@ def count_newer_jobs(db: Reader, filter: JobFilter, cursor: str, *, limit: int) 
     filter = filter.normalized()
     position = decode(cursor, width=1, direction="previous")
     return len(_find(db, filter, position, 0, limit).keys) if filter.can_match else 0
+
+
+def find_ids(
+    db: Reader, filter: JobFilter, *, limit: int, seconds: float
+) -> tuple[list[UUID], bool]:
+    """The newest matches, found within about ``seconds``, and whether they are all there are."""
+    filter = filter.normalized()
+    if not filter.can_match:
+        return [], True
+    ids: list[UUID] = []
+    at: Position | None = None
+    until = time.monotonic() + seconds
+    while len(ids) < limit:
+        wanted = limit - len(ids)
+        found = _find(db, filter, at, 0, wanted)
+        ids += [key[0] for key in found.keys]
+        if found.stopped_at is None and len(found.keys) < wanted:
+            return ids, True
+        if time.monotonic() > until:
+            break
+        at = Position(found.stopped_at or found.keys[-1], "next")
+    return ids, False
 
 
 def _find(db: Reader, filter: JobFilter, at: Position | None, offset: int, limit: int) -> Found:
