@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -16,9 +15,6 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app import config
-from app.dev import redis_server
-from app.dev.home import Home
-from app.dev.instance import fresh_instance
 from app.jobs import lifecycle
 from app.jobs.lifecycle import NewJob
 from app.redis_client import NotPrimary, brief, check_url, connect
@@ -29,8 +25,8 @@ from app.worker.queue import ReadySet
 from app.worker.sharing import Sharer
 from app.worker.trigger import RedisTrigger
 from tests import factories
-from tests.support import services
 from tests.support.proxy import Proxy
+from tests.support.redis_servers import Server, fail_over, replicated, starter
 
 KEYS = Keys()
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -103,52 +99,10 @@ def test_a_certificate_nobody_signed_is_explained() -> None:
 # ------------------------------------------------------------------------- servers of their own
 
 
-class Server:
-    """A Redis of the test's own, without a password, on a port and a socket."""
-
-    def __init__(self, binary: Path, folder: Path) -> None:
-        with closing(socket.create_server(("127.0.0.1", 0))) as free:
-            self.port = free.getsockname()[1]
-        self.socket = folder / f"{self.port}.sock"
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.process = subprocess.Popen(
-            [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", folder,
-             "--unixsocket", self.socket, "--repl-diskless-sync", "yes",
-             "--repl-diskless-sync-delay", "0"],
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        self.client = Redis.from_url(self.url)
-
-    def follow(self, primary: Server) -> None:
-        self.client.replicaof("127.0.0.1", primary.port)
-
-    def promote(self) -> None:
-        self.client.replicaof("NO", "ONE")
-
-
 @pytest.fixture
-def make_server(tmp_path: Path, wait_until: Any) -> Iterator[Callable[[], Server]]:
-    servers: list[Server] = []
-
-    def answers(server: Server) -> bool:
-        try:
-            return bool(server.client.ping())
-        except RedisError:
-            return False
-
-    def make_server() -> Server:
-        server = Server(binary, tmp_path)
-        servers.append(server)
-        wait_until(lambda: answers(server), what="Redis answers")
-        return server
-
-    with fresh_instance(Home(services.ROOT / "var")) as instance:
-        binary = redis_server._binary(instance)
-        yield make_server
-        for server in servers:
-            server.client.close()
-            server.process.kill()
-            server.process.wait()
+def make_server(tmp_path: Path) -> Iterator[Callable[[], Server]]:
+    with starter(tmp_path) as start:
+        yield start
 
 
 def test_a_unix_socket_does_all_that_tcp_does(
@@ -182,19 +136,8 @@ def ref_of(session: Any, job_id: Any) -> Any:
 
 
 @pytest.fixture
-def pair(make_server: Any, wait_until: Any) -> tuple[Server, Server, Proxy]:
-    """A primary, its replica, and the address clients know, which leads to the primary."""
-    primary, replica = make_server(), make_server()
-    replica.follow(primary)
-    wait_until(lambda: replica.client.info("replication")["master_link_status"] == "up")
-    return primary, replica, Proxy(primary.url)
-
-
-def fail_over(primary: Server, replica: Server, address: Proxy) -> None:
-    """New connections lead to the former replica; those that are open stay where they are."""
-    replica.promote()
-    primary.follow(replica)
-    address.lead_to(replica.url)
+def pair(make_server: Any) -> tuple[Server, Server, Proxy]:
+    return replicated(make_server)
 
 
 COMMANDS: dict[str, Callable[[ReadySet], Any]] = {
@@ -278,7 +221,8 @@ def test_web_worker_mirror_and_limits_follow_the_primary(
     ref = ref_of(session, job.id)
 
     def work() -> None:
-        monkeypatch.setattr(trigger, "_resting_until", 0.0)
+        for one in (trigger, rates):
+            monkeypatch.setattr(one, "_resting_until", 0.0)
         trigger.publish([ref])
         rates.count_failed_sign_in("192.0.2.2", "ada")
         for duty in (
