@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from app import redis_client
+from app import database_url, redis_client
 from app.weak_secrets import is_common, is_short_key
 
 T = TypeVar("T")
@@ -307,15 +307,10 @@ def _database_url(env: Mapping[str, str]) -> str:
             "DATABASE_URL is not set; set it to postgresql://user:password@host:5432/name "
             "(or use `make run`, which brings its own PostgreSQL and Redis)."
         )
-    scheme, _, rest = url.partition("://")
-    # A PaaS hands out postgres://, which SQLAlchemy does not know.
-    if scheme not in ("postgres", "postgresql", "postgresql+psycopg2") or not rest:
-        raise ConfigError(
-            f"DATABASE_URL starts with {scheme!r}; only PostgreSQL is supported, "
-            "set it to postgresql://user:password@host:5432/name."
-        )
-    _check_address("DATABASE_URL", url, "postgresql://user:password@host:5432/name")
-    return f"postgresql+psycopg2://{rest}"
+    try:
+        return database_url.normalize(url)
+    except ValueError as error:
+        raise ConfigError(f"DATABASE_URL {error}") from None
 
 
 def _redis_url(env: Mapping[str, str]) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from weakref import WeakSet
 
 from alembic.script import ScriptDirectory
 from flask import Flask, request
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, Row, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import (
@@ -45,7 +47,8 @@ TABLES = (
 )  # fmt: skip
 
 _FACTS = text(f"""
-SELECT current_setting('server_encoding') AS encoding,
+SELECT current_setting('server_encoding') AS encoding, current_schema() AS current,
+       trim(split_part(current_setting('search_path'), ',', 1)) AS wanted,
        to_regclass(format('%I.{VERSION_TABLE}', current_schema())) IS NOT NULL AS has_version,
        to_regclass(format('%I.{FORMER_VERSION_TABLE}', current_schema())) IS NOT NULL AS has_former,
        ARRAY(SELECT relname::text FROM pg_class
@@ -73,6 +76,8 @@ def problem(connection: Connection) -> SchemaProblem | None:
     facts = connection.execute(_FACTS, {"tables": list(TABLES)}).one()
     if facts.encoding != "UTF8":
         return WrongEncoding(encoding=facts.encoding)
+    if _absent_schema(facts):
+        return DatabaseNotMigrated()
     version = _version(connection, has_own=facts.has_version, has_former=facts.has_former)
     head, known = _revisions()
     if version is None or not facts.taken:
@@ -84,9 +89,18 @@ def problem(connection: Connection) -> SchemaProblem | None:
     return None
 
 
+def _absent_schema(facts: Row[Any]) -> str | None:
+    """The schema that ?schema= names and nobody has created: until then ours would be the next of the path."""
+    wanted: str = facts.wanted
+    is_name = re.fullmatch(r"[a-z_][a-z0-9_]*", wanted)
+    return wanted if is_name and wanted != facts.current else None
+
+
 def version(connection: Connection) -> str | None:
     """The revision the database is at; None before the first migration. Raises DatabaseAhead."""
     facts = connection.execute(_FACTS, {"tables": list(TABLES)}).one()
+    if _absent_schema(facts):
+        return None
     found = _version(connection, has_own=facts.has_version, has_former=facts.has_former)
     head, known = _revisions()
     if found is not None and found not in known:
@@ -165,6 +179,9 @@ def prepare(connection: Connection) -> None:
     facts = connection.execute(_FACTS, {"tables": list(TABLES)}).one()
     if facts.encoding != "UTF8":
         raise WrongEncoding(encoding=facts.encoding)
+    if schema := _absent_schema(facts):
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+        return
     if facts.has_version:
         return
     is_ours = _version(connection, has_own=False, has_former=facts.has_former) is not None
