@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import click
-from flask import Response, render_template
+from flask import Response, render_template, request
 from markupsafe import Markup
 
 from app.api import blueprint
@@ -191,7 +191,7 @@ def _curl(spec: dict[str, Any], method: str, path: str, body: dict[str, Any]) ->
     name = "echo" if "job-types" in path else "default"
     address = re.sub("{name}", name, path)
     address = re.sub("{(jobId|workerId)}", SAMPLE_ID, address)
-    words = ["curl", f"http://localhost:3000{address}"]
+    words = ["curl", f"{request.host_url.rstrip('/')}{address}"]
     if method != "GET":
         words.insert(1, f"-X {method}")
     if body:

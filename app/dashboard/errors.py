@@ -29,21 +29,21 @@ log = logging.getLogger(__name__)
 
 
 TITLES = {
-    400: "That didn't arrive in one piece",
-    403: "That is not yours to do",
-    404: "There is nothing here",
-    405: "That doesn't work here",
-    409: "That is not possible any more",
-    413: "That is too large",
-    422: "Something doesn't fit",
-    429: "Slower, please",
-    500: "Something broke",
-    503: "The database does not answer",
+    400: "Invalid request",
+    403: "You don't have permission",
+    404: "Page not found",
+    405: "Method not allowed",
+    409: "No longer possible",
+    413: "Too large",
+    422: "Invalid input",
+    429: "Too many requests",
+    500: "Something went wrong",
+    503: "The database is not reachable",
 }
 MESSAGES = {
-    404: "The address is wrong, or what stood here has been deleted.",
-    405: "This address takes another kind of request.",
-    500: "The error is in the server's log. What you did may not have been stored.",
+    404: "It may have been deleted.",
+    405: "This address doesn't take this kind of request.",
+    500: "The error is in the server's log. Your change may not have been saved.",
 }
 
 
@@ -119,8 +119,12 @@ def tell(status: int, message: str, *, title: str | None = None) -> Response:
     if is_part():
         response = flash_only(message, status)
     else:
+        # A query that was too slow is not asked again by itself.
+        is_outage = status == 503 and title is None
         title = title or TITLES.get(status, "Something went wrong")
         facts = {"title": title, "code": status, "message": message, "back": came_from()}
+        if request.method == "GET":
+            facts |= {"again": request.full_path.rstrip("?"), "is_outage": is_outage}
         response = plain_page("errors/error.html", status, **facts)
     if status == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)

@@ -115,6 +115,14 @@ def last_line(text: str | None, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def named_error(error_class: str | None, error: str | None) -> str:
+    """ "ValueError: boom", whether or not the text begins with its class already."""
+    text = error or ""
+    if not error_class or not text or text.startswith(error_class):
+        return text or error_class or ""
+    return f"{error_class}: {text}"
+
+
 def cut(text: str, limit: int) -> tuple[str, int]:
     """``text`` cut to ``limit`` characters, and how many were left out."""
     return text[:limit], max(len(text) - limit, 0)

@@ -11,12 +11,12 @@ from flask import url_for
 
 from app.dashboard import why
 from app.dashboard.example import curl
-from app.dashboard.format import duration, short_id
+from app.dashboard.format import duration, named_error, short_id
 from app.dashboard.json_view import document
 from app.dashboard.rows import is_running, took
 from app.dashboard.timeline import tail, timeline
 from app.extensions import db
-from app.jobs import queries
+from app.jobs import queries, registry
 from app.jobs.models import CANCELLED, COMPLETED, Job, JobAttempt
 
 LOG_LINES = 200
@@ -78,18 +78,15 @@ def failure(job: Job, attempts: Sequence[JobAttempt]) -> Failure | None:
     text = last.error if last and last.error else job.last_error
     kind = last.error_class if last and last.error_class else None
     title = f"Attempt {last.attempt} of {job.max_attempts} failed" if last else "Failed"
-    shown = f"{kind}: {text}" if kind and not text.startswith(kind) else text
-    return Failure(title, shown[:ERROR_LIMIT], tail(last.traceback if last else None))
+    return Failure(
+        title, named_error(kind, text)[:ERROR_LIMIT], tail(last.traceback if last else None)
+    )
 
 
 def no_result(job: Job) -> str:
     if job.status == COMPLETED:
         return "The handler returned nothing."
-    return (
-        "What the handler returns shows up here."
-        if not job.is_final
-        else "None: the job did not complete."
-    )
+    return "No result yet." if not job.is_final else "None: the job did not complete."
 
 
 def _facts(job: Job) -> Iterator[Fact]:
@@ -117,6 +114,8 @@ def _facts(job: Job) -> Iterator[Fact]:
         )
     if job.timeout_seconds:
         yield Fact("Timeout", duration(job.timeout_seconds))
+    elif (job_type := registry.find(job.type)) and job_type.timeout:
+        yield Fact("Timeout", f"{duration(job_type.timeout)} (of the type)")
     if job.expires_at:
         yield Fact("Expires", job.expires_at, "time", "in")
     if job.failure:

@@ -77,7 +77,7 @@ def _wait(name: str, address: str) -> int:
 
 
 def _ask(
-    next_page: str, problem: str = "", status: int = 200, retry_after: int = 0, name: str = "admin"
+    next_page: str, problem: str = "", status: int = 200, retry_after: int = 0, name: str = ""
 ) -> Response:
     html = render_template(
         "sign_in.html", next=next_page, problem=problem, name=name, **page_facts()

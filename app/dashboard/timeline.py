@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from app.dashboard.format import duration, last_line, seconds_between, short_id
+from app.dashboard.format import duration, last_line, named_error, seconds_between, short_id
 from app.jobs.models import (
     CANCELLED,
     COMPLETED,
@@ -37,10 +37,10 @@ class Event:
 #: outcome → colour and shape, words after "Attempt 3"
 OUTCOMES = {
     "failed": ("failed", "failed"),
-    "crashed": ("failed", "took its worker down"),
-    "timed_out": ("failed", "ran out of time"),
-    "released": ("pending", "given back by a stopping worker"),
-    "snoozed": ("scheduled", "asked for later"),
+    "crashed": ("failed", "crashed its worker"),
+    "timed_out": ("failed", "timed out"),
+    "released": ("pending", "returned by a stopping worker"),
+    "snoozed": ("scheduled", "snoozed"),
     "cancelled": ("cancelled", "cancelled while running"),
 }
 
@@ -86,25 +86,21 @@ def _created(job: Job) -> Event:
 def _attempt(attempt: JobAttempt, before: JobAttempt | None) -> Event:
     view, words = OUTCOMES.get(attempt.outcome, ("failed", attempt.outcome))
     if attempt.outcome == "released" and attempt.error_class:
-        words = "given back by a worker that can't run it"
+        words = "returned by a worker that can't run it"
     ran = duration(seconds_between(attempt.started_at, attempt.ended_at))
-    error = (
-        f"{attempt.error_class}: {attempt.error}"
-        if attempt.error_class and attempt.error
-        else attempt.error or ""
-    )
+    error = named_error(attempt.error_class, attempt.error)
     wait = seconds_between(attempt.ended_at, attempt.retry_at)
     waited = seconds_between(before.retry_at, attempt.started_at) if before else None
     notes = [
         _waited(waited),
-        f"after {ran}",
+        f"ran {ran}",
         f"{attempt.times:,} times" if attempt.times and attempt.times > 1 else "",
         _on(attempt.worker_id),
-        f"next one {duration(wait)} later" if wait and wait > 0 else "",
+        f"next attempt {duration(wait)} later" if wait and wait > 0 else "",
     ]
     return Event(
         str(attempt.lease_token), view, f"Attempt {attempt.attempt} {words}", attempt.ended_at,
-        note=", ".join(filter(None, notes)), error=last_line(error, 1000), traceback=tail(attempt.traceback),
+        note=" · ".join(filter(None, notes)), error=last_line(error, 1000), traceback=tail(attempt.traceback),
     )  # fmt: skip
 
 
@@ -116,13 +112,13 @@ def _running(job: Job, acts: Sequence[AuditEvent]) -> Iterator[Event]:
             f"Attempt {job.attempts} running",
             job.started_at,
             "for",
-            ", ".join(filter(None, [_wait(job), _on(job.worker_id)])),
+            " · ".join(filter(None, [_wait(job), _on(job.worker_id)])),
         )
     if job.cancel_requested_at:
         yield Event(
             "cancel",
             "cancelled",
-            "Asked to stop",
+            "Stop requested",
             job.cancel_requested_at,
             note=_by(acts, "job.cancel", job.cancel_requested_at),
         )
@@ -135,13 +131,13 @@ def _ending(
         return
     if job.status == COMPLETED:
         ran = duration(seconds_between(job.started_at, job.finished_at))
-        note = ", ".join(filter(None, [_wait(job), f"after {ran}", _on(job.worker_id)]))
+        note = " · ".join(filter(None, [_wait(job), f"ran {ran}", _on(job.worker_id)]))
         yield Event(
-            "end", "completed", f"Completed on attempt {job.attempts}", job.finished_at, note=note
+            "end", "completed", f"Completed (attempt {job.attempts})", job.finished_at, note=note
         )
     elif job.status == FAILED:
         yield Event(
-            "end", "failed", "Failed for good", job.finished_at, note="kept as a dead letter"
+            "end", "failed", "Failed permanently", job.finished_at, note="kept as a dead letter"
         )
     elif job.status == CANCELLED and not any(
         attempt.ended_at == job.finished_at for attempt in attempts
@@ -167,7 +163,7 @@ def _closed(letters: Sequence[DeadLetter]) -> Iterator[Event]:
             yield Event(
                 f"failed-{letter.id}",
                 "failed",
-                "Failed for good",
+                "Failed permanently",
                 letter.failed_at,
                 note="kept as a dead letter",
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import re
 from typing import Any
 
@@ -25,6 +26,11 @@ KEPT = (
 MAX_HEADER_CHARACTERS = 1000
 EXCERPT_CHARACTERS = 200
 #: Python knows stranger "charsets", some of which execute escapes or inflate.
+_PAGE = re.compile(r"\s*<(?:!doctype html|html)\b", re.IGNORECASE)
+#: What a browser would not show.
+_UNSEEN = re.compile(
+    r"<(script|style)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)", re.IGNORECASE | re.DOTALL
+)
 _CHARSET = re.compile(r"utf-8|us-ascii|ascii|iso-8859-\d\d?|windows-125\d", re.IGNORECASE)
 
 
@@ -51,10 +57,19 @@ def result_of(
 
 def excerpt(answer: Answer) -> str:
     """The beginning of a textual body for an error message, after a colon; else nothing."""
-    words = " ".join((as_text(answer) or "").split())
+    words = " ".join(_readable(answer).split())
     if len(words) > EXCERPT_CHARACTERS:
         words = f"{words[:EXCERPT_CHARACTERS]}…"
     return f": {words}" if words else ""
+
+
+def _readable(answer: Answer) -> str:
+    """The text of the body; of a web page its title, else what stands between its tags."""
+    text = as_text(answer) or ""
+    if "html" not in answer.headers.get("content-type", "") and not _PAGE.match(text):
+        return text
+    title = re.search(r"<title[^>]*>([^<]+)", text, re.IGNORECASE)
+    return html.unescape(title[1] if title else re.sub(r"<[^>]*>", " ", _UNSEEN.sub(" ", text)))
 
 
 def as_text(answer: Answer) -> str | None:

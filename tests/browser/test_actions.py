@@ -88,6 +88,7 @@ def test_a_queue_is_paused_and_resumed(tab: Tab, session: Any) -> None:
     make.pending_job(queue="mail")
     page = tab.open("/queues")
     page.get_by_role("button", name="Pause queue mail").click()
+    page.get_by_role("dialog").get_by_role("button", name="Pause queue").click()
     expect(page.locator("#queue-mail")).to_contain_text("Paused")
     expect(page.locator("[data-count=nav-paused]")).to_contain_text("1")
     assert session.get(QueueRow, "mail").paused_by == "dashboard"

@@ -41,7 +41,9 @@ FORBIDDEN = {
 def test_a_template_holds_nothing_forbidden(template: Path) -> None:
     text = re.sub(r"\{#.*?#\}", "", template.read_text(), flags=re.S)
     found = [name for name, pattern in FORBIDDEN.items() if re.search(pattern, text, re.I)]
-    assert not found
+    # The door has no region that refreshes.
+    allowed = ["autofocus inside a region"] if template.name == "sign_in.html" else []
+    assert found == allowed
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

@@ -24,7 +24,7 @@ def test_without_postgresql_every_page_is_a_503_that_says_so(private: PrivateSer
     for url in ("/", "/jobs", "/dead-letters", "/queues", "/workers", "/pulse"):
         page = client.get(url)
         assert page.status_code == 503, url
-        assert "The database does not answer" in page.text
+        assert "The database is not reachable" in page.text
         assert ">Down</a>" in page.text.replace("\n", "")
         tick = client.get(url, headers=TICK)
         assert (tick.status_code, tick.text) == (503, "")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy.exc import OperationalError
 
-from app.jobs import ids
+from app.jobs import ids, registry
 from tests import factories as make
 from tests.dashboard.conftest import FILTER, TICK
 
@@ -477,7 +479,7 @@ class TestWorkers:
 def test_unknown_addresses_and_methods_get_a_page(client: FlaskClient) -> None:
     missing = client.get("/nowhere")
     assert missing.status_code == 404
-    assert "There is nothing here" in missing.text
+    assert "Page not found" in missing.text
     assert "Overview" in missing.text
     wrong = client.delete("/jobs")
     assert wrong.status_code == 405
@@ -497,3 +499,39 @@ def _row(page: str, job_id: Any) -> str:
 def _link(page: str, rel: str) -> str | None:
     found = re.search(rf'rel="{rel}" href="([^"]+)"', page)
     return found[1].replace("&amp;", "&") if found else None
+
+
+def test_a_log_is_divided_by_attempt_and_a_limit_of_the_type_is_shown(
+    client: FlaskClient, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make.failed_job(type="echo", attempts=2)
+    for attempt in (1, 1, 2):
+        make.log_line(job, f"line of {attempt}", attempt=attempt)
+    limited = replace(registry.get("echo"), timeout=90.0)
+    monkeypatch.setattr(registry, "find", lambda name: limited)
+    page = client.get(f"/jobs/{job.id}").text
+    assert re.findall(r'class="log-attempt">(Attempt \d)', page) == ["Attempt 1", "Attempt 2"]
+    assert "1 min 30 s (of the type)" in page
+    assert (
+        "(of the type)" not in client.get(f"/jobs/{make.failed_job(timeout_seconds=3.0).id}").text
+    )
+
+
+def test_an_outage_offers_to_try_again_and_heals_by_itself(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise OperationalError("SELECT", {}, Exception("gone"))
+
+    monkeypatch.setattr("app.jobs.queries.list_jobs", away)
+    page = client.get("/jobs?status=failed")
+    assert page.status_code == 503
+    assert 'href="/jobs?status=failed">Try again</a>' in page.text
+    assert '<meta http-equiv="refresh" content="10">' in page.text
+    assert "http-equiv" not in client.get("/nowhere").text
+
+
+def test_examples_of_the_api_name_the_address_one_is_at(client: FlaskClient) -> None:
+    page = client.get("/api/docs", base_url="http://localhost:3411").text
+    assert "curl http://localhost:3411/api/jobs" in page
+    assert "localhost:3000" not in page

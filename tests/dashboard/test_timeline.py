@@ -34,13 +34,13 @@ def test_a_running_job_says_where_it_runs(session: Any) -> None:
 
 
 def test_endings(session: Any) -> None:
-    assert titles(session, make.completed_job(created_ago=60))[0] == "Completed on attempt 1"
-    assert titles(session, make.failed_job(created_ago=60))[0] == "Failed for good"
+    assert titles(session, make.completed_job(created_ago=60))[0] == "Completed (attempt 1)"
+    assert titles(session, make.failed_job(created_ago=60))[0] == "Failed permanently"
     assert titles(session, make.cancelled_job(created_ago=60))[0] == "Cancelled"
     discarded = titles(session, make.failed_job(created_ago=60, is_discarded=True, finished_ago=9))
-    assert discarded[:2] == ["Dead letter discarded", "Failed for good"]
+    assert discarded[:2] == ["Dead letter discarded", "Failed permanently"]
     stopping = titles(session, make.processing_job(created_ago=60, cancel_requested=True))
-    assert stopping[0] == "Asked to stop"
+    assert stopping[0] == "Stop requested"
 
 
 def test_what_people_did_is_told_with_their_names(session: Any) -> None:
@@ -58,7 +58,7 @@ def test_what_people_did_is_told_with_their_names(session: Any) -> None:
         ("Cancelled", "by eve"),
         ("Retried", "by bob"),
         ("Changed", "priority, by ada"),
-        ("Failed for good", "kept as a dead letter"),
+        ("Failed permanently", "kept as a dead letter"),
         ("Created", ""),
     ]
     lifecycle.retry(session, [job.id], by="bob").one()
@@ -79,6 +79,14 @@ def test_waits_are_told(session: Any) -> None:
     for attempt in (first, second):
         session.refresh(attempt)
     assert "waited 2.0 s" in timeline(job, [first, second])[1].note
+
+
+@pytest.mark.parametrize("error", ["KeyError: 'merchant_id'", "'merchant_id'"])
+def test_the_class_of_an_error_stands_once(session: Any, error: str) -> None:
+    job = make.failed_job(created_ago=60)
+    attempt = make.attempt(job, error=error, error_class="KeyError")
+    events = timeline(job, [attempt])
+    assert [event.error for event in events if event.error] == ["KeyError: 'merchant_id'"]
 
 
 @pytest.mark.parametrize("outcome", JobAttempt.OUTCOMES)

@@ -241,3 +241,21 @@ def test_a_dropped_connection_is_retried(http_server: ScriptedServer) -> None:
 def test_an_unknown_host_is_retried() -> None:
     with pytest.raises(Exception, match=r"no-such-host\.invalid can't be resolved"):
         run_handler("http-request", {"url": "http://no-such-host.invalid/"})
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"<!doctype html><html><head><title>404 Not\n Found &amp; gone</title></head><body>x</body>", ": 404 Not Found & gone"),
+        (b"<html><style>p { color: red }</style><script>if (1 < 2) {}</script><p>No such <b>page</b></p>", ": No such page"),
+        (b"<html><!-- secret --><img src=x>", ""),
+        (b"a < b and c > d", ": a < b and c > d"),
+    ],
+)  # fmt: skip
+def test_a_web_page_as_an_error_is_told_in_words(
+    http_server: ScriptedServer, body: bytes, words: str
+) -> None:
+    http_server.script(Answer(404, body=body))
+    with pytest.raises(Permanent) as caught:
+        call(http_server)
+    assert str(caught.value).endswith(f"answered 404 Not Found{words}")
