@@ -61,11 +61,11 @@ def test_discard_asks_first(tab: Tab, session: Any) -> None:
     for _ in range(2):
         page.get_by_role("button", name="Discard").click()
         dialog = page.get_by_role("dialog")
-        expect(dialog).to_contain_text("Discard this letter?")
+        expect(dialog).to_contain_text("Discard this dead letter?")
         page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()
     page.get_by_role("button", name="Discard").click()
-    page.get_by_role("dialog").get_by_role("button", name="Keep it").click()
+    page.get_by_role("dialog").get_by_role("button", name="Go back").click()
     assert posts(tab) == []
     page.get_by_role("button", name="Discard").click()
     page.get_by_role("dialog").get_by_role("button", name="Discard").click()
@@ -170,5 +170,5 @@ class TestWithoutScripts:
         page = plain_tab.open(f"/jobs/{job.id}")
         page.get_by_role("button", name="Delete").click()
         expect(page.locator("h1")).to_contain_text("Delete echo")
-        page.get_by_role("button", name="Delete it").click()
+        page.get_by_role("button", name="Delete job").click()
         expect(page.locator("#flash")).to_contain_text(" deleted.")
