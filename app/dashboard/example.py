@@ -13,7 +13,7 @@ from flask import request
 
 from app.dashboard.format import iso
 from app.jobs.models import Job
-from app.security import current, is_secret_name
+from app.security import MASK, current, masked
 
 
 def example() -> str:
@@ -39,20 +39,29 @@ def curl(job: Job) -> str:
         "nextRunAt": job.next_run_at and iso(job.next_run_at),
         "expiresAt": job.expires_at and job.expires_at > now and iso(job.expires_at),
     }
-    body = {"type": job.type, "payload": _without_secrets(job.payload, variables)}
+    body = {
+        "type": job.type,
+        "payload": _without_secrets(job.payload, masked(job.payload), variables),
+    }
     return _post(body | {name: value for name, value in options.items() if value}, variables)
 
 
-def _without_secrets(value: Any, variables: dict[str, str]) -> Any:
-    """``value`` with marks instead of secrets; ``variables``: mark → name of the variable."""
-    if isinstance(value, list):
-        return [_without_secrets(inner, variables) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: _mark(key, variables) if is_secret_name(key) else _without_secrets(inner, variables)
-        for key, inner in value.items()
-    }
+def _without_secrets(value: Any, shown: Any, variables: dict[str, str]) -> Any:
+    """``value`` with marks instead of secrets; ``variables``: mark → name of the variable.
+
+    ``shown`` is masked(value): of the same shape wherever it is not a mask itself.
+    """
+    if isinstance(value, list) and isinstance(shown, list):
+        pairs = zip(value, shown, strict=True)
+        return [_without_secrets(inner, seen, variables) for inner, seen in pairs]
+    if isinstance(value, dict) and isinstance(shown, dict):
+        return {
+            key: _mark(key, variables)
+            if shown[key] == MASK
+            else _without_secrets(inner, shown[key], variables)
+            for key, inner in value.items()
+        }
+    return shown
 
 
 def _mark(key: str, variables: dict[str, str]) -> str:

@@ -16,6 +16,8 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
+from app.security.rates import source_of
+
 log = logging.getLogger("app.security")
 
 #: Lines a minute: of one kind from one address, and from all strangers together.
@@ -35,10 +37,12 @@ def happened(event: str, *, is_bad: bool = False, **facts: Any) -> None:
 def refused(event: str, *, is_bad: bool = True, **facts: Any) -> None:
     """Log one event that strangers can cause: at most 10 a minute, kind and address."""
     global _left_out
-    address = request.remote_addr if has_request_context() else None
-    if not (_limiter.hit(PER_ADDRESS, event, address or "") and _limiter.hit(TOGETHER)):
+    source = source_of(request.remote_addr or "") if has_request_context() else ""
+    # Looked at before it is counted: addresses without end, as IPv6 has, leave no trace in memory.
+    if not _limiter.test(PER_ADDRESS, event, source) or not _limiter.hit(TOGETHER):
         _left_out += 1
         return
+    _limiter.hit(PER_ADDRESS, event, source)
     if _left_out:
         facts["leftOut"], _left_out = _left_out, 0
     _write(event, is_bad, facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import time
 from typing import Any
@@ -163,7 +164,14 @@ def test_deep_json_is_masked_whole() -> None:
 @pytest.fixture
 def stored(closed: Any, session: Any) -> str:
     """The id of a failed job whose payload holds a secret."""
-    job = factories.failed_job(payload={"db": {"password": SECRET}, "user_id": 42}, error="boom")
+    payload = {
+        "db": {"password": SECRET},
+        "user_id": 42,
+        "headers": [{"name": "Authorization", "value": SECRET}, ["X-Api-Key", SECRET]],
+        "url": f"https://example.com/?api_key={SECRET}",
+        "body": json.dumps({"pin": SECRET}),
+    }
+    job = factories.failed_job(payload=payload, error="boom")
     factories.pending_job(payload={"user_id": 7})
     return str(job.id)
 
@@ -222,6 +230,12 @@ def test_a_viewer_does_not_filter_by_payload_in_the_dashboard(
     assert "operator" in refused.text
     assert stored not in refused.text
     assert stored in sign_in("bob").get(path, query_string=query).text
+
+
+def test_the_command_for_another_job_asks_for_its_secrets(stored: str, sign_in: Any) -> None:
+    page = html.unescape(sign_in("bob").get(f"/jobs/{stored}").text)
+    assert "${PASSWORD:?}" in page
+    assert "${VALUE:?}" in page
 
 
 def test_the_pages_and_answers_of_a_viewer_hold_no_secret(

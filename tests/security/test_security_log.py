@@ -109,6 +109,22 @@ def test_a_flood_of_refusals_is_a_few_lines(closed: Any, lines: Any) -> None:
     assert lines()[-1][2].leftOut == 30
 
 
+def test_a_flood_from_many_addresses_is_bounded_in_lines_and_memory(
+    closed: Any, lines: Any
+) -> None:
+    for n in range(400):
+        with closed.test_request_context(environ_base={"REMOTE_ADDR": f"2001:db8:{n:x}::1"}):
+            events.refused("door.unauthenticated")
+    assert len(lines()) == 300
+    assert len(events._limiter.storage.storage) == 301
+    # A network of IPv6 is one address.
+    events._limiter.storage.reset()
+    for n in range(20):
+        with closed.test_request_context(environ_base={"REMOTE_ADDR": f"2001:db8::{n:x}"}):
+            events.refused("door.unauthenticated")
+    assert len(lines()) == 310
+
+
 def test_log_forging_a_path_or_a_name_begins_no_line(closed: Any, lines: Any) -> None:
     closed.config["WTF_CSRF_ENABLED"] = False
     client = closed.test_client()
