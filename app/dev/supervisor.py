@@ -22,6 +22,7 @@ from app.dev.surroundings import (
     ROOT,
     Surroundings,
     development,
+    names_servers,
     running_instance,
     settings,
     surroundings,
@@ -53,7 +54,7 @@ def run(environ: Mapping[str, str], root: Path = ROOT, only: str | None = None) 
         if only not in programs:
             raise DevError(f"ONLY is {only!r}; set it to one of {', '.join(programs)}.")
         programs = {only: programs[only]}
-    _check_port(port)
+    _check_not_running(environ, port)
     printer = Printer()
     for name, value in _ignored(environ):
         printer.line(
@@ -69,17 +70,15 @@ def run(environ: Mapping[str, str], root: Path = ROOT, only: str | None = None) 
     return 0 if is_well or stopping.is_set() else 1
 
 
-def _check_port(port: int) -> None:
-    if is_free(port):
-        return
-    # Ourselves, most likely, started in another terminal.
+def _check_not_running(environ: Mapping[str, str], port: int) -> None:
     state = running_instance()
-    if state and state.web_port == port:
+    if state and state.web_port and (state.web_port == port or not names_servers(environ)):
         raise InstanceInUse(state)
-    raise DevError(
-        f"Port {port} is taken; stop what listens there, or choose another one: "
-        f"`make run PORT={port + 1}`."
-    )
+    if not is_free(port):
+        raise DevError(
+            f"Port {port} is taken; stop what listens there, or choose another one: "
+            f"`make run PORT={port + 1}`."
+        )
 
 
 def _ignored(environ: Mapping[str, str]) -> list[tuple[str, str]]:

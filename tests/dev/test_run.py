@@ -99,7 +99,11 @@ def test_a_second_run_on_the_same_port_says_where_the_first_one_is(checkout):
     refused = checkout.dev("run")
 
     assert refused.returncode == 1
-    assert f"already running at http://127.0.0.1:{checkout.port}" in refused.stdout
+    where = f"already running at http://127.0.0.1:{checkout.port}"
+    assert where in refused.stdout
+    elsewhere = checkout.dev("run", PORT=str(free_port())).stdout
+    assert elsewhere.startswith("error: ")
+    assert where in elsewhere
 
 
 def test_settings_that_development_overrules_are_named(checkout):

@@ -6,6 +6,11 @@ import urllib.request
 import psycopg2
 import pytest
 
+from app.dev import redis_server
+from app.dev.bootstrap import remove_data
+from app.dev.home import Home
+from app.dev.instance import fresh_instance
+from tests.support import services
 from tests.support.http_server import Answer
 from tests.support.smtp_server import PERMANENT
 from tests.support.waiting import wait_until
@@ -52,6 +57,21 @@ def test_the_services_are_real_and_start_empty(database_url, redis):
     assert version.startswith("PostgreSQL")
     assert redis.dbsize() == 0
     redis.set("left", "behind")
+
+
+def test_another_redis_can_serve_the_tests(tmp_path, monkeypatch):
+    server = tmp_path / "redis-server"
+    server.write_text("#!/bin/sh\n")
+    server.chmod(0o755)
+    monkeypatch.setattr(redis_server, "_binary", redis_server._binary)
+    monkeypatch.setenv("JOBQUEUE_TEST_REDIS_SERVER", str(server))
+
+    services.use_another_redis()
+
+    with fresh_instance(Home(tmp_path / "var")) as instance:
+        binary = redis_server._binary(instance)
+        assert binary.read_text() == "#!/bin/sh\n"
+    remove_data(tmp_path / "var")
 
 
 def test_a_private_postgres_recovers_from_a_crash_on_the_same_port(private):

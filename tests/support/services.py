@@ -29,9 +29,21 @@ TEMPLATE = "jobqueue_template"
 BIN = Path(sys.executable).parent
 
 
+def use_another_redis() -> None:
+    """Lets the server that JOBQUEUE_TEST_REDIS_SERVER names serve the tests instead of the embedded one."""
+    if path := os.environ.get("JOBQUEUE_TEST_REDIS_SERVER"):
+        server = Path(path).resolve()
+
+        def binary(instance: Instance) -> Path:
+            return instance.home.reachable(server.parent, server.name, within="redis") / server.name
+
+        redis_server._binary = binary
+
+
 @contextmanager
 def shared_services() -> Iterator[None]:
     """Services for this run and its workers, announced in the environment."""
+    use_another_redis()
     with fresh_instance(Home(ROOT / "var")) as instance, running(instance) as services:
         os.environ[DATABASE_VARIABLE] = services.database_url
         os.environ[REDIS_VARIABLE] = services.redis_url
