@@ -72,7 +72,12 @@ def app(test_env: dict[str, str]) -> Any:
     """The Flask application on this worker's database and Redis."""
     from app import config, create_app
 
-    return create_app(config.load(test_env))
+    # A busy machine may take longer to answer than the web waits for Redis; tests of that wait make a
+    # trigger of their own.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.worker.trigger.TIMEOUT_SECONDS", 30.0)
+        patch.setattr("app.redis_client.CONNECT_SECONDS", 30.0)
+        return create_app(config.load(test_env))
 
 
 @pytest.fixture
