@@ -20,7 +20,7 @@ TOKENS = {
 }
 PRODUCTION = {
     "APP_ENV": "production",
-    "SECRET_KEY": "siege-" + "0123456789abcdef" * 3,
+    "SECRET_KEY": "Zq3vT8mLx0RbYw7NcJ5hKd2PfGs9UaEo4t",
     "API_TOKENS": ",".join(
         f"{name}:{token}:{'operator' if name == 'poster' else 'viewer'}"
         for name, token in TOKENS.items()

@@ -16,7 +16,7 @@ from app.errors import BodyTooLarge, JobQueueError, ServerStopping, TooManyReads
 from app.front import process, routes
 from app.front.bodies import Bodies
 from app.front.environ import make_environ
-from app.front.lanes import Lane, Turns
+from app.front.lanes import Lane, Pace, Turns
 from app.security import headers as security_headers
 from app.security.refusals import refusal
 
@@ -47,7 +47,8 @@ class Front:
         process.share_the_interpreter()
         process.end_with_parent(loop)
         quick = Lane("quick", self._settings.web_threads, self._wsgi_app, loop)
-        slow = Lane("slow", 1, self._wsgi_app, loop, yields_to=quick)
+        slow = Lane("slow", 1, self._wsgi_app, loop)
+        self._pace = Pace(quick)
         self._lanes = {routes.QUICK: quick, routes.READ: slow, routes.BULK: slow}
 
         def stop(*_: Any) -> None:
@@ -91,8 +92,11 @@ class Front:
             await lane.run(protocol, environ)
             return
         try:
-            async with self._turns.take(routes.caller(environ)):
-                answer = await lane.run(protocol, environ, closes_over=LARGE_ANSWER_BYTES)
+            caller = routes.caller(environ)
+            async with self._turns.take(caller):
+                answer = await self._pace.run(
+                    caller, lambda: lane.run(protocol, environ, closes_over=LARGE_ANSWER_BYTES)
+                )
                 if answer.size > LARGE_ANSWER_BYTES:
                     await _delivered(protocol)
         except TooManyReads as error:

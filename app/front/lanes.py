@@ -6,9 +6,9 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,11 @@ log = logging.getLogger(__name__)
 READS_PER_CALLER = 4
 #: … for so long; what comes beyond is refused.
 TURN_SECONDS = 10.0
-#: After an expensive read that took t beside other requests, its thread rests for so many times t, …
-REST_FACTOR = 3.0
-#: … but not for longer than this.
-REST_SECONDS = 1.0
+#: A read that took longer than this while other requests were served makes its caller a heavy one for a while.
+HEAVY_SECONDS = 0.1
+HEAVY_FOR_SECONDS = 30.0
+#: After a read of a heavy caller that took t, none of them starts another one for this many times t.
+REST_FACTOR = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Answer:
     status: int
     headers: list[tuple[str, str]]
     body: bytes
+    seconds: float = 0.0  # that it took
 
     @property
     def size(self) -> int:
@@ -72,12 +74,10 @@ class Lane:
         threads: int,
         wsgi_app: WSGIApplication,
         loop: asyncio.AbstractEventLoop,
-        yields_to: Lane | None = None,
     ) -> None:
         self.served = 0
         self._wsgi_app = wsgi_app
         self._loop = loop
-        self._yields_to = yields_to
         self._tasks: SimpleQueue[Any] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._serve, name=f"web-{name}-{n}", daemon=True)
@@ -104,7 +104,6 @@ class Lane:
     def _serve(self) -> None:
         while (task := self._tasks.get()) is not None:
             protocol, environ, closes_over, done = task
-            others = self._yields_to.served if self._yields_to else 0
             began = time.monotonic()
             try:
                 answer = call(self._wsgi_app, environ)
@@ -117,10 +116,8 @@ class Lane:
             # From this thread: the event loop need not wake up before the client has its answer.
             protocol.response_bytes(answer.status, headers, answer.body)
             self.served += 1
+            answer = replace(answer, seconds=time.monotonic() - began)
             self._loop.call_soon_threadsafe(_finish, done, answer)
-            if self._yields_to is not None and self._yields_to.served > others:
-                took = time.monotonic() - began
-                time.sleep(min(REST_FACTOR * took, REST_SECONDS))
 
 
 def _finish(done: asyncio.Future[Answer], answer: Answer) -> None:
@@ -157,3 +154,45 @@ class Turns:
 
 
 RETRY_SECONDS = 5
+
+
+class Pace:
+    """Callers whose reads take long share a small part of the time while other requests are served.
+
+    Nobody else waits for them: a list of small jobs is not delayed by somebody's search.
+    """
+
+    def __init__(self, quick: Lane) -> None:
+        self._quick = quick
+        self._one_at_a_time = asyncio.Lock()
+        self._free_at = 0.0
+        self._heavy: dict[str, float] = {}  # caller → until when
+
+    async def run(self, caller: str, read: Callable[[], Awaitable[Answer]]) -> Answer:
+        """What ``read`` gives, now or when it is a heavy caller's time. Raises TooManyReads."""
+        if self._heavy.get(caller, 0.0) < time.monotonic():
+            return await self._measured(caller, read)
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._one_at_a_time.acquire()
+                try:
+                    await asyncio.sleep(self._free_at - time.monotonic())
+                except BaseException:
+                    self._one_at_a_time.release()
+                    raise
+        except TimeoutError:
+            raise TooManyReads(limit=1, seconds=RETRY_SECONDS) from None
+        try:
+            return await self._measured(caller, read)
+        finally:
+            self._one_at_a_time.release()
+
+    async def _measured(self, caller: str, read: Callable[[], Awaitable[Answer]]) -> Answer:
+        others = self._quick.served
+        answer = await read()
+        if answer.seconds > HEAVY_SECONDS and self._quick.served > others:
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now) + REST_FACTOR * answer.seconds
+            self._heavy = {name: until for name, until in self._heavy.items() if until > now}
+            self._heavy[caller] = now + HEAVY_FOR_SECONDS
+        return answer

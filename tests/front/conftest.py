@@ -86,7 +86,7 @@ def guarded(
         {
             **test_env,
             "APP_ENV": "production",
-            "SECRET_KEY": "k" * 40,
+            "SECRET_KEY": "Zq3vT8mLx0RbYw7NcJ5hKd2PfGs9UaEo4t",
             "DASHBOARD_PASSWORD": "correct horse battery",
             "API_TOKENS": "ops:ops-token-0123456789:operator,eye:eye-token-0123456789:viewer",
         },

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 
 import psycopg2
 import pytest
 
-from app.front import routes
-from app.front.lanes import READS_PER_CALLER
+from app.errors import TooManyReads
+from app.front import lanes, routes
+from app.front.lanes import READS_PER_CALLER, Answer, Pace
 from tests.front.test_bodies import JOB, JSON, is_healthy
 
 pytestmark = pytest.mark.journey
@@ -89,3 +91,55 @@ def test_every_list_of_the_application_is_known_to_be_expensive(app):
     }
     unknown = {path for path in paths if routes.cost("GET", path) != routes.READ}
     assert unknown <= bounded
+
+
+class Quick:
+    """The lane of quick requests, where something is always served."""
+
+    def __init__(self, rate: int = 1) -> None:
+        self._served, self._rate = 0, rate
+
+    @property
+    def served(self) -> int:
+        self._served += self._rate
+        return self._served
+
+
+def read_of(seconds: float, log: list[str], name: str):
+    async def read() -> Answer:
+        log.append(name)
+        return Answer(200, [], b"", seconds)
+
+    return read
+
+
+def test_heavy_callers_wait_for_one_another_and_light_ones_for_nobody(monkeypatch):
+    monkeypatch.setattr(lanes, "TURN_SECONDS", 0.05)
+    log: list[str] = []
+
+    async def scene() -> None:
+        pace = Pace(Quick())
+        await pace.run("heavy", read_of(1.0, log, "first"))
+        for _ in range(3):
+            await pace.run("light", read_of(0.01, log, "light"))
+        for caller in ("heavy", "heavy"):
+            with pytest.raises(TooManyReads):
+                await pace.run(caller, read_of(1.0, log, "again"))
+        pace._free_at = 0.0
+        await pace.run("heavy", read_of(0.01, log, "later"))
+
+    asyncio.run(scene())
+    assert log == ["first", "light", "light", "light", "later"]
+
+
+def test_where_nobody_else_is_served_a_heavy_caller_does_not_wait(monkeypatch):
+    monkeypatch.setattr(lanes, "TURN_SECONDS", 0.05)
+    log: list[str] = []
+
+    async def scene() -> None:
+        pace = Pace(Quick(rate=0))
+        for n in range(3):
+            await pace.run("heavy", read_of(1.0, log, str(n)))
+
+    asyncio.run(scene())
+    assert log == ["0", "1", "2"]
