@@ -88,6 +88,8 @@ def test_the_models_say_what_the_migrations_made(session: Any) -> None:
     untold = {"job_counter_deltas", "job_series_deltas", "job_waiting_deltas", "job_pulses"}
 
     def include(_object: object, name: str | None, kind: str, *_: object) -> bool:
+        if kind == "index" and str(name).endswith("_id_end"):
+            return False  # on an expression, which can't be compared
         return not (kind == "table" and name in untold)
 
     options = {

@@ -21,6 +21,7 @@ from app.api.shapes import (
     LOG_LINE,
     LOG_QUERY,
     NEW_JOB,
+    ORDERS,
     STATS,
 )
 from app.errors import InvalidTransition
@@ -91,15 +92,19 @@ def create_jobs(body: list[NewJob]) -> dict[str, Any]:
 def list_jobs(query: dict[str, Any]) -> Any:
     """List jobs.
 
-    Newest first. Pass the `X-Next-Cursor` header as `cursor` for the next page; the list ends where the header is absent. A search
+    Newest first, unless `orderBy` says otherwise. Pass the `X-Next-Cursor` header as `cursor` for the next page; the list ends where the header is absent. A search
     (`search`, `error`, `payload`, `tag`) looks at a bounded number of jobs at a time, so a page may be short or empty and still have
     a next one. A page also ends when its payloads and results reach 8 MiB.
     """
     limit, offset, cursor = query.pop("limit"), query.pop("offset"), query.pop("cursor", None)
+    by, way = ORDERS[query.pop("order_by")], query.pop("order", None)
+    order = queries.Order(by, is_ascending=way == "asc" if way else by == "run")
     if "payload" in query:
         require_payload_search()
     filter = queries.JobFilter(**query, is_payload_searched=may_search_payloads())
-    page = queries.list_jobs(db.session, filter, limit=limit, offset=offset, cursor=cursor)
+    page = queries.list_jobs(
+        db.session, filter, limit=limit, offset=offset, cursor=cursor, order=order
+    )
     return listed(page)
 
 

@@ -32,10 +32,12 @@ from app.jobs.bounds import (
     MIN_PRIORITY,
 )
 from app.jobs.models import STATUSES, VIEWS, JobAttempt
-from app.jobs.queries import OFFSET_BOUND
+from app.jobs.queries import OFFSET_BOUND, ORDERED_BY
 
 MAX_BULK = 10_000
 MAX_LIMIT = 500
+#: orderBy → the order's name in the queries.
+ORDERS: dict[str, Any] = {"createdAt": "created", "finishedAt": "finished", "nextRunAt": "run"}
 
 
 def about(text: str, example: Any = None) -> dict[str, Any]:
@@ -185,6 +187,27 @@ class JobListQuery(PageQuery):
     tag = Text(longest=64, metadata=about("Jobs that carry this tag."))
     created_from = Instant(metadata=about("Created at or after."))
     created_to = Instant(metadata=about("Created before."))
+    finished_from = Instant(metadata=about("Completed, failed or cancelled at or after."))
+    finished_to = Instant(metadata=about("Completed, failed or cancelled before."))
+    next_run_from = Instant(
+        attribute="run_from", metadata=about("With a pending status: runs next at or after.")
+    )
+    next_run_to = Instant(
+        attribute="run_to", metadata=about("With a pending status: runs next, or was due, before.")
+    )
+    order_by = Choice(
+        tuple(ORDERS),
+        load_default="createdAt",
+        metadata=about(
+            "`finishedAt` needs status completed, failed or cancelled; `nextRunAt` needs pending, scheduled or retrying."
+        ),
+    )
+    order = Choice(
+        ("asc", "desc"),
+        metadata=about(
+            "Default: `asc` with orderBy=nextRunAt, else `desc`. A cursor keeps to its order."
+        ),
+    )
     id_prefix = Text(
         longest=36,
         validate=[
@@ -193,7 +216,9 @@ class JobListQuery(PageQuery):
                 error="must be digits of a UUID.",
             )
         ],
-        metadata=about("The first characters of the id, with or without hyphens."),
+        metadata=about(
+            "The first characters of the id, or at least its last 8, with or without hyphens."
+        ),
     )
     error = Text(longest=200, metadata=about("Jobs whose last error contains this text."))
     payload = JsonText(
@@ -220,6 +245,19 @@ class JobListQuery(PageQuery):
     def check_start(self, data: dict[str, Any], **_: Any) -> None:
         if "cursor" in data and data.get("offset"):
             raise ValidationError("must not be given together with cursor.", "offset")
+
+    @validates_schema
+    def check_order(self, data: dict[str, Any], **_: Any) -> None:
+        by, status = ORDERS[data["order_by"]], data.get("status")
+        if by in ORDERED_BY and status not in ORDERED_BY[by]:
+            raise ValidationError(
+                f"{data['order_by']} needs status {', '.join(ORDERED_BY[by])}.", "orderBy"
+            )
+        if ("run_from" in data or "run_to" in data) and status not in ORDERED_BY["run"]:
+            allowed = ", ".join(ORDERED_BY["run"])
+            raise ValidationError(
+                f"needs status {allowed}.", "nextRunFrom" if "run_from" in data else "nextRunTo"
+            )
 
 
 class DeadLetterListQuery(PageQuery):

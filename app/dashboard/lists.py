@@ -23,7 +23,7 @@ from app.dashboard.rows import WHEN, When
 from app.dashboard.search import parse as parse_search
 from app.errors import ValidationFailed
 from app.jobs.models import VIEWS
-from app.jobs.queries import JobFilter, Page
+from app.jobs.queries import JobFilter, Order, Page, order_of
 from app.security import may_search_payloads, require_payload_search
 
 PAGE_SIZE = 50
@@ -177,8 +177,8 @@ class JobQuery(ListQuery):
     bulk: int | None = None
 
     endpoint: ClassVar[str] = "dashboard.jobs"
-    RANGES: ClassVar[dict[str, str]] = {
-        "": "Any time", "15m": "Last 15 min", "1h": "Last hour", "24h": "Last 24 h", "7d": "Last 7 days",
+    SPANS: ClassVar[dict[str, str]] = {
+        "15m": "15 min", "1h": "hour", "24h": "24 h", "7d": "7 days",
     }  # fmt: skip
     SECONDS: ClassVar[dict[str, int]] = {"15m": 900, "1h": 3600, "24h": 86400, "7d": 7 * 86400}
 
@@ -189,6 +189,22 @@ class JobQuery(ListQuery):
     @property
     def label(self) -> str:
         return LABELS[self.view]
+
+    @property
+    def order(self) -> Order:
+        """Each view in the order of its own time."""
+        return order_of(self.view)
+
+    @property
+    def ranges(self) -> dict[str, str]:
+        """What ``within`` can be, by the time that the view is ordered by."""
+        return {"": "Any time", **{name: self._range(name) for name in self.SPANS}}
+
+    def _range(self, name: str) -> str:
+        span = self.SPANS[name]
+        if self.order.by == "run":
+            return f"{self.when.range} within {'1 ' if span == 'hour' else ''}{span}"
+        return f"{self.when.range} in the last {span}"
 
     @property
     def when(self) -> When:
@@ -225,24 +241,27 @@ class JobQuery(ListQuery):
 
     @property
     def is_pinned(self) -> bool:
-        return super().is_pinned and self.view != "processing"
+        return super().is_pinned and self.view != "processing" and not self.order.is_ascending
 
     def filter(self, now: datetime | None = None) -> JobFilter:
         """What it narrows to; ``now`` is the moment that "last hour" counts back from. Raises PayloadsNotSearched."""
         search = parse_search(self.q)
         if search.payloads:
             require_payload_search()
-        since = (
-            (now or datetime.now(UTC)) - timedelta(seconds=self.SECONDS[self.within])
-            if self.within
-            else None
-        )
         return JobFilter(
-            status=self.view, type=self.type, queue=self.queue, tag=self.tag or search.tag, created_from=since, failure=self.failure, bulk=self.bulk,
+            status=self.view, type=self.type, queue=self.queue, tag=self.tag or search.tag, failure=self.failure, bulk=self.bulk,
             id_part=search.id_part, error=search.error, any_payload=tuple(search.payloads), search=search.text,
             search_payloads=tuple(search.text_payloads),
-            is_payload_searched=may_search_payloads(),
+            is_payload_searched=may_search_payloads(), **self._time_range(now or datetime.now(UTC)),
         )  # fmt: skip
+
+    def _time_range(self, now: datetime) -> dict[str, Any]:
+        if not self.within:
+            return {}
+        span = timedelta(seconds=self.SECONDS[self.within])
+        if self.order.by == "run":
+            return {"run_to": now + span}
+        return {f"{self.order.by}_from": now - span}
 
     def tabs(self) -> list[Tab]:
         first = self.first
@@ -267,7 +286,7 @@ class JobQuery(ListQuery):
             ("tag", None, f"tag {self.tag}"),
             ("failure", None, self.failure and looks.failure_name(self.failure)),
             ("bulk", None, f"bulk action {self.bulk}"),
-            ("within", "", self.RANGES[self.within].lower()),
+            ("within", "", self.ranges[self.within].lower()),
             ("q", "", f"“{self.q}”"),
         ):
             if getattr(self, name):

@@ -32,12 +32,17 @@ def overview() -> Response:
 def jobs() -> Response:
     query = JobQuery.parse(request.args)
     filter, newer = query.filter(), 0
+    order = query.order
     start = query.cursor or (query.top if query.is_pinned else None)
-    page = queries.list_jobs(db.session, filter, limit=PAGE_SIZE, cursor=start, is_light=True)
+    page = queries.list_jobs(
+        db.session, filter, limit=PAGE_SIZE, cursor=start, order=order, is_light=True
+    )
     if query.top and not page.items:
-        page = queries.list_jobs(db.session, filter, limit=PAGE_SIZE, is_light=True)
+        page = queries.list_jobs(db.session, filter, limit=PAGE_SIZE, order=order, is_light=True)
     elif query.top and query.is_pinned:
-        newer = queries.count_newer_jobs(db.session, filter, query.top, limit=PAGE_SIZE)
+        newer = queries.count_newer_jobs(
+            db.session, filter, query.top, limit=PAGE_SIZE, order=order
+        )
     found = request.args.get("found", type=int) if is_search_step() else None
     if found is not None:
         # The further steps belong to the list they began with.

@@ -20,17 +20,20 @@ class When:
     label: str
     column: str
     kind: str = "ago"
+    #: Before the time ranges of its filter: "Failed in the last hour", "Starts within 1 hour".
+    range: str = "Created"
+    order: str = "newest first"
 
 
 WHEN: dict[str | None, When] = {
     None: When("Created", "created_at"),
-    "pending": When("Due", "run_at"),
-    "scheduled": When("Starts", "run_at", "in"),
-    "retrying": When("Next try", "run_at", "in"),
+    "pending": When("Due", "run_at", "ago", "Due", "next to start first"),
+    "scheduled": When("Starts", "run_at", "in", "Starts", "next to start first"),
+    "retrying": When("Next try", "run_at", "in", "Next try", "next to start first"),
     "processing": When("Started", "started_at"),
-    "completed": When("Finished", "finished_at"),
-    "failed": When("Failed", "finished_at"),
-    "cancelled": When("Cancelled", "finished_at"),
+    "completed": When("Finished", "finished_at", "ago", "Finished", "last finished first"),
+    "failed": When("Failed", "finished_at", "ago", "Failed", "last failed first"),
+    "cancelled": When("Cancelled", "finished_at", "ago", "Cancelled", "last cancelled first"),
 }
 
 

@@ -16,7 +16,7 @@ from app.jobs.sessions import Database, rows_in_order
 #: Jobs of one minute that are counted one by one: a tenth of a second.
 SOON_BOUND = 200_000
 
-# Jobs ahead = those of later minutes, by the counters, + those of the present minute, counted in ix_jobs_due.
+# Jobs ahead = those of later minutes, by the counters, + those of the present minute, counted in ix_jobs_run_at.
 # Due = pending − ahead. One statement: parts that are subtracted must come from one snapshot.
 SPLIT = text(f"""
     WITH waiting AS (

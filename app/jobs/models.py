@@ -116,8 +116,15 @@ class Job(Model):
         # Publishing everything again in claim order; the audit's window; a queue's next job.
         Index("ix_jobs_claim_order", "queue", text("priority DESC"), "run_at", "id",
               postgresql_where=text("status = 'pending'")),
-        # Oldest due job; how many are scheduled.
-        Index("ix_jobs_due", "run_at", postgresql_where=text("status = 'pending'")),
+        # Oldest due job; who runs next; how many are scheduled.
+        Index("ix_jobs_run_at", "run_at", "id", postgresql_where=text("status = 'pending'")),
+        Index("ix_jobs_retrying_run_at", "run_at", "id",
+              postgresql_where=text("status = 'pending' AND attempts > 0")),
+        # Who finished last.
+        Index("ix_jobs_finished", "status", "finished_at", "id",
+              postgresql_where=text("finished_at IS NOT NULL")),
+        # ix_jobs_id_end, on the last eight digits of the id, is in its migration alone: Alembic can't
+        # compare indexes on expressions.
         # Expired leases, the list of running jobs.
         Index("ix_jobs_processing", "id", postgresql_where=text("status = 'processing'")),
         # The dashboard's tabs, newest first.

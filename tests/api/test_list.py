@@ -237,3 +237,50 @@ def test_posts_refuse_query_parameters_too(api: Api, stored):
     response = api.post("/api/jobs?dryRun=1", {"type": "echo"})
     assert (response.status_code, list(response.json["errors"])) == (422, ["dryRun"])
     assert stored() == []
+
+
+def test_the_own_order_of_a_status_is_asked_for(api: Api, have):
+    old = have(factories.failed_job, created_ago=9000, finished_ago=1)
+    new = have(factories.failed_job, finished_ago=60)
+    url = "/api/jobs?status=failed"
+    assert [job["id"] for job in api.get(url).json] == [str(new), str(old)]
+    by_end = f"{url}&orderBy=finishedAt"
+    assert [job["id"] for job in api.get(by_end).json] == [str(old), str(new)]
+    assert [job["id"] for job in api.get(f"{by_end}&order=asc").json] == [str(new), str(old)]
+    first = api.get(f"{by_end}&limit=1")
+    assert [job["id"] for job in first.json] == [str(old)]
+    assert [job["id"] for job in api.get(first.headers["Link"].split(">")[0][1:]).json] == [
+        str(new)
+    ]
+
+
+def test_what_runs_next_is_asked_for(api: Api, have):
+    later = have(factories.scheduled_job, due_in=600)
+    soon = have(factories.scheduled_job, due_in=60)
+    url = "/api/jobs?status=scheduled&orderBy=nextRunAt"
+    assert [job["id"] for job in api.get(url).json] == [str(soon), str(later)]
+    until = (datetime.now(UTC) + timedelta(seconds=300)).isoformat().replace("+00:00", "Z")
+    assert [job["id"] for job in api.get(f"{url}&nextRunTo={until}").json] == [str(soon)]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("orderBy=finishedAt", "orderBy"),
+        ("orderBy=nextRunAt&status=failed", "orderBy"),
+        ("orderBy=size", "orderBy"),
+        ("order=up", "order"),
+        ("nextRunTo=2026-01-01T00:00:00Z", "nextRunTo"),
+    ],
+)
+def test_an_order_that_a_status_does_not_have(api: Api, query, field):
+    response = api.get(f"/api/jobs?{query}")
+    assert response.status_code == 422
+    assert list(response.json["errors"]) == [field]
+
+
+def test_an_id_is_found_by_the_digits_on_the_screen(api: Api, have):
+    job_id = str(have(factories.completed_job))
+    have(factories.completed_job)
+    for query in (f"idPrefix={job_id[-8:]}", f"search={job_id[-8:]}", f"idPrefix={job_id[:18]}"):
+        assert job_id in [job["id"] for job in api.get(f"/api/jobs?{query}").json]

@@ -25,6 +25,7 @@ from app.jobs.queries.letters import (
     letters_of,
     open_dead_letter,
 )
+from app.jobs.queries.orders import NEWEST, ORDERED_BY, Order, order_of
 from app.jobs.queries.overviews import (
     QueueSummary,
     TypeSummary,
@@ -39,10 +40,13 @@ from app.jobs.queries.worker_rows import WorkerSummary, still_running, worker, w
 __all__ = [
     "CANDIDATES",
     "FAILURE_GROUPS",
+    "NEWEST",
     "OFFSET_BOUND",
+    "ORDERED_BY",
     "Count",
     "FailureGroup",
     "JobFilter",
+    "Order",
     "Page",
     "QueueSummary",
     "TypeSummary",
@@ -64,6 +68,7 @@ __all__ = [
     "log_of",
     "oldest_created",
     "open_dead_letter",
+    "order_of",
     "paused_queues",
     "paused_types",
     "queue_overview",

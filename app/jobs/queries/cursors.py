@@ -63,6 +63,7 @@ def paginate(
     position: Position | None,
     is_first: bool,
     limit: int,
+    is_ascending: bool = False,
 ) -> Page[T]:
     """The page at ``position``: ``find(position, n)`` walks up to n keys, ``load`` fetches rows by key.
 
@@ -84,25 +85,31 @@ def paginate(
                 position=None,
                 is_first=True,
                 limit=limit,
+                is_ascending=is_ascending,
             )
         keys.reverse()
         items.reverse()
-        newer, older = stopped_at or (keys[0] if has_more else None), _edge(keys, position, -1)
+        newer, older = (
+            stopped_at or (keys[0] if has_more else None),
+            _edge(keys, position, -1, is_ascending),
+        )
     else:
         older = stopped_at or (keys[-1] if has_more else None)
-        newer = None if is_first else _edge(keys, position, 0)
+        newer = None if is_first else _edge(keys, position, 0, is_ascending)
     return Page(
         items=items,
         next_cursor=encode(Position(older, "next")) if older else None,
         previous_cursor=encode(Position(newer, "previous")) if newer else None,
-        start_cursor=encode(Position(_just_above(keys[0]), "next")) if keys else None,
+        start_cursor=encode(Position(_just_before(keys[0], is_ascending), "next"))
+        if keys
+        else None,
         is_cut_short=stopped_at is not None,
         searched_until=instant_of(stopped_at) if stopped_at else None,
     )
 
 
 def _edge(
-    keys: list[tuple[Any, ...]], position: Position | None, end: int
+    keys: list[tuple[Any, ...]], position: Position | None, end: int, is_ascending: bool
 ) -> tuple[Any, ...] | None:
     """The first or last key of a page; of an empty one, a place from which to see its position again."""
     if keys:
@@ -110,14 +117,18 @@ def _edge(
     if position is None:
         return None
     *rest, row_id = position.key
-    beside = row_id.int + (1 if position.direction == "previous" else -1)
-    return (*rest, UUID(int=min(max(beside, 0), (1 << 128) - 1)))
+    is_larger = (position.direction == "previous") != is_ascending
+    return (*rest, _beside(row_id, 1 if is_larger else -1))
 
 
-def _just_above(key: tuple[Any, ...]) -> tuple[Any, ...]:
+def _just_before(key: tuple[Any, ...], is_ascending: bool) -> tuple[Any, ...]:
     # No other row has that id: 62 bits of an id are random.
     *rest, row_id = key
-    return (*rest, UUID(int=min(row_id.int + 1, (1 << 128) - 1)))
+    return (*rest, _beside(row_id, -1 if is_ascending else 1))
+
+
+def _beside(row_id: UUID, step: int) -> UUID:
+    return UUID(int=min(max(row_id.int + step, 0), (1 << 128) - 1))
 
 
 def check_offset(offset: int) -> int:

@@ -41,6 +41,8 @@ OWN_INDEX = {
 }
 IS_AHEAD = (Job.status == PENDING) & (Job.run_at > func.now())
 _ID_PART = re.compile(r"[0-9a-f]{1,32}")
+#: The digits of an id, and how many of its last ones are in an index.
+ID_DIGITS, END_DIGITS = 32, 8
 _UUID_LIKE = re.compile(r"[0-9a-f]{8}[0-9a-f-]*", re.IGNORECASE)
 
 
@@ -55,7 +57,12 @@ class JobFilter:
     tag: str | None = None  # has this tag
     created_from: datetime | None = None  # at or after; by the instant in the id (milliseconds)
     created_to: datetime | None = None  # before
-    id_prefix: str | None = None  # hex digits, dashes ignored; anything else matches nothing
+    finished_from: datetime | None = None  # at or after
+    finished_to: datetime | None = None  # before
+    run_from: datetime | None = None  # of pending jobs: when they run next, at or after
+    run_to: datetime | None = None  # before
+    #: The first hex digits of the id, dashes ignored, or at least its last 8; anything else matches nothing.
+    id_prefix: str | None = None
     id_part: str | None = None  # the start or the end of the id, spelled like id_prefix
     error: str | None = None  # in last_error, whatever the case
     payload: dict[str, Any] | None = None  # contained in the payload, as jsonb @>
@@ -110,7 +117,7 @@ class JobFilter:
         if self.created_to is not None:
             first_after = _first_id(self.created_to)
             high = min(high, UUID(int=max(first_after.int - 1, 0)))
-        if self.id_prefix is not None:
+        if self.id_prefix is not None and not looks_like_id(self.id_prefix):
             first, last = id_prefix_range(self.id_prefix)
             low, high = max(low, first), min(high, last)
         return low, high
@@ -184,6 +191,14 @@ def conditions(filter: JobFilter) -> dict[str, ColumnElement[bool]]:
         found["payload"] = Job.payload.contains(literal(filter.payload, JSONB))
     if filter.any_payload:
         found["any_payload"] = _contains_any(filter.any_payload)
+    if filter.id_prefix is not None and looks_like_id(filter.id_prefix):
+        found["id_prefix"] = is_part_of_id(filter.id_prefix, Job.id)
+    for name, column in (("finished", Job.finished_at), ("run", Job.run_at)):
+        first, end = getattr(filter, f"{name}_from"), getattr(filter, f"{name}_to")
+        if first is not None:
+            found[f"{name}_from"] = column >= first
+        if end is not None:
+            found[f"{name}_to"] = column < end
     if filter.id_part is not None:
         found["id_part"] = is_part_of_id(filter.id_part, Job.id)
     if filter.search is not None:
@@ -212,8 +227,13 @@ def is_part_of_id(part: str, id: Any) -> ColumnElement[bool]:
     digits = part.replace("-", "").lower()
     if not _ID_PART.fullmatch(digits):
         return false()
+    starts_so = id.between(*id_prefix_range(digits))  # jobs_pkey, uq_dead_letters_open
+    if len(digits) == ID_DIGITS:
+        return starts_so
     ends_so = func.right(func.replace(cast(id, Text), "-", ""), len(digits)) == digits
-    return id.between(*id_prefix_range(digits)) | ends_so
+    if len(digits) >= END_DIGITS:  # ix_jobs_id_end, ix_dead_letters_id_end
+        ends_so &= func.right(cast(id, Text), END_DIGITS) == digits[-END_DIGITS:]
+    return starts_so | ends_so
 
 
 def jobs_of_bulk(number: int) -> Select[Any]:

@@ -32,11 +32,14 @@ from app.jobs.queries.filters import (
     drivers,
     has_tag,
     index_to_walk,
+    is_part_of_id,
     jobs_of_bulk,
+    looks_like_id,
 )
 from app.jobs.queries.filters import conditions as conditions_of
+from app.jobs.queries.orders import NEWEST, Order, timed_walk
 from app.jobs.queries.sizes import json_bytes, load_page
-from app.jobs.queries.walk import FEW, Found, Key, Walk, gather, walk
+from app.jobs.queries.walk import FEW, Found, Key, Walk, gather, merge, walk
 from app.jobs.sessions import Reader
 
 #: A job that snoozes every minute has attempts without end; the last ones are shown.
@@ -92,9 +95,10 @@ def list_jobs(
     offset: int = 0,
     cursor: str | None = None,
     direction: Direction | None = None,
+    order: Order = NEWEST,
     is_light: bool = False,
 ) -> Page[Job]:
-    """The jobs that match, newest first, ``limit`` to a page.
+    """The jobs that match in the given order, newest first without one, ``limit`` to a page.
 
     A cursor knows whether it leads to older or newer jobs (``direction`` overrides it). A page may
     be short or empty and yet have a next cursor: then ``is_cut_short`` is set and the cursor goes
@@ -102,25 +106,28 @@ def list_jobs(
     Raises OffsetTooLarge, InvalidCursor.
     """
     filter = (filter or JobFilter()).normalized()
-    position = decode(cursor, width=1, direction=direction) if cursor else None
+    position = decode(cursor, width=order.width, direction=direction) if cursor else None
     check_offset(offset)
     if not filter.can_match:
         return Page()
     return paginate(
-        find=lambda at, limit: _find(db, filter, at, offset, limit),
-        load=lambda keys: _load(db, filter, [key[0] for key in keys], is_light),
-        instant_of=lambda key: ids.created_at(key[0]),
+        find=lambda at, limit: _find(db, filter, order, at, offset, limit),
+        load=lambda keys: _load(db, filter, [key[-1] for key in keys], is_light),
+        instant_of=lambda key: ids.created_at(key[0]) if order.by == "created" else key[0],
         position=position,
         is_first=position is None and offset == 0,
         limit=limit,
+        is_ascending=order.is_ascending,
     )
 
 
-def count_newer_jobs(db: Reader, filter: JobFilter, cursor: str, *, limit: int) -> int:
-    """How many matches are newer than a page's start_cursor, up to ``limit``. Raises InvalidCursor."""
+def count_newer_jobs(
+    db: Reader, filter: JobFilter, cursor: str, *, limit: int, order: Order = NEWEST
+) -> int:
+    """How many matches come before a page's start_cursor, up to ``limit``. Raises InvalidCursor."""
     filter = filter.normalized()
-    position = decode(cursor, width=1, direction="previous")
-    return len(_find(db, filter, position, 0, limit).keys) if filter.can_match else 0
+    position = decode(cursor, width=order.width, direction="previous")
+    return len(_find(db, filter, order, position, 0, limit).keys) if filter.can_match else 0
 
 
 def find_ids(
@@ -135,8 +142,9 @@ def find_ids(
     until = time.monotonic() + seconds
     while len(ids) < limit:
         wanted = limit - len(ids)
-        found = _find(db, filter, at, 0, wanted)
-        ids += [key[0] for key in found.keys]
+        found = _find(db, filter, NEWEST, at, 0, wanted)
+        # A first page cut short may show an id that the walk comes to again.
+        ids = list(dict.fromkeys([*ids, *(key[0] for key in found.keys)]))
         if found.stopped_at is None and len(found.keys) < wanted:
             return ids, True
         if time.monotonic() > until:
@@ -145,11 +153,13 @@ def find_ids(
     return ids, False
 
 
-def _find(db: Reader, filter: JobFilter, at: Position | None, offset: int, limit: int) -> Found:
+def _find(
+    db: Reader, filter: JobFilter, order: Order, at: Position | None, offset: int, limit: int
+) -> Found:
     direction: Direction = at.direction if at else "next"
-    plan = index_to_walk(filter, _best_driver(db, filter))
+    plan = _plan(db, filter, order)
     after = at.key if at else None
-    if (few := _few(db, filter)) is not None:
+    if (few := _few(db, filter, order)) is not None:
         return Found(
             gather(db, plan, few, after=after, direction=direction, skip=offset, limit=limit)
         )
@@ -160,11 +170,19 @@ def _find(db: Reader, filter: JobFilter, at: Position | None, offset: int, limit
     if filter.is_countable and _count(db, filter) == len(found.keys):
         return Found(found.keys)
     # … and an index what a search did not come to.
-    ahead = _by_id(db, filter, limit) if filter.id_digits else []
+    ahead: list[Key] = []
+    if filter.id_digits:  # jobs_pkey, ix_jobs_id_end
+        ahead = gather(db, plan, is_part_of_id(filter.id_digits, Job.id), limit=limit)
     if filter.search is not None and not found.keys and not ahead:
         ahead = _by_name(db, filter, plan, limit)
-    older = [key for key in ahead if key < found.stopped_at]
-    return Found([*found.keys, *older][:limit], stopped_at=found.stopped_at)
+    return merge(plan, found, ahead, limit=limit)
+
+
+def _plan(db: Reader, filter: JobFilter, order: Order) -> Walk:
+    if order.by != "created":
+        return timed_walk(filter, order)
+    plan = index_to_walk(filter, _best_driver(db, filter))
+    return replace(plan, is_ascending=order.is_ascending)
 
 
 def _best_driver(db: Reader, filter: JobFilter) -> str:
@@ -192,14 +210,31 @@ def _count(db: Reader, filter: JobFilter) -> int:
     )
 
 
-def _few(db: Reader, filter: JobFilter) -> ColumnElement[bool] | None:
+def _few(db: Reader, filter: JobFilter, order: Order) -> ColumnElement[bool] | None:
     """A condition that every match fulfils, and few enough rows to sort; None if there is none."""
+    digits = filter.id_part or filter.id_prefix
+    if digits is not None and looks_like_id(digits):
+        return is_part_of_id(digits, Job.id)  # jobs_pkey, ix_jobs_id_end
     if filter.bulk is not None and _is_small(db, filter.bulk):
         return Job.id.in_(jobs_of_bulk(filter.bulk))  # bulk_items_pkey
-    if filter.status == "scheduled" and _has_few_ahead(db):
-        return IS_AHEAD  # ix_jobs_due
+    if filter.status == "scheduled" and order.by == "created" and _has_few_ahead(db):
+        return IS_AHEAD  # ix_jobs_run_at
     if filter.tag is not None and _estimated_tagged(db, filter.tag) <= FEW:
         return has_tag(filter.tag)  # ix_jobs_tags
+    return _few_of_kind(db, filter) if order.by != "created" else None
+
+
+def _few_of_kind(db: Reader, filter: JobFilter) -> ColumnElement[bool] | None:
+    """As _few, for what the index of the order knows nothing of."""
+    if filter.failure is not None:
+        of_group = Job.failure == filter.failure  # ix_jobs_failure
+        some = select(literal(1)).where(of_group).limit(FEW + 1)
+        n = db.execute(select(func.count()).select_from(some.subquery())).scalar_one()
+        return of_group if n <= FEW else None
+    for name, column in (("type", Job.type), ("queue", Job.queue)):  # ix_jobs_type, ix_jobs_queue
+        value = getattr(filter, name)
+        if value is not None and counters.count(db, **{name: value}) <= FEW:
+            return column == value
     return None
 
 
@@ -209,7 +244,7 @@ def _is_small(db: Reader, bulk: int) -> bool:
 
 
 def _has_few_ahead(db: Reader) -> bool:
-    # ix_jobs_due; ordered, or another partial index might be read to its end.
+    # ix_jobs_run_at; ordered, or another partial index might be read to its end.
     ahead = select(literal(1)).where(IS_AHEAD).order_by(Job.run_at).limit(FEW + 1)
     return db.execute(select(func.count()).select_from(ahead.subquery())).scalar_one() <= FEW
 
@@ -222,16 +257,6 @@ def _estimated_tagged(db: Reader, tag: str) -> int:
     plan = db.scalar(statement, {"tag": tag})
     plan = json.loads(plan) if isinstance(plan, str) else plan
     return int(plan[0]["Plan"]["Plan Rows"])
-
-
-def _by_id(db: Reader, filter: JobFilter, limit: int) -> list[Key]:
-    """Jobs whose id starts with what the search or ``id_part`` says, from the index by id."""
-    if filter.id_prefix is not None:
-        return []
-    by_prefix = replace(filter, search=None, id_part=None, id_prefix=filter.id_digits)
-    if not by_prefix.can_match:
-        return []
-    return walk(db, index_to_walk(by_prefix, "id"), after=None, limit=limit).keys  # jobs_pkey
 
 
 def _by_name(db: Reader, filter: JobFilter, plan: Walk, limit: int) -> list[Key]:

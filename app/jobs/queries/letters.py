@@ -15,13 +15,13 @@ from app.jobs.queries.cursors import Direction, Page, Position, check_offset, de
 from app.jobs.queries.filters import (
     FIRST_ID,
     LAST_ID,
-    id_prefix_range,
     is_found,
+    is_part_of_id,
     is_storable,
     looks_like_id,
 )
 from app.jobs.queries.sizes import json_bytes, load_page
-from app.jobs.queries.walk import FEW, Found, Key, Walk, gather, walk
+from app.jobs.queries.walk import Found, Key, Walk, gather, merge, walk
 from app.jobs.sessions import Database, Reader
 
 _FIRST = (datetime(1970, 1, 1, tzinfo=UTC), FIRST_ID)
@@ -85,7 +85,6 @@ def _finder(
     is_payload_searched: bool,
 ) -> Callable[[Position | None, int], Found]:
     words = (search or "").strip()
-    ids = id_prefix_range(words) if looks_like_id(words) else None
     plan = Walk(  # ix_dead_letters_failed_at
         key=(DeadLetter.failed_at, DeadLetter.job_id),
         floor=_FIRST,
@@ -98,12 +97,11 @@ def _finder(
         after = at.key if at else None
         way: Direction = at.direction if at else "next"
         found = walk(db, plan, after=after, direction=way, skip=offset, limit=limit)
-        if found.stopped_at is None or at is not None or offset or not (ids and _are_few(db, ids)):
+        if found.stopped_at is None or at is not None or offset or not looks_like_id(words):
             return found
-        # The first page was cut short, and an index knows the ids that start so.
-        by_id = gather(db, plan, _open_between(ids), limit=limit)  # uq_dead_letters_open
-        older = [key for key in by_id if key < found.stopped_at]
-        return Found([*found.keys, *older][:limit], stopped_at=found.stopped_at)
+        # The first page was cut short; indexes know ids by both ends.
+        is_it = DeadLetter.closed_at.is_(None) & is_part_of_id(words, DeadLetter.job_id)
+        return merge(plan, found, gather(db, plan, is_it, limit=limit), limit=limit)
 
     return find
 
@@ -121,15 +119,6 @@ def _conditions(
     if words:
         payload = DeadLetter.payload if is_payload_searched else None
         yield is_found(words, DeadLetter.job_id, payload, DeadLetter.type, DeadLetter.reason)
-
-
-def _open_between(ids: tuple[UUID, UUID]) -> ColumnElement[bool]:
-    return DeadLetter.closed_at.is_(None) & DeadLetter.job_id.between(*ids)
-
-
-def _are_few(db: Reader, ids: tuple[UUID, UUID]) -> bool:
-    some = select(DeadLetter.job_id).where(_open_between(ids)).limit(FEW + 1)
-    return db.execute(select(func.count()).select_from(some.subquery())).scalar_one() <= FEW
 
 
 def _load(db: Reader, keys: list[Key]) -> tuple[list[DeadLetter], int]:

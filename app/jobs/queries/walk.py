@@ -45,7 +45,7 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Walk:
-    """What to walk, newest first: the rows between two keys of one index.
+    """What to walk: the rows between two keys of one index, the largest key first unless ascending.
 
     The index has the columns ``prefix`` (each with the one value wanted) and then ``key``, and
     holds the rows where ``driver`` is true. ``floor`` and ``ceiling`` are keys, both inclusive.
@@ -57,6 +57,11 @@ class Walk:
     driver: ColumnElement[bool] | None = None
     prefix: tuple[tuple[Any, Any], ...] = ()
     conditions: tuple[ColumnElement[bool], ...] = ()
+    is_ascending: bool = False
+
+    def goes_down(self, direction: Direction) -> bool:
+        """Whether a walk in this direction comes to smaller keys."""
+        return (direction == "next") != self.is_ascending
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def walk(
     columns = _columns(plan)
     labelled = [column.label(f"c{i}") for i, column in enumerate(columns)]
     is_hit = and_(true(), *plan.conditions).label("is_hit")
-    n = func.row_number().over(order_by=_ordered(columns, direction)).label("n")
+    n = func.row_number().over(order_by=_ordered(columns, plan.goes_down(direction))).label("n")
     seen = _candidates(plan, after, direction, [*labelled, is_hit, n]).limit(CANDIDATES).subquery()
     # All of it streams: rows are looked at one by one until the page is full. The row to stop at
     # fills what is missing with copies of itself, so that not one more is read.
@@ -99,7 +104,7 @@ def walk(
         .select_from(seen.join(copies, true()))
         .where(seen.c.is_hit | is_stop)
         # In the order of the index: any other would be a sort, which reads all.
-        .order_by(*_ordered([seen.c[label.name] for label in labelled], direction))
+        .order_by(*_ordered([seen.c[label.name] for label in labelled], plan.goes_down(direction)))
         .offset(skip)
         .limit(limit),
     )
@@ -118,7 +123,7 @@ def _all(
 def _candidates(
     plan: Walk, after: Key | None, direction: Direction, columns: Sequence[Any]
 ) -> Select[Any]:
-    rows = select(*columns).order_by(*_ordered(_columns(plan), direction))
+    rows = select(*columns).order_by(*_ordered(_columns(plan), plan.goes_down(direction)))
     if plan.driver is not None:
         rows = rows.where(plan.driver)
     return rows.where(*_range(plan, after, direction))
@@ -129,6 +134,7 @@ def _range(plan: Walk, after: Key | None, direction: Direction) -> list[ColumnEl
     # type for a constant, and walk the primary key through all other types if it thought that
     # cheaper. For the same reason both ends are always there.
     columns = _columns(plan)
+    goes_down = plan.goes_down(direction)
 
     def key_of(key: Key) -> Any:
         values = (*(value for _, value in plan.prefix), *key)
@@ -136,19 +142,17 @@ def _range(plan: Walk, after: Key | None, direction: Direction) -> list[ColumnEl
         return tuple_(*bound) if len(bound) > 1 else bound[0]
 
     here = tuple_(*columns) if len(columns) > 1 else columns[0]
-    is_next = direction == "next"
     low = here >= key_of(plan.floor)
     high = here <= key_of(plan.ceiling)
-    if after is not None and is_next and after <= plan.ceiling:
+    if after is not None and goes_down and after <= plan.ceiling:
         high = here < key_of(after)
-    if after is not None and not is_next and after >= plan.floor:
+    if after is not None and not goes_down and after >= plan.floor:
         low = here > key_of(after)
     return [low, high]
 
 
-def _ordered(columns: Iterable[Any], direction: Direction) -> list[Any]:
-    """Newest first; a walk to newer rows goes the other way."""
-    return [c.desc() if direction == "next" else c.asc() for c in columns]
+def _ordered(columns: Iterable[Any], goes_down: bool) -> list[Any]:
+    return [c.desc() if goes_down else c.asc() for c in columns]
 
 
 def _columns(plan: Walk) -> list[Any]:
@@ -180,5 +184,18 @@ def gather(
     # Materialized, so that the planner cannot walk the sort order instead of the index of ``few``.
     gathered = gathered.prefix_with("MATERIALIZED", dialect="postgresql")
     columns = [gathered.c[label.name] for label in labels]
-    rows = select(*columns).where(gathered.c.is_hit).order_by(*_ordered(columns, direction))
+    rows = (
+        select(*columns)
+        .where(gathered.c.is_hit)
+        .order_by(*_ordered(columns, plan.goes_down(direction)))
+    )
     return [tuple(row) for row in db.execute(rows.offset(skip).limit(limit))]
+
+
+def merge(plan: Walk, found: Found, more: list[Key], *, limit: int) -> Found:
+    """The keys of a first page and those that another index knows of, in one order, none twice.
+
+    A key beyond the place where the walk stopped is shown already, and once more by the walk that goes on there.
+    """
+    keys = sorted({*found.keys, *more}, reverse=not plan.is_ascending)
+    return Found(keys[:limit], found.stopped_at)
