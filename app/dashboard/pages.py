@@ -17,6 +17,7 @@ from app.dashboard.lists import PAGE_SIZE, JobQuery, LetterQuery
 from app.dashboard.shell import WORKER_COMMAND
 from app.extensions import db
 from app.jobs import queries, stats
+from app.jobs.models import PROCESSING
 from app.jobs.queries import JobFilter, Page
 from app.security import may_search_payloads
 
@@ -49,9 +50,16 @@ def jobs() -> Response:
         query, page = query.first, replace(page, previous_cursor=None)
     return show(
         "jobs/index.html", "jobs/_more.html" if found else "jobs/_table.html", query=query, page=page, newer=newer,
-        most=PAGE_SIZE, found=found, searched_percent=searched_percent(page, filter), type_names=type_names(query.type),
+        most=PAGE_SIZE, found=found,
+        waiting_ahead=claimed_ahead() if query.view == PROCESSING else 0, searched_percent=searched_percent(page, filter), type_names=type_names(query.type),
         queue_names=queue_names(query.queue), example=example(),
     )  # fmt: skip
+
+
+def claimed_ahead() -> int:
+    """How many jobs workers have claimed beyond what their threads can run at once."""
+    threads = sum(worker.threads for worker in looks.workers() if worker.is_alive)
+    return max(looks.counts()["processing"] - threads, 0)
 
 
 def searched_percent(page: Page[Any], filter: JobFilter) -> int:

@@ -535,3 +535,12 @@ def test_examples_of_the_api_name_the_address_one_is_at(client: FlaskClient) -> 
     page = client.get("/api/docs", base_url="http://localhost:3411").text
     assert "curl http://localhost:3411/api/jobs" in page
     assert "localhost:3000" not in page
+
+
+def test_jobs_claimed_ahead_are_explained(client: FlaskClient, session: Any) -> None:
+    make.worker(threads=2)
+    [make.processing_job() for _ in range(3)]
+    note = client.get("/jobs?status=processing").text.partition('id="waiting-ahead">')[2]
+    words = re.sub("<[^>]*>", "", note.partition("</p>")[0])
+    assert words == "3 jobs are claimed by workers with 2 threads: 1 waits for a free thread."
+    assert "waiting-ahead" not in client.get("/jobs").text
