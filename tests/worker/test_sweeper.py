@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisAway
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from app.worker import elections, sweeper
+from app.worker import sweeper
 from app.worker.sweeper import NIL, Pruner, Sweeper, elected, expire, prune_small_tables, rescue
 from tests import factories
 
@@ -147,7 +147,11 @@ class TestSchedule:
         made.run_due()
         assert row(job_id).status == "pending"
 
-    def test_a_duty_waits_for_its_time(self, made: Sweeper, row: Any) -> None:
+    def test_a_duty_waits_for_its_time(
+        self, engine: Any, ready: Any, clock: Any, settings: Any, row: Any
+    ) -> None:
+        factories.watched_database()
+        made = Sweeper(engine, ready, clock, replace(settings, sweep_seconds=60.0))
         made.run_due()
         job_id = factories.processing_job(lease_expired_by=1).id
         made.run_due()
@@ -160,7 +164,7 @@ class TestSchedule:
 def test_a_duty_whose_process_was_cut_off_is_somebody_elses_soon(
     engine: Any, monkeypatch: Any, wait_until: Any
 ) -> None:
-    monkeypatch.setattr(elections, "IDLE_SECONDS", 1)
+    monkeypatch.setattr(sweeper, "IDLE_SECONDS", 1)
     cut_off = elected(engine, "test")
     held = cut_off.__enter__()
     assert held is not None
