@@ -28,6 +28,10 @@ class Client:
         length = int(lower[start : lower.index(b"\r\n", start)])
         return int(head[9:12]), await self._reader.readexactly(length)
 
+    @property
+    def is_open(self) -> bool:
+        return not self._reader.at_eof()
+
     def close(self) -> None:
         self._writer.close()
 
@@ -68,7 +72,12 @@ async def paced(port: int, one: bytes, per_second: float, seconds: float) -> dic
     idle = [await Client.connect(port) for _ in range(8)]
 
     async def run() -> None:
-        client = idle.pop() if idle else await Client.connect(port)
+        # The web closes connections that have been idle for some seconds.
+        while idle:
+            if (client := idle.pop()).is_open:
+                break
+        else:
+            client = await Client.connect(port)
         at = time.time()
         status, body = await client.post(one)
         assert status == 201, body
