@@ -13,17 +13,19 @@
     offer(all.filter((box) => box.checked));
     if (whole) { whole.checked = n > 0 && n === all.length; whole.indeterminate = n > 0 && n < all.length; }
   }
+  // A refresh that changed nothing must touch nothing.
+  const hide = (element, isHidden) => { if (element.hidden !== isHidden) element.hidden = isHidden; };
   // Only verbs that fit at least one selected row; the question of a deletion names the count.
   function offer(chosen) {
     const fits = new Set(chosen.flatMap((box) => box.dataset.verbs.split(" ")));
     const jobs = chosen.length === 1 ? "1 job" : `${chosen.length} jobs`;
     for (const button of document.querySelectorAll("#selected [name=verb]")) {
-      button.hidden = chosen.length > 0 && !fits.has(button.value);
-      if (!button.dataset.confirmSome) continue;
+      hide(button, chosen.length > 0 && !fits.has(button.value));
+      if (!button.dataset.confirmSome || !chosen.length) continue;
       button.setAttribute("hx-confirm", button.dataset.confirmSome.replace("{jobs}", jobs));
       button.dataset.yes = `Delete ${jobs}`;
     }
-    document.querySelector("#selected-change").hidden = chosen.length > 0 && !fits.has("edit");
+    hide(document.querySelector("#selected-change"), chosen.length > 0 && !fits.has("edit"));
   }
   function none() {
     take(boxes(), false);

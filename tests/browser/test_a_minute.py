@@ -63,7 +63,7 @@ def test_ticks_and_what_is_typed_for_them(tab: Tab, session: Any, clock: None) -
     boxes = [page.locator(f"#job-{jobs[n].id} [name=ids]") for n in (1, 3)]
     for box in boxes:
         box.check()
-    page.get_by_text("Change …").click()
+    page.get_by_text("Change…").click()
     page.locator("#change-priority").fill("7")
     assert pass_a_minute(tab, make.pending_job) == 0  # it waits
     assert all(box.is_checked() for box in boxes)
@@ -77,7 +77,7 @@ def test_an_open_question_and_the_list_of_keys(tab: Tab, session: Any, clock: No
     page.get_by_role("button", name="Discard").first.click()
     pass_a_minute(tab, make.failed_job)
     assert page.locator("#confirm").get_attribute("open") is not None
-    page.get_by_role("button", name="Keep it").click()
+    page.get_by_role("button", name="Go back").click()
     page.keyboard.press("?")
     pass_a_minute(tab, make.failed_job)
     assert page.locator("#keys").get_attribute("open") is not None
