@@ -24,7 +24,11 @@ from app.jobs.registry import Handler, JobType
 
 def make_settings(**fields: Any) -> Settings:
     """Settings of the test environment, changed by ``fields``; their services are not to be used."""
-    env = {"APP_ENV": "test", "DATABASE_URL": "postgresql://unused", "REDIS_URL": "redis://unused"}
+    env = {
+        "APP_ENV": "test",
+        "DATABASE_URL": "postgresql://unused/unused",
+        "REDIS_URL": "redis://unused",
+    }
     return replace(config.load(env), **fields)
 
 
