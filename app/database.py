@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from typing import Any
 
 import psycopg2
@@ -12,6 +13,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
+from app import clock
 from app.config import Settings
 from app.errors import DatabaseReadOnly
 
@@ -51,10 +53,22 @@ def make_engine(settings: Settings, **options: Any) -> Engine:
 
 
 def attend(engine: Engine) -> Engine:
-    """Replace all pooled connections of ``engine`` once the server's role has changed; answers it."""
+    """Replace all pooled connections of ``engine`` once the server's role has changed, and read its clock; answers it."""
     if not event.contains(engine, "handle_error", _discard_stale):
         event.listen(engine, "handle_error", _discard_stale)
+        event.listen(engine, "checkout", _read_clock)
     return engine
+
+
+def _read_clock(raw: Any, _record: Any, _proxy: Any) -> None:
+    if not clock.is_stale():
+        return
+    with suppress(psycopg2.Error):  # a connection that was lost is noticed by its statement
+        raw.autocommit = True
+        with raw.cursor() as cursor:
+            cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+            clock.observe(cursor.fetchone()[0])
+        raw.autocommit = False
 
 
 def lend(engine: Engine) -> Engine:

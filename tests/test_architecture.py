@@ -14,7 +14,7 @@ APP = ROOT / "app"
 FILES = sorted(APP.rglob("*.py"))
 
 GROUND = {
-    "config", "errors", "extensions", "database", "database_errors", "schema", "security", "logs",
+    "clock", "config", "errors", "extensions", "database", "database_errors", "schema", "security", "logs",
     "request_ids", "json_values", "redis_client", "statement_timeouts",
 }  # fmt: skip
 #: Package of app → packages of app that it may import (itself always).
@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "weak_secrets": set(),
     "errors": {"config"},
     "extensions": set(),
-    "database": {"config", "errors"},
+    "clock": set(),
+    "database": {"clock", "config", "errors"},
     "database_errors": {"database", "errors", "extensions", "schema"},
     "schema": {"errors", "extensions"},
     "statement_timeouts": set(),
@@ -182,3 +183,21 @@ def test_only_redis_client_connects_to_redis(path: Path) -> None:
     calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
     names = {ast.unparse(call.func).rpartition(".")[2] for call in calls}
     assert not names & {"Redis", "StrictRedis", "ConnectionPool", "from_url"}
+
+
+#: Durations on this machine, and what a handler compares with its own clock.
+LOCAL_TIME = {"app/jobs/doctor.py", "app/jobs/context.py"}
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if package_of(p) in ("api", "dashboard", "jobs")], ids=name_of
+)
+def test_only_the_databases_clock_judges(path: Path) -> None:
+    if name_of(path) in LOCAL_TIME:
+        return
+    called = {
+        ast.unparse(node.func)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+    }
+    assert not called & {"datetime.now", "datetime.utcnow", "time.time", "time.time_ns"}

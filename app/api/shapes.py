@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, validates_schema
 from marshmallow.validate import Length, Regexp
 
+from app import clock
 from app.api.fields import (
     Choice,
     Instant,
@@ -98,7 +99,7 @@ class JobRequestShape(RequestShape):
         )
         if delay is not None and run_at is not None:
             raise ValidationError("must not be given together with nextRunAt.", "delay")
-        now = datetime.now(UTC)
+        now = clock.now()
         starts_at = max(run_at or now, now + timedelta(seconds=delay or 0))
         if expires_at is not None and expires_at <= starts_at:
             raise ValidationError(

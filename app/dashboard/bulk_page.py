@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from flask import Response, flash, make_response, redirect, request, url_for
 
+from app import clock
 from app.dashboard import blueprint as dashboard
 from app.dashboard import looks
 from app.dashboard.actions import done, leave
@@ -88,7 +89,7 @@ def _previewed(form: Mapping[str, str]) -> tuple[Scope, int | None]:
         raise ValidationFailed(
             {"preview": ["is missing; open “Act on all matching jobs” first."]}
         ) from None
-    now = datetime.now(UTC)
+    now = clock.now()
     if not now - timedelta(hours=PREVIEW_HOURS) < as_of < now + timedelta(hours=PREVIEW_HOURS):
         raise ValidationFailed({"preview": ["is too old; open it again."]})
     return Scope(as_of, upto), expected

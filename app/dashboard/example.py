@@ -6,11 +6,11 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import request
 
+from app import clock
 from app.dashboard.format import iso
 from app.jobs.models import Job
 from app.security import MASK, current, masked
@@ -27,7 +27,7 @@ def curl(job: Job) -> str:
     A secret is a variable of the shell, which refuses to run the command until it is set.
     """
     variables: dict[str, str] = {}
-    now = datetime.now(UTC)
+    now = clock.now()
     options = {
         "queue": job.queue,
         "priority": job.priority,

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from app import clock as database_clock
+
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
@@ -79,7 +81,7 @@ def span(seconds: float) -> str:
 
 def relative(at: datetime, kind: str = "ago", *, now: datetime | None = None) -> str:
     """ "3 min ago", "in 12 s" (kind in), or the bare distance (kind for)."""
-    seconds = ((now or datetime.now(UTC)) - at).total_seconds()
+    seconds = ((now or database_clock.now()) - at).total_seconds()
     text = span(seconds)
     if kind == "for":
         return "0 s" if text == "now" else text

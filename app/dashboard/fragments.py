@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-import time
 from typing import Any, cast
 
 from flask import Response, get_flashed_messages, make_response, render_template, request
 
+from app import clock
 from app.dashboard.shell import Shell, shell
 from app.security import current, may
 
@@ -103,7 +103,7 @@ def page_facts() -> dict[str, Any]:
     theme = request.cookies.get("theme")
     return {
         "theme": theme if theme in ("light", "dark") else None,
-        "now_ms": int(time.time() * 1000),
+        "now_ms": int(clock.epoch() * 1000),
         "principal": current(),
         "section": SECTIONS.get(request.endpoint or ""),
     }

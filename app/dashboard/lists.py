@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from flask import url_for
@@ -18,6 +18,7 @@ from marshmallow import (
     validates_schema,
 )
 
+from app import clock
 from app.dashboard import looks
 from app.dashboard.rows import WHEN, When
 from app.dashboard.search import parse as parse_search
@@ -252,7 +253,7 @@ class JobQuery(ListQuery):
             status=self.view, type=self.type, queue=self.queue, tag=self.tag or search.tag, failure=self.failure, bulk=self.bulk,
             id_part=search.id_part, error=search.error, any_payload=tuple(search.payloads), search=search.text,
             search_payloads=tuple(search.text_payloads),
-            is_payload_searched=may_search_payloads(), **self._time_range(now or datetime.now(UTC)),
+            is_payload_searched=may_search_payloads(), **self._time_range(now or clock.now()),
         )  # fmt: skip
 
     def _time_range(self, now: datetime) -> dict[str, Any]:

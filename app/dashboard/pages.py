@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from flask import Response, make_response, redirect, request, url_for
 
+from app import clock
 from app.dashboard import blueprint as dashboard
 from app.dashboard import job_page, looks, overview_page
 from app.dashboard.example import example
@@ -66,7 +67,7 @@ def searched_percent(page: Page[Any], filter: JobFilter) -> int:
     """How far back a search that was cut short has come, of the time to search."""
     if not page.searched_until:
         return 100
-    now, oldest = datetime.now(UTC), looks.oldest_created() or page.searched_until
+    now, oldest = clock.now(), looks.oldest_created() or page.searched_until
     first = max(oldest, filter.created_from or oldest)
     share = (now - page.searched_until) / max(now - first, timedelta(seconds=1))
     return min(max(int(share * 100), 0), 99)

@@ -14,6 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from app import clock
 from app.jobs.outcomes import Cancel, JobTimeout
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class Context:
         Levels are debug, info, warning and error; another one counts as info, since a log line should never fail
         a job. Past ``MAX_LOG_LINES`` lines are only counted, and the last line says how many.
         """
-        line = (datetime.now(UTC), _level(level), storable(message, MAX_MESSAGE_CHARACTERS))
+        line = (clock.now(), _level(level), storable(message, MAX_MESSAGE_CHARACTERS))
         with self._lock:
             if self._logged >= self.settings.max_log_lines:
                 self._left_out += 1
@@ -180,9 +181,7 @@ class Context:
             left_out, self._left_out = (self._left_out, 0) if is_last else (0, self._left_out)
         if left_out:
             rest = "1 more line was" if left_out == 1 else f"{left_out} more lines were"
-            lines.append(
-                (datetime.now(UTC), "warning", f"{rest} left out: MAX_LOG_LINES is reached")
-            )
+            lines.append((clock.now(), "warning", f"{rest} left out: MAX_LOG_LINES is reached"))
         return progress, lines
 
 

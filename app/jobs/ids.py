@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+
+from app import clock
 
 _lock = threading.Lock()
 _last = 0
@@ -14,11 +15,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def new_id() -> UUID:
-    """A UUIDv7 greater than every one this process made before."""
+    """A UUIDv7 by the database's clock, greater than every one this process made before."""
     global _last
     tail = int.from_bytes(os.urandom(8), "big") >> 2
     # 48 bits of milliseconds and 12 bits of their fraction, as RFC 9562 method 3 allows.
-    now = (time.time_ns() << 12) // 1_000_000
+    now = int(clock.epoch() * 4_096_000)
     with _lock:
         _last = now = max(now, _last + 1)
     return UUID(int=(now >> 12) << 80 | 7 << 76 | (now & 0xFFF) << 64 | 2 << 62 | tail)

@@ -5,7 +5,7 @@ CHECKs and triggers live in the first migration; the comments say who changes a 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -24,6 +24,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import UUID as PgUUID
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app import clock
 from app.extensions import Base, db
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class Job(Model):
     @property
     def next_run_at(self) -> datetime | None:
         """When it runs next; None unless pending and in the future."""
-        is_ahead = self.status == PENDING and self.run_at > datetime.now(UTC)
+        is_ahead = self.status == PENDING and self.run_at > clock.now()
         return self.run_at if is_ahead else None
 
     @property
@@ -172,7 +173,7 @@ class Job(Model):
     @property
     def is_restorable(self) -> bool:
         """Whether a retry puts it back on its schedule: cancelled before its time came."""
-        return self.status == CANCELLED and self.run_at > datetime.now(UTC)
+        return self.status == CANCELLED and self.run_at > clock.now()
 
     @property
     def cancel_requested(self) -> bool:

@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from threading import Condition, Thread
 from typing import Any
 from uuid import UUID
@@ -21,6 +20,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from app import clock
 from app.jobs import journal, lifecycle
 from app.jobs.context import LogLine, storable
 from app.jobs.publishing import Ref
@@ -66,7 +66,7 @@ class Outcome:
             error_class=None,
             traceback=None,
             progress=None,
-            lines=[(datetime.now(UTC), "warning", STRIPPED)],
+            lines=[(clock.now(), "warning", STRIPPED)],
             is_stripped=True,
         )
 

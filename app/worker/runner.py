@@ -6,12 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask
 
-from app import logs
+from app import clock, logs
 from app.config import Settings
 from app.errors import UnknownJobType
 from app.jobs import backoff, lifecycle, registry
@@ -49,7 +48,7 @@ class Attempt:
         self.is_isolated = is_isolated
         self.context = context
         self.shield = Shield()
-        self.since = datetime.now(UTC)
+        self.since = clock.now()
         self.thread = threading.current_thread()
         self.thrown_at: float | None = None
         remaining = None if is_isolated else context.remaining()  # a child interrupts itself
@@ -241,7 +240,7 @@ def _returned(job: Claimed, result: Any, settings: Settings) -> Outcome:
     outcome = Outcome(job, "complete", result=text)
     if warning:
         log.warning("Job %s (%s) completed: %s", job.id, job.type, warning)
-        outcome.lines = [(datetime.now(UTC), "warning", storable(warning, MAX_MESSAGE_CHARACTERS))]
+        outcome.lines = [(clock.now(), "warning", storable(warning, MAX_MESSAGE_CHARACTERS))]
     return outcome
 
 

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from app import clock
 from app.config import Settings
 from app.jobs import bulk, lifecycle, pulses, registry, stats
 from app.jobs.ids import first_id_at
@@ -224,7 +225,7 @@ class Pruner:
         if time.monotonic() > self._restart_at:
             # Retained rows are passed once an hour, not with every batch.
             self._after, self._restart_at = NIL, time.monotonic() + 3600
-        before = first_id_at(datetime.now(UTC) - timedelta(days=self._days))
+        before = first_id_at(clock.now() - timedelta(days=self._days))
         with elected(self._engine, "prune") as db:
             if db is None:
                 return 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from app import clock
 from app.jobs.models import CANCELLED, COMPLETED, FAILED, Job
 from app.jobs.queries.filters import FIRST_ID, LAST_ID, OWN_INDEX, JobFilter, conditions
 from app.jobs.queries.walk import Walk
@@ -62,7 +63,7 @@ def timed_walk(filter: JobFilter, order: Order) -> Walk:
         del others["status"]
         if filter.status == "scheduled":
             # Not past the whole backlog; the condition on run_at judges what is left.
-            floor = max(floor or _EARLIEST, datetime.now(UTC) - _SKEW)
+            floor = max(floor or _EARLIEST, clock.now() - _SKEW)
         if filter.status == "retrying":
             del others["view"]
         own = OWN_INDEX["retrying" if filter.status == "retrying" else "pending"]
