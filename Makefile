@@ -45,7 +45,7 @@ demo: ready-run ## lively sample work for the running system; SECONDS=60 (0: unt
 	@exec $(BIN)/python -m app.dev demo --seconds $(or $(SECONDS),60)
 
 test: ready-test ## the whole suite on its own services; ARGS="-k word" narrows it
-	@$(if $(ARGS),,echo "The whole suite takes 5 to 8 minutes on two free cores; ARGS=\"-k word\" narrows it.")
+	@$(if $(ARGS),,echo "The whole suite takes about 10 minutes on two free cores; ARGS=\"-k word\" narrows it.")
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: ready-check ## lint, format and types

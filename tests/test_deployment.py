@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -149,13 +150,12 @@ def test_compose_holds_no_secret_and_is_open_to_this_machine_only(services):
 
 @pytest.mark.parametrize("name", OURS)
 def test_compose_sets_real_settings_that_start(services, name):
-    secrets = {
-        "SECRET_KEY": "k" * 43,
-        "DASHBOARD_PASSWORD": "p9" * 12,
-        "POSTGRES_PASSWORD": "s" * 43,
+    made = {
+        name: secrets.token_urlsafe(32)
+        for name in ("SECRET_KEY", "DASHBOARD_PASSWORD", "POSTGRES_PASSWORD")
     }
     env = {
-        variable: re.sub(r"\$\{(\w+):[?-][^}]*\}", lambda m: secrets.get(m[1], ""), value)
+        variable: re.sub(r"\$\{(\w+):[?-][^}]*\}", lambda m: made.get(m[1], ""), value)
         for variable, value in services[name]["environment"].items()
     }
 

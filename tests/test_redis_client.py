@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from redis import Redis
@@ -42,7 +43,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
         "redis://[::1]:6379/0",
         "rediss://:pw@h:6380/1?ssl_cert_reqs=none",
         "rediss://h?ssl_cert_reqs=required&ssl_check_hostname=false",
-        f"rediss://h?ssl_ca_certs={__file__}",
+        f"rediss://h?ssl_ca_certs={quote(__file__)}",
         "unix:///run/redis/redis.sock?db=2",
         "unix://user:pw@/run/redis.sock",
     ],
