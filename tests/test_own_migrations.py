@@ -114,6 +114,7 @@ def test_own_tables_from_model_to_table_and_back(
     assert tables(shop) - before == {"own_alembic_version"}
 
 
+@pytest.mark.long
 def test_the_products_own_history_knows_nothing_of_them(
     shop: dict[str, str], flask: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
@@ -126,6 +127,7 @@ def test_the_products_own_history_knows_nothing_of_them(
     assert check.returncode == 0, check.stdout + check.stderr
 
 
+@pytest.mark.long
 def test_a_folder_that_is_not_there_is_one_sentence(
     shop: dict[str, str], flask: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
@@ -139,6 +141,7 @@ def test_a_folder_that_is_not_there_is_one_sentence(
     assert "Traceback" not in unset.stderr
 
 
+@pytest.mark.long
 def test_an_empty_migration_is_written_when_asked_for(
     shop: dict[str, str], flask: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

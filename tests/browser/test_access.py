@@ -70,7 +70,9 @@ def axe(tab: Tab) -> Callable[[str], list[str]]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("width", "colours"), [(1280, "light"), (390, "dark")])
+@pytest.mark.parametrize(
+    ("width", "colours"), [(1280, "light"), pytest.param(390, "dark", marks=pytest.mark.long)]
+)
 def test_axe_finds_nothing(
     tab: Tab, addresses: list[str], axe: Any, colours: Any, width: int
 ) -> None:

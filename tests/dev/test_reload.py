@@ -101,6 +101,7 @@ def test_a_module_that_is_not_there_is_not_watched(project):
 
 @pytest.mark.journey
 @pytest.mark.timeout(180)
+@pytest.mark.long
 def test_a_changed_handler_runs_without_a_restart_by_hand(checkout):
     handler = checkout.folder / "mine.py"
     handler.write_text(HANDLER.format("one"))

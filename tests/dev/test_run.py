@@ -14,7 +14,7 @@ from app.dev.instance import free_port
 from app.dev.printer import Printer
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.journey, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.journey, pytest.mark.long, pytest.mark.timeout(180)]
 
 
 def test_it_runs_everything_and_ctrl_c_ends_everything(checkout):

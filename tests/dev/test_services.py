@@ -43,7 +43,7 @@ READ = (
 )
 HOLD = ("sh", "-c", "echo up; exec sleep 60")
 URLS = ("sh", "-c", "echo $DATABASE_URL $REDIS_URL")
-pytestmark = [pytest.mark.journey, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.journey, pytest.mark.long, pytest.mark.timeout(180)]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="about what root has to do")
 
 

@@ -19,7 +19,7 @@ from redis import Redis
 from tests.journeys.conftest import QUICK, Api
 from tests.support.proxy import Proxy
 
-pytestmark = [pytest.mark.journey, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.journey, pytest.mark.long, pytest.mark.timeout(90)]
 
 
 def test_a_web_process_killed_between_commit_and_publish_loses_nothing(
