@@ -42,7 +42,12 @@ TESTS = """
 import pytest
 from app.extensions import db
 from app.jobs import Permanent, enqueue
+from app.jobs.testing import run_handler
 from shop.models import Order
+
+
+def test_a_handler_by_name_needs_no_fixture():
+    assert run_handler("send-receipt", {"order": 1}) is None
 
 
 def test_a_handler_runs_with_its_session_and_its_children(jobs):
@@ -113,4 +118,4 @@ def test_a_package_beside_the_product_tests_its_handlers(tmp_path: Path, redis_u
         timeout=55,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "6 passed" in done.stdout
+    assert "7 passed" in done.stdout

@@ -23,15 +23,25 @@ from flask import Flask
 
 from app import config, create_app, redis_client
 from app.extensions import db
+from app.jobs import registry
 from app.own_migrations import own_tables
 from app.testing import databases
 from app.testing.jobs import Jobs
 
-__all__ = ["Jobs", "jobqueue_app", "jobs", "pytest_addoption"]
+__all__ = ["Jobs", "jobqueue_app", "jobqueue_handlers", "jobs", "pytest_addoption"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("jobqueue_modules", "modules with your handlers; default: JOB_MODULES", "args")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def jobqueue_handlers(request: pytest.FixtureRequest) -> None:
+    """Your handlers are registered in every test: ``run_handler`` by name needs no other fixture."""
+    named = request.config.getini("jobqueue_modules") or os.environ.get("JOB_MODULES", "").split(
+        ","
+    )
+    registry.discover(name for part in named if (name := part.strip()))
 
 
 @pytest.fixture(scope="session")
