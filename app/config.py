@@ -12,6 +12,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from app import database_url, redis_client
+from app.names import NAME, NAME_RULE
 from app.weak_secrets import is_common, is_short_key
 
 T = TypeVar("T")
@@ -184,7 +185,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         max_log_lines=_number(env, "MAX_LOG_LINES", int, 1000, 0, 100_000),
         job_modules=_names(env, "JOB_MODULES"),
         job_migrations=Path(text) if (text := _text(env, "JOB_MIGRATIONS")) else None,
-        queues=_names(env, "QUEUES"),
+        queues=_queues(env),
         retention_days=_number(env, "RETENTION_DAYS", float, 7.0, 0, 36500),
         audit_retention_days=_retention(env),
         smtp_url=_smtp_url(env),
@@ -257,6 +258,22 @@ def _text(env: Mapping[str, str], name: str) -> str | None:
 
 def _names(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in env.get(name, "").split(",") if part.strip())
+
+
+def _queues(env: Mapping[str, str]) -> tuple[str, ...]:
+    queues = _names(env, "QUEUES")
+    if not queues and (text := _text(env, "QUEUES")):
+        raise ConfigError(
+            f"QUEUES is {text!r} and names no queue; leave it empty to serve all queues, "
+            "or set it to names, comma separated."
+        )
+    for queue in queues:
+        if not NAME.fullmatch(queue):
+            raise ConfigError(
+                f"QUEUES names {queue!r}; a queue's name {NAME_RULE.rstrip('.')}, "
+                "and names are separated by commas."
+            )
+    return queues
 
 
 def _choice(env: Mapping[str, str], name: str, allowed: tuple[str, ...], default: str) -> str:

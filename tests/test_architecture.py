@@ -15,11 +15,12 @@ FILES = sorted(APP.rglob("*.py"))
 
 GROUND = {
     "clock", "config", "errors", "extensions", "database", "database_errors", "schema", "security", "logs",
-    "request_ids", "json_values", "redis_client", "statement_timeouts",
+    "request_ids", "json_values", "names", "redis_client", "statement_timeouts",
 }  # fmt: skip
 #: Package of app → packages of app that it may import (itself always).
 MAY_IMPORT = {
-    "config": {"database_url", "redis_client", "weak_secrets"},
+    "config": {"database_url", "names", "redis_client", "weak_secrets"},
+    "names": set(),
     "database_url": set(),
     "redis_client": set(),
     "weak_secrets": set(),

@@ -14,15 +14,15 @@ from typing import Any, ClassVar
 from marshmallow import Schema, fields
 from marshmallow.validate import Length, OneOf, Range, Regexp
 
+from app import names
 from app.api import strict_json
 from app.api.errors import MalformedJson
 from app.errors import ValidationFailed
-from app.jobs import registry
 from app.jobs.bounds import MAX_TAG, MAX_TAGS
 from app.json_values import DEEP, is_deep
 
 #: Names of queues are spelled like names of job types.
-NAME = re.compile(rf"^{registry.NAME.pattern}\Z")
+NAME = re.compile(rf"^{names.NAME.pattern}\Z")
 #: Scores in Redis and backoffs stay exact between these.
 FIRST_INSTANT = datetime(2000, 1, 1, tzinfo=UTC)
 LAST_INSTANT = datetime(2100, 1, 1, tzinfo=UTC)
@@ -63,7 +63,7 @@ class Name(fields.String):
     default_error_messages = {**_REQUIRED, "invalid": "must be a string."}
 
     def __init__(self, **more: Any) -> None:
-        super().__init__(validate=Regexp(NAME, error=registry.NAME_RULE), **more)
+        super().__init__(validate=Regexp(NAME, error=names.NAME_RULE), **more)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         if type(value) is not str:

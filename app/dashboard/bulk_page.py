@@ -26,9 +26,10 @@ from app.dashboard.lists import JobQuery
 from app.dashboard.new_job import priority_of
 from app.errors import ValidationFailed
 from app.extensions import db
-from app.jobs import bulk, bulk_scope, registry
+from app.jobs import bulk, bulk_scope
 from app.jobs.bulk_scope import Scope
 from app.jobs.models import BulkAction
+from app.names import NAME, NAME_RULE
 from app.security import actor
 from app.security.door import require
 
@@ -186,8 +187,8 @@ def _changes(form: Mapping[str, str]) -> dict[str, Any]:
     if form.get("priority", "").strip():
         changes["priority"] = priority_of(form["priority"])
     if queue := form.get("queue", "").strip():
-        if not registry.NAME.fullmatch(queue):
-            raise ValidationFailed({"queue": [registry.NAME_RULE]})
+        if not NAME.fullmatch(queue):
+            raise ValidationFailed({"queue": [NAME_RULE]})
         changes["queue"] = queue
     if not changes:
         raise ValidationFailed({"priority": ["or queue must be filled in to change jobs."]})

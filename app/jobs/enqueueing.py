@@ -30,6 +30,7 @@ from app.jobs.bounds import (
 )
 from app.jobs.lifecycle import NewJob
 from app.json_values import DEEP, MAX_ERRORS, flaws, is_deep
+from app.names import NAME_RULE
 
 #: Jobs in one INSERT; more only make the statement longer, not the rows cheaper.
 ROWS_PER_STATEMENT = 5_000
@@ -135,7 +136,7 @@ def _payload_errors(payload: Mapping[str, Any]) -> dict[str, list[str]]:
 def _complaints(new: NewJob) -> Iterator[tuple[str, str]]:
     """(field, what is wrong with it), by the names of Python."""
     if new.queue is not None and not registry.is_name(new.queue):
-        yield "queue", registry.NAME_RULE
+        yield "queue", NAME_RULE
     yield from _number("priority", new.priority, MIN_PRIORITY, MAX_PRIORITY, whole=True)
     yield from _number("max_attempts", new.max_attempts, 1, MAX_ATTEMPTS, whole=True)
     yield from _number("delay_seconds", new.delay_seconds, 0, MAX_DELAY_SECONDS)

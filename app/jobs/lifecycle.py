@@ -36,6 +36,7 @@ from app.jobs.failures import place_of
 from app.jobs.ids import new_id
 from app.jobs.models import ALLOWED
 from app.jobs.publishing import Db, Ref, after_commit
+from app.names import NAME, NAME_RULE
 
 _REF = """id, queue, priority, run_at <= now() AS is_due,
     (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms"""
@@ -753,13 +754,13 @@ def resume_type(db: Db, type_name: str, *, by: str) -> None:
 
 def _check_name(db: Db, column: str, name: str) -> None:
     # The tables of switches keep what they are given: only names that jobs can have, or have.
-    if registry.NAME.fullmatch(name):
+    if NAME.fullmatch(name):
         return
     exists = text(
         f"SELECT 1 FROM jobs WHERE {column} = :name LIMIT 1"
     )  # ix_jobs_queue, ix_jobs_type
     if not name.isprintable() or db.execute(exists, {"name": name}).first() is None:
-        raise InvalidName(noun=column, rule=registry.NAME_RULE)
+        raise InvalidName(noun=column, rule=NAME_RULE)
 
 
 # ------------------------------------------------------------------------- what time does

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -23,13 +22,12 @@ from app.config import ConfigError
 from app.errors import UnknownJobType, ValidationFailed
 from app.jobs.backoff import Backoff, Policy
 from app.jobs.context import Context
+from app.names import NAME
 
 Handler = Callable[..., Any]  # (payload) or (payload, ctx)
 F = TypeVar("F", bound=Handler)
 
 BUILT_IN = "app.handlers"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
-NAME_RULE = "must be 1 to 100 letters, digits, '.', '_', ':' or '-', the first a letter or digit."
 
 
 _types: dict[str, JobType] = {}

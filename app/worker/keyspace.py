@@ -16,8 +16,8 @@ from uuid import UUID
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from app.jobs import registry
 from app.jobs.publishing import Contents
+from app.names import NAME
 from app.worker.keys import Keys
 
 T = TypeVar("T")
@@ -147,7 +147,7 @@ class KeySpace:
     def _names(self) -> dict[bytes, str]:
         """Members of the set of queues → their names; empty for what is no name."""
         names = {m: m.decode("ascii", "replace") for m in self.client.smembers(self.keys.queues)}
-        return {m: name if registry.NAME.fullmatch(name) else "" for m, name in names.items()}
+        return {m: name if NAME.fullmatch(name) else "" for m, name in names.items()}
 
     def mended(self, command: Callable[[], T], queues: Iterable[str] = ()) -> T:
         """``command``; once more after deleting keys of a foreign type, where these were in its way."""
