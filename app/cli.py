@@ -20,6 +20,7 @@ from app.errors import (
     DatabaseReadOnly,
     DatabaseUnavailable,
     JobQueueError,
+    SchemaProblem,
     TryAgain,
 )
 from app.extensions import db
@@ -59,157 +60,6 @@ def register(app: Flask) -> None:
     app.cli.add_command(session_commands)
 
 
-@click.command("doctor")
-@click.option("--fix", is_flag=True, help="Repair what can be repaired; nothing need be stopped.")
-def see_doctor(*, fix: bool) -> None:
-    """Check database, Redis, migrations, connections, clock, workers and what may drift.
-
-    Exits with 0 when all is well (or mended), 1 for a warning, 2 when something does not work at all.
-    """
-    worst = doctor.OK
-    for found in doctor.examine():
-        click.echo(f"{_LEVELS[found.level]:<8} {found.name}: {found.told}")
-        if fix and found.repair is not None:
-            click.echo(f"{'fixed':<8} {found.name}: {found.repair()}")
-        else:
-            if found.repair is not None:
-                click.echo(f"{'':<8} `flask doctor --fix` mends it")
-            worst = max(worst, found.level)
-    click.get_current_context().exit(worst)
-
-
-_LEVELS = {doctor.OK: "ok", doctor.WARNING: "warning", doctor.CRITICAL: "critical"}
-
-
-@counters.command("check")
-@click.option("--fix", is_flag=True, help="Add what is missing; nothing need be stopped for it.")
-def check_counters(*, fix: bool) -> None:
-    """Compare the counters with the jobs themselves.
-
-    Reads the whole table. Exits with 1 when they differ and --fix was not given.
-    """
-    drift = stats.check(db.session, fix=fix)
-    db.session.commit()
-    for row in drift.rows:
-        click.echo(
-            f"queue {row.queue}, type {row.type}, {row.status}: "
-            f"counted {row.counted}, there are {row.actual}"
-        )
-    if drift.is_clean:
-        click.echo("Counters are exact.")
-    elif drift.is_fixed:
-        click.echo(f"Fixed {len(drift.rows)} counters.")
-    else:
-        raise click.ClickException(
-            f"{len(drift.rows)} counters are wrong; run `flask counters check --fix`."
-        )
-
-
-@dlq.command("rebuild")
-def rebuild_dead_letters() -> None:
-    """Rewrite the Redis list job-dlq from the table of dead letters."""
-    trigger = current_trigger()
-    try:
-        trigger.ping()
-    except Exception as error:
-        # Without Redis the mirror would quietly do nothing, and catch up later.
-        raise click.ClickException(
-            f"Redis does not answer ({brief(error)}); try again later."
-        ) from error
-    try:
-        click.echo(f"Wrote {trigger.mirror_dead_letters(rebuild=True)} entries to job-dlq.")
-    except ListOfOthers as error:
-        raise click.ClickException(str(error)) from error
-
-
-@token_commands.command("create")
-@click.argument("name")
-@click.option("--role", type=click.Choice(ROLES), default="operator", show_default=True)
-def create_token(name: str, role: str) -> None:
-    """Make a token; it is printed once and kept only as a hash."""
-    settings = current_app.extensions["settings"]
-    try:
-        secret = tokens.create(name, role, taken=settings.actor_names)
-        lifecycle.record(db.session, CLI, "token.create", name, {"role": role})
-        db.session.commit()
-    except ValueError as error:
-        raise click.ClickException(f"{name!r} can't be a token's name: {error}.") from None
-    except tokens.NameTaken:
-        raise click.ClickException(
-            f"{name!r} is reserved, or the name of a person or a token in DASHBOARD_USERS or API_TOKENS; "
-            "take another name."
-        ) from None
-    except IntegrityError:
-        raise click.ClickException(
-            f"A token is named {name!r}; revoke it first, or take another name."
-        ) from None
-    events.happened("token.created", actor=CLI, token=name, role=role)
-    click.echo(secret)
-
-
-@token_commands.command("list")
-def list_tokens() -> None:
-    """Every token made here, newest first."""
-    for one in tokens.listed():
-        state = f"revoked {one.revoked_at:%Y-%m-%d %H:%M}" if one.revoked_at else "valid"
-        click.echo(f"{one.name:<24} {one.role:<9} made {one.created_at:%Y-%m-%d %H:%M}  {state}")
-
-
-@token_commands.command("revoke")
-@click.argument("name")
-def revoke_token(name: str) -> None:
-    """End a token; it is refused within five seconds."""
-    if not tokens.revoke(name):
-        raise click.ClickException(f"No valid token is named {name!r}; see `flask tokens list`.")
-    lifecycle.record(db.session, CLI, "token.revoke", name)
-    db.session.commit()
-    events.happened("token.revoked", actor=CLI, token=name)
-    click.echo(f"{name} is revoked.")
-
-
-def _with_own_tables(group: click.Group) -> click.Group:
-    """Flask-Migrate's ``flask db``, whose ``upgrade`` to the head goes on with the user's own migrations."""
-    product_upgrade = group.commands["upgrade"]
-
-    @with_appcontext
-    def upgrade(**options: object) -> None:
-        assert product_upgrade.callback is not None
-        before = _version()
-        product_upgrade.callback(**options)
-        if not options["sql"]:
-            after = _version()
-            click.echo(
-                f"Already at {after}."
-                if before == after
-                else f"Migrated {before or 'an empty database'} to {after}."
-            )
-        if options["revision"] in ("head", "heads") and not options["sql"]:
-            own_migrations.upgrade()
-
-    commands = {name: _plain_command(command) for name, command in group.commands.items()}
-    commands["upgrade"] = click.Command(
-        "upgrade",
-        params=product_upgrade.params,
-        help=product_upgrade.help,
-        callback=_plainly(upgrade),
-    )
-    return click.Group(
-        group.name, params=group.params, help=group.help, callback=group.callback, commands=commands
-    )
-
-
-def _version() -> str | None:
-    with db.engine.connect() as connection:
-        return schema.version(connection)
-
-
-def _plain_command(command: click.Command) -> click.Command:
-    assert command.callback is not None
-    plain = copy.copy(command)
-    plain.callback = _plainly(command.callback)
-    return plain
-
-
 def _plainly(run: Callable[..., None]) -> Callable[..., None]:
     """A wrong setting, folder or database is one sentence, without a traceback."""
 
@@ -239,6 +89,179 @@ def _sentence(error: SQLAlchemyError) -> str:
     raise error
 
 
+def _on_our_tables(run: Callable[..., None]) -> Callable[..., None]:
+    """Plainly, for a command that reads our tables: where they are not as this code needs, it says so."""
+
+    @functools.wraps(run)
+    def wrapped(*args: object, **options: object) -> None:
+        try:
+            run(*args, **options)
+        except SQLAlchemyError as error:
+            meaning = database_errors.meaning(error)
+            if isinstance(meaning, SchemaProblem | TryAgain):
+                raise click.ClickException(str(meaning)) from error
+            raise
+
+    return _plainly(wrapped)
+
+
+@click.command("doctor")
+@click.option("--fix", is_flag=True, help="Repair what can be repaired; nothing need be stopped.")
+def see_doctor(*, fix: bool) -> None:
+    """Check database, Redis, migrations, connections, clock, workers and what may drift.
+
+    Exits with 0 when all is well (or mended), 1 for a warning, 2 when something does not work at all.
+    """
+    worst = doctor.OK
+    for found in doctor.examine():
+        click.echo(f"{_LEVELS[found.level]:<8} {found.name}: {found.told}")
+        if fix and found.repair is not None:
+            click.echo(f"{'fixed':<8} {found.name}: {found.repair()}")
+        else:
+            if found.repair is not None:
+                click.echo(f"{'':<8} `flask doctor --fix` mends it")
+            worst = max(worst, found.level)
+    click.get_current_context().exit(worst)
+
+
+_LEVELS = {doctor.OK: "ok", doctor.WARNING: "warning", doctor.CRITICAL: "critical"}
+
+
+@counters.command("check")
+@click.option("--fix", is_flag=True, help="Add what is missing; nothing need be stopped for it.")
+@_on_our_tables
+def check_counters(*, fix: bool) -> None:
+    """Compare the counters with the jobs themselves.
+
+    Reads the whole table. Exits with 1 when they differ and --fix was not given.
+    """
+    drift = stats.check(db.session, fix=fix)
+    db.session.commit()
+    for row in drift.rows:
+        click.echo(
+            f"queue {row.queue}, type {row.type}, {row.status}: "
+            f"counted {row.counted}, there are {row.actual}"
+        )
+    if drift.is_clean:
+        click.echo("Counters are exact.")
+    elif drift.is_fixed:
+        click.echo(f"Fixed {len(drift.rows)} counters.")
+    else:
+        raise click.ClickException(
+            f"{len(drift.rows)} counters are wrong; run `flask counters check --fix`."
+        )
+
+
+@dlq.command("rebuild")
+@_on_our_tables
+def rebuild_dead_letters() -> None:
+    """Rewrite the Redis list job-dlq from the table of dead letters."""
+    trigger = current_trigger()
+    try:
+        trigger.ping()
+    except Exception as error:
+        # Without Redis the mirror would quietly do nothing, and catch up later.
+        raise click.ClickException(
+            f"Redis does not answer ({brief(error)}); try again later."
+        ) from error
+    try:
+        click.echo(f"Wrote {trigger.mirror_dead_letters(rebuild=True)} entries to job-dlq.")
+    except ListOfOthers as error:
+        raise click.ClickException(str(error)) from error
+
+
+@token_commands.command("create")
+@click.argument("name")
+@click.option("--role", type=click.Choice(ROLES), default="operator", show_default=True)
+@_on_our_tables
+def create_token(name: str, role: str) -> None:
+    """Make a token; it is printed once and kept only as a hash."""
+    settings = current_app.extensions["settings"]
+    try:
+        secret = tokens.create(name, role, taken=settings.actor_names)
+        lifecycle.record(db.session, CLI, "token.create", name, {"role": role})
+        db.session.commit()
+    except ValueError as error:
+        raise click.ClickException(f"{name!r} can't be a token's name: {error}.") from None
+    except tokens.NameTaken:
+        raise click.ClickException(
+            f"{name!r} is reserved, or the name of a person or a token in DASHBOARD_USERS or API_TOKENS; "
+            "take another name."
+        ) from None
+    except IntegrityError:
+        raise click.ClickException(
+            f"A token is named {name!r}; revoke it first, or take another name."
+        ) from None
+    events.happened("token.created", actor=CLI, token=name, role=role)
+    click.echo(secret)
+
+
+@token_commands.command("list")
+@_on_our_tables
+def list_tokens() -> None:
+    """Every token made here, newest first."""
+    for one in tokens.listed():
+        state = f"revoked {one.revoked_at:%Y-%m-%d %H:%M}" if one.revoked_at else "valid"
+        click.echo(f"{one.name:<24} {one.role:<9} made {one.created_at:%Y-%m-%d %H:%M}  {state}")
+
+
+@token_commands.command("revoke")
+@click.argument("name")
+@_on_our_tables
+def revoke_token(name: str) -> None:
+    """End a token; it is refused within five seconds."""
+    if not tokens.revoke(name):
+        raise click.ClickException(f"No valid token is named {name!r}; see `flask tokens list`.")
+    lifecycle.record(db.session, CLI, "token.revoke", name)
+    db.session.commit()
+    events.happened("token.revoked", actor=CLI, token=name)
+    click.echo(f"{name} is revoked.")
+
+
+def _with_own_tables(group: click.Group) -> click.Group:
+    """Flask-Migrate's ``flask db``, whose ``upgrade`` to the head goes on with the user's own migrations."""
+    product_upgrade = group.commands["upgrade"]
+
+    @with_appcontext
+    def upgrade(**options: object) -> None:
+        assert product_upgrade.callback is not None
+        before = _version()
+        product_upgrade.callback(**options)
+        if not options["sql"]:
+            after = _version()
+            click.echo(
+                f"Already at {after}."
+                if before == after
+                else f"Migrated {before or 'an empty database'} to {after}."
+            )
+        is_to_head = options["revision"] in ("head", "heads") and not options["sql"]
+        if is_to_head and (done := own_migrations.upgrade()):
+            click.echo(done)
+
+    commands = {name: _plain_command(command) for name, command in group.commands.items()}
+    commands["upgrade"] = click.Command(
+        "upgrade",
+        params=product_upgrade.params,
+        help=product_upgrade.help,
+        callback=_plainly(upgrade),
+    )
+    return click.Group(
+        group.name, params=group.params, help=group.help, callback=group.callback, commands=commands
+    )
+
+
+def _version() -> str | None:
+    with db.engine.connect() as connection:
+        return schema.version(connection)
+
+
+def _plain_command(command: click.Command) -> click.Command:
+    assert command.callback is not None
+    plain = copy.copy(command)
+    plain.callback = _plainly(command.callback)
+    return plain
+
+
 @migration_commands.command("new")
 @click.argument("message")
 @click.option("--empty", "is_empty", is_flag=True, help="Write one to fill in by hand.")
@@ -249,10 +272,11 @@ def new_migration(message: str, *, is_empty: bool) -> None:
     if made is None:
         click.echo("The database has all tables that JOB_MODULES declare; no migration written.")
         return
-    click.echo(f"Wrote {made}. Read it, then run `flask --app wsgi db upgrade`.")
+    click.echo(f"Wrote {made}. Read it, then run `{_upgrade_command()}`.")
 
 
 @migration_commands.command("status")
+@_plainly
 def migration_status() -> None:
     """The applied revision, and the ones still missing. Exits with 1 when some are missing."""
     with db.engine.connect() as connection:
@@ -262,7 +286,12 @@ def migration_status() -> None:
     for revision in missing:
         click.echo(f"Missing: {revision}")
     if missing:
-        raise click.ClickException("Run `flask --app wsgi db upgrade`.")
+        raise click.ClickException(f"Run `{_upgrade_command()}`.")
+
+
+def _upgrade_command() -> str:
+    is_development = current_app.extensions["settings"].app_env == "development"
+    return 'make flask ARGS="db upgrade"' if is_development else "flask --app wsgi db upgrade"
 
 
 @migration_commands.command("downgrade")
@@ -276,6 +305,7 @@ def downgrade_own(revision: str) -> None:
 @session_commands.command("end")
 @click.argument("name", required=False)
 @click.option("--all", "is_everyone", is_flag=True, help="The sessions of everyone.")
+@_on_our_tables
 def end_sessions(name: str | None, *, is_everyone: bool) -> None:
     """Sign a person out everywhere, or everyone; effective within five seconds."""
     if bool(name) == is_everyone:

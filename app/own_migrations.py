@@ -6,6 +6,8 @@ side ever sees two heads. ``flask db upgrade`` brings both up to date, the produ
 
 from __future__ import annotations
 
+import logging
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,17 +51,36 @@ def folder() -> Path | None:
     return settings.job_migrations
 
 
-def upgrade(revision: str = "head") -> None:
-    """Apply what is missing. Nothing happens where JOB_MIGRATIONS is not set. Raises ConfigError.
+def upgrade(revision: str = "head") -> str | None:
+    """Apply what is missing; what was done, in one sentence. Raises ConfigError.
 
-    In development the folder may still be missing: its first migration is made on the running system.
+    None, and nothing is done, where JOB_MIGRATIONS is not set. In development the folder may still be
+    missing: its first migration is made on the running system.
     """
     where = folder()
     settings: Settings = current_app.extensions["settings"]
-    if where is None or (settings.is_development and not where.is_dir()):
-        return
+    if where is None:
+        return None
+    if settings.is_development and not where.is_dir():
+        return f"Your migrations: none yet in {where}."
+    before = _missing_now()
     with _config(must_exist=True) as config:
         command.upgrade(config, revision)
+    with db.engine.connect() as connection:
+        at = ", ".join(current(connection))
+    if not at:
+        return f"Your migrations: none yet in {where}."
+    applied = len(before) - len(_missing_now())
+    return (
+        f"Your migrations: applied {applied}, now at {at}."
+        if applied
+        else f"Your migrations: already at {at}."
+    )
+
+
+def _missing_now() -> list[str]:
+    with db.engine.connect() as connection:
+        return missing(connection)
 
 
 def downgrade(revision: str = "-1") -> None:
@@ -96,6 +117,7 @@ def missing(connection: Connection) -> list[str]:
 
 def current(connection: Connection) -> tuple[str, ...]:
     """The revisions that the database has (none, or one)."""
+    _leave_out_alembics_lines()
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     try:
         return context.get_current_heads()
@@ -115,6 +137,11 @@ def engine() -> Engine:
     return db.engine
 
 
+def _leave_out_alembics_lines() -> None:
+    # The commands say what they did.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
 @contextmanager
 def _config(*, must_exist: bool) -> Iterator[Config]:
     where = folder()
@@ -129,7 +156,8 @@ def _config(*, must_exist: bool) -> Iterator[Config]:
             'create its first migration with `flask --app wsgi migrations new "first tables"`.'
         )
     where.mkdir(parents=True, exist_ok=True)
-    config = Config()
+    _leave_out_alembics_lines()
+    config = Config(cmd_opts=Namespace(quiet=True))
     config.set_main_option("script_location", str(ENVIRONMENT).replace("%", "%%"))
     config.set_main_option("version_locations", str(where.resolve()).replace("%", "%%"))
     config.set_main_option("path_separator", "newline")

@@ -93,15 +93,23 @@ def test_own_tables_from_model_to_table_and_back(
     assert made.returncode == 0, made.stdout + made.stderr
     (file,) = Path(shop["JOB_MIGRATIONS"]).glob("*.py")
     assert file.name.endswith("_first_tables.py")
-    assert str(file) in made.stdout
+    assert made.stdout.startswith(f"Wrote {file}. Read it, then run `")
+    assert len((made.stdout + made.stderr).splitlines()) == 1
     source = file.read_text()
     assert "import sqlalchemy as sa" in source
     assert source.count("create_table") == 1
     assert "drop_table('jobs')" not in source
-    assert flask("migrations", "status").returncode == 1
+    revision = file.name.split("_")[1]
+    behind = flask("migrations", "status")
+    assert behind.returncode == 1
+    assert behind.stdout == f"Applied: none\nMissing: {revision}\n"
+    assert len(behind.stderr.splitlines()) == 1
 
     done = flask("db", "upgrade")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[1:] == [f"Your migrations: applied 1, now at {revision}."]
+    done = flask("db", "upgrade")
+    assert done.stdout.splitlines()[1:] == [f"Your migrations: already at {revision}."]
     assert tables(shop) - before == {"shop_products", "own_alembic_version"}
     assert flask("migrations", "status").returncode == 0
 

@@ -160,6 +160,32 @@ def test_release_says_what_it_did(make_database: Any) -> None:
     assert (again.returncode, again.stdout.strip()) == (0, f"Already at {HEAD}.")
 
 
+COMMANDS = [
+    ("tokens", "create", "grafana"),
+    ("tokens", "list"),
+    ("tokens", "revoke", "grafana"),
+    ("counters", "check"),
+    ("dlq", "rebuild"),
+    ("sessions", "end", "--all"),
+]
+
+
+@pytest.mark.parametrize("is_away", [False, True], ids=["before the release", "away"])
+def test_commands_say_in_one_sentence_what_is_wrong_with_the_database(
+    make_database: Any, is_away: bool
+) -> None:
+    env = make_database()
+    if is_away:
+        env["DATABASE_URL"] = services.with_path(env["DATABASE_URL"], "nowhere")
+    runner = create_app(config.load(env)).test_cli_runner()
+    for command in COMMANDS:
+        done = runner.invoke(args=command)
+        assert done.exit_code == 1, command
+        assert isinstance(done.exception, SystemExit), command  # a message, not a traceback
+        (line,) = done.output.splitlines()
+        assert ("DATABASE_URL" if is_away else UPGRADE) in line, command
+
+
 @pytest.mark.parametrize(
     "url", ["postgresql://{netloc}/nowhere", "postgresql://eve:wrong@{host}/x"]
 )
