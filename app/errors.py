@@ -13,6 +13,11 @@ __all__ = ["ConfigError", "JobQueueError"]  # and every class below
 RETRY_AFTER_SECONDS = 5
 
 
+def by_field(errors: dict[Any, Any]) -> str:
+    """Errors by field in one line: ``priority: must be … tags.0: must be …``."""
+    return " ".join(f"{field}: {' '.join(map(str, found))}" for field, found in errors.items())
+
+
 class JobQueueError(Exception):
     """Something went wrong in the job queue."""
 
@@ -87,12 +92,16 @@ class IdempotencyMismatch(JobQueueError):
 
 
 class ValidationFailed(JobQueueError):
-    """Some fields are not valid; see errors."""
+    """Some fields are not valid."""
 
     http_status, code = 422, "validation_failed"
 
     def __init__(self, errors: dict[Any, Any]) -> None:
         super().__init__(errors=errors)
+
+    def __str__(self) -> str:
+        """Every field with its messages: ``priority: must be … tags.0: must be …``."""
+        return by_field(self.errors or {}) or super().__str__()
 
 
 class UnknownJobType(JobQueueError):

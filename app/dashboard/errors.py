@@ -21,6 +21,7 @@ from app.errors import (
     JobQueueError,
     QueryTooSlow,
     Unauthenticated,
+    by_field,
 )
 from app.extensions import db
 from app.security import current, events
@@ -132,6 +133,4 @@ def tell(status: int, message: str, *, title: str | None = None) -> Response:
 
 
 def _sentence(error: JobQueueError) -> str:
-    if not error.errors:
-        return str(error)
-    return " ".join(f"{field}: {' '.join(map(str, told))}" for field, told in error.errors.items())
+    return by_field(error.errors) if error.errors else str(error)

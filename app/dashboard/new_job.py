@@ -12,7 +12,7 @@ from flask import Response, flash, make_response, redirect, request, url_for
 from app.dashboard import blueprint as dashboard
 from app.dashboard.format import short_id
 from app.dashboard.fragments import show
-from app.errors import Forbidden, UnknownJobType, ValidationFailed
+from app.errors import Forbidden, UnknownJobType, ValidationFailed, by_field
 from app.extensions import db
 from app.jobs import lifecycle, queries, registry
 from app.jobs.lifecycle import NewJob
@@ -38,10 +38,7 @@ def run_again(job_id: UUID) -> Response:
     try:
         new = _new_job(job, text, priority)
     except (ValidationFailed, UnknownJobType) as error:
-        told = [
-            f"{field}: {' '.join(map(str, what))}" for field, what in (error.errors or {}).items()
-        ]
-        return _form(job, text, priority, " ".join(told) or str(error), 422)
+        return _form(job, text, priority, by_field(error.errors or {}) or str(error), 422)
     [made] = lifecycle.enqueue(db.session, [new])
     lifecycle.record(db.session, actor(), "job.again", str(made.id), {"of": str(job_id)})
     db.session.commit()

@@ -176,6 +176,8 @@ def test_many_are_all_or_none_and_every_bad_one_is_named(session: Any) -> None:
     assert list(refused.value.errors or {}) == [
         "jobs.1.priority", "jobs.2.type", "jobs.3.payload.a",
     ]  # fmt: skip
+    assert "jobs.1.priority: must be a whole number from -100 to 100." in str(refused.value)
+    assert "jobs.2.type: No job type is named 'nope'" in str(refused.value)
     assert stored() == 0
 
 
