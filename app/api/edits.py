@@ -13,16 +13,17 @@ from app.jobs.models import CANCELLED, PENDING
 VERBS = {CANCELLED: lifecycle.cancel, PENDING: lifecycle.retry}
 
 
+class StatusNotSettable(InvalidTransition):
+    """Job {job_id} is {status}. A request can set the status only to {allowed}; {verb} is set by workers."""
+
+
 def apply(db: Any, job_id: UUID, changes: dict[str, Any], *, by: str) -> None:
     """Edits first, then moves the status; the caller commits. Raises what the verbs raise."""
     job = queries.get_job(db, job_id)
     status = changes.pop("status", None)
     if status is not None and status not in VERBS:
-        raise InvalidTransition(
-            job_id=job_id,
-            status=job.status,
-            verb=f"a change to {status}",
-            allowed="a worker; only cancelled or pending can be set",
+        raise StatusNotSettable(
+            job_id=job_id, status=job.status, verb=status, allowed=" or ".join(VERBS)
         )
     if "payload" in changes and (job_type := registry.find(job.type)):
         registry.validate_payload(job_type, changes["payload"])

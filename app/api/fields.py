@@ -209,6 +209,8 @@ class Shape(Schema):
     """One JSON shape: camelCase outside, snake_case inside; unknown fields are refused by name."""
 
     error_messages = {"type": "must be a JSON object."}
+    #: What an unknown field is answered with, where it is not the list of known ones.
+    known: ClassVar[str] = ""
     #: What the document says of it besides its fields.
     more: ClassVar[dict[str, Any]] = {}
 
@@ -219,8 +221,8 @@ class Shape(Schema):
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
-        known = ", ".join(str(field.data_key) for field in self.load_fields.values()) or "none"
-        self.error_messages["unknown"] = f"is not known here; known: {known}."
+        names = ", ".join(str(field.data_key) for field in self.load_fields.values())
+        self.error_messages["unknown"] = f"is not known here; {self.known or f'known: {names}'}."
 
 
 class RequestShape(Shape):

@@ -103,8 +103,12 @@ class JobRequestShape(RequestShape):
         starts_at = max(run_at or now, now + timedelta(seconds=delay or 0))
         if expires_at is not None and expires_at <= starts_at:
             raise ValidationError(
-                "must be later than now, nextRunAt and delay: it would never run.", "expiresAt"
+                "must be later than the time the job may start (now, nextRunAt, or after delay).",
+                "expiresAt",
             )
+
+
+NOT_BULK = {"type": 'must be a JSON object: {"jobs": [{"type": "echo"}, …]}.'}
 
 
 def _jobs(kind: Any) -> fields.List[Any]:
@@ -123,11 +127,15 @@ def _jobs(kind: Any) -> fields.List[Any]:
 class BulkShape(RequestShape):
     """Up to 10,000 jobs, stored all or none."""
 
+    error_messages = NOT_BULK
+
     jobs = _jobs(fields.Nested(JobRequestShape))
 
 
 class BulkEnvelope(RequestShape):
     """BulkShape without a look at its jobs, which new_jobs.py reads one by one."""
+
+    error_messages = NOT_BULK
 
     jobs = _jobs(fields.Raw(allow_none=True))
 
@@ -162,6 +170,9 @@ class EditShape(RequestShape):
 
 class NothingShape(Shape):
     """No body, or an empty object."""
+
+    error_messages = {"type": "must be left out, or be {}."}
+    known = "send no body, or {}"
 
 
 # Query strings
@@ -281,6 +292,8 @@ class LogQuery(Shape):
 
 class NoQuery(Shape):
     """No query parameters."""
+
+    known = "this address takes no query parameters"
 
 
 # Answers

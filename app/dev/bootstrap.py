@@ -203,7 +203,7 @@ def _check_unused(lock: Path) -> None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise BootstrapError("This checkout is running already; stop it first.") from None
+            raise BootstrapError("This checkout is already running; stop it first.") from None
 
 
 def _remove(path: Path) -> None:

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -61,8 +62,9 @@ def run(environ: Mapping[str, str], root: Path = ROOT, only: str | None = None) 
             "dev",
             f"{name}={value} is ignored: `make run` is development, open to this machine only",
         )
-    printer.line("dev", "starting PostgreSQL and Redis; the first time this takes a moment")
-    with surroundings(environ, web_port=port if WEB in programs else None) as around:
+    with surroundings(
+        environ, web_port=port if WEB in programs else None, say=partial(printer.line, "dev")
+    ) as around:
         this = Run(root, around, printer, stopping, CodeWatch(root, environ))
         is_well = stopping.is_set() or (
             this.release(release) and this.serve(programs, f"http://127.0.0.1:{port}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,12 +74,13 @@ def surroundings(
     fresh: bool = False,
     share: bool = False,
     web_port: int | None = None,
+    say: Callable[[str], object] | None = None,
 ) -> Iterator[Surroundings]:
     """Servers up for the block: the ones ``environ`` names, else embedded ones.
 
     ``fresh``: new and empty, and gone afterwards. ``share``: use the running ones of `make run`
-    if it is running. ``web_port``: where the caller will serve, for `make demo` to find. Raises
-    DevError (InstanceInUse without ``share``).
+    if it is running. ``web_port``: where the caller will serve, for `make demo` to find. ``say``
+    gets a line before embedded servers are started. Raises DevError (InstanceInUse without ``share``).
     """
     env = development(environ)
     if names_servers(environ) and not fresh:
@@ -100,6 +101,8 @@ def surroundings(
             return
         if web_port:
             instance.remember(web_port=web_port)
+        if say:
+            say("starting PostgreSQL and Redis; the first time this takes a moment")
         services = stack.enter_context(running(instance))
         urls = _urls(services.database_url, services.redis_url)
         yield Surroundings(env | urls, services.processes)

@@ -36,9 +36,10 @@ def allowed_addresses(
     if not is_private_allowed:
         for address in addresses:
             if why := kind_of(address):
-                shown = host if host == str(address) else f"{host} is {address},"
+                is_name = host != str(address)
+                found = f"{host} is {address}, {why}" if is_name else f"{host} is {why}"
                 raise Permanent(
-                    f"{shown} {why}; http-request calls public addresses only "
+                    f"{found}; http-request calls public addresses only "
                     "(the operator can set HTTP_ALLOW_PRIVATE=1)"
                 )
     return [str(address) for address in addresses]

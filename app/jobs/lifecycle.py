@@ -869,7 +869,8 @@ def _refusal(job_id: UUID, row: Row[Any] | None, verb: str) -> JobQueueError:
         return JobNotFound(job_id=job_id)
     if verb == "retry" and row.status in ALLOWED["retry"] and row.unique_key:
         return UniqueConflict(job_id=job_id, live_id=row.live_id, unique_key=row.unique_key)
-    allowed = " or ".join(ALLOWED[verb])
+    *most, last = ALLOWED[verb]
+    allowed = f"{', '.join(most)} or {last}" if most else last
     if verb == "discard":
         allowed = "failed with an open dead letter"
     return InvalidTransition(job_id=job_id, status=row.status, verb=verb, allowed=allowed)

@@ -58,10 +58,14 @@ class Jobs:
         if found == count or (count is None and found):
             return
         wanted = f"{type} {json.dumps(payload or {}, default=str)} {columns or ''}".rstrip()
-        number = "none is" if not found else f"{found} are"
+        expected = (
+            "at least one pending job"
+            if count is None
+            else f"{count} pending job{'' if count == 1 else 's'}"
+        )
         there = "".join(f"\n  {job.type} {json.dumps(job.payload)}" for job in self.enqueued())
         raise AssertionError(
-            f"expected {count or 'at least one'} pending of {wanted}; {number}."
+            f"expected {expected} like {wanted}, found {found or 'none'}."
             f" Pending jobs:{there or ' none'}"
         )
 

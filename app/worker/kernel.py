@@ -99,7 +99,8 @@ class Kernel:
         self.heartbeat.beat()
         self.heartbeat.start()
         threading.Thread(target=self._tick, name="Ticker", daemon=True).start()
-        log.info("Worker %s starts: %s threads, %s", self.worker_id, threads, self._queues_text())
+        count = f"{threads} thread{'' if threads == 1 else 's'}"
+        log.info("Worker %s starts: %s, %s", self.worker_id, count, self._queues_text())
 
     def next(self) -> Claimed | None:
         self._live_threads.add(threading.current_thread())
@@ -132,7 +133,8 @@ class Kernel:
         attempts = list(self.runner.attempts.values())
         unfinished = [self.runner.given_up(attempt) for attempt in attempts]
         if unfinished:
-            log.warning("Giving back %s unfinished attempts", len(unfinished))
+            plural = "" if len(unfinished) == 1 else "s"
+            log.warning("Giving back %s unfinished attempt%s", len(unfinished), plural)
         self.outbox.put(unfinished, is_in_background=True)
         self.outbox.drain(FLUSH_SECONDS)
         self.heartbeat.stop()

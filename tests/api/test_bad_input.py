@@ -53,8 +53,22 @@ def test_what_is_no_object_is_422(api: Api, stored, path, body):
     method = "PATCH" if path == NOWHERE else "POST"
     response = api.send(method, path, data=body, headers=JSON)
     assert response.status_code == 422
-    assert response.json["errors"] == {"body": ["must be a JSON object."]}
+    many = ': {"jobs": [{"type": "echo"}, …]}' if path.endswith("/bulk") else ""
+    assert response.json["errors"] == {"body": [f"must be a JSON object{many}."]}
     assert stored() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "place", "message"),
+    [
+        ('{"now": true}', "now", "is not known here; send no body, or {}."),
+        ("[]", "body", "must be left out, or be {}."),
+    ],
+)
+def test_a_body_where_none_is_taken_is_told_to_be_left_out(api: Api, body, place, message):
+    response = api.post(f"{NOWHERE}/retry", data=body, headers=JSON)
+    assert response.status_code == 422
+    assert response.json["errors"] == {place: [message]}
 
 
 @pytest.mark.parametrize(

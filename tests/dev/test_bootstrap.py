@@ -195,7 +195,7 @@ def test_clean_refuses_while_the_checkout_runs(checkout):
     refused = checkout.bootstrap("clean")
 
     assert refused.returncode == 1
-    assert refused.stdout == "error: This checkout is running already; stop it first.\n"
+    assert refused.stdout == "error: This checkout is already running; stop it first.\n"
     assert held.poll() is None
     assert checkout.var.is_dir()
 

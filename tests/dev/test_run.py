@@ -91,6 +91,7 @@ def test_a_second_run_in_the_same_checkout_is_refused(checkout):
     assert (
         f"already running at http://127.0.0.1:{checkout.port} (process {run.pid})" in refused.stdout
     )
+    assert "starting PostgreSQL" not in refused.stdout
 
 
 def test_a_second_run_on_the_same_port_says_where_the_first_one_is(checkout):

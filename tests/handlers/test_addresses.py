@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 
 import pytest
 
+from app.handlers._addresses import allowed_addresses
 from app.handlers._special_networks import kind_of
+from app.jobs.outcomes import Permanent
+from app.jobs.testing import make_context
 
 FORBIDDEN = [
     # This network, private, shared, loopback, link-local
@@ -76,3 +80,20 @@ def test_the_table_forbids_at_least_what_python_does() -> None:
                 continue  # judged by the IPv4 address inside
             assert kind_of(network[0])
             assert kind_of(network[-1])
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("127.0.0.1", "127.0.0.1 is a loopback address; "),
+        ("localhost", "localhost is 127.0.0.1, a loopback address; "),
+    ],
+)
+def test_the_refusal_is_a_sentence(host: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(None, None, None, "", ("127.0.0.1", 80))]
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(Permanent) as refused:
+        allowed_addresses(
+            host, 80, is_private_allowed=False, ctx=make_context(), ends_at=time.monotonic() + 5
+        )
+    assert str(refused.value).startswith(said)

@@ -93,7 +93,7 @@ def test_edit_starts_only_where_nobody_runs_or_has_finished_the_job(session, sta
         after = row_of(session, job_id)
         assert (after["priority"], after["payload"], after["status"]) == (7, {"a": 1}, status)
     else:
-        with pytest.raises(InvalidTransition):
+        with pytest.raises(InvalidTransition, match="edit needs pending, failed or cancelled"):
             lifecycle.edit(session, [job_id], {"priority": 7}, by="ada").one()
         assert row_of(session, job_id) == before
 
