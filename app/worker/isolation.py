@@ -14,9 +14,9 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any, ClassVar
 
@@ -33,6 +33,8 @@ GRACE_SECONDS = 3.0
 CANCEL_SECONDS = 3.0
 #: From the start of the process to the call of the handler, and from its return to the outcome.
 BOOT_SECONDS = LEAVE_SECONDS = 60.0
+#: The fork server answers in milliseconds once it has imported everything; one that hangs is replaced.
+START_SECONDS = 30.0
 POLL_SECONDS = 0.1
 START_TRIES = 3
 _HEADER = struct.Struct("!i")  # of multiprocessing's messages
@@ -82,6 +84,8 @@ class Isolation:
             children = list(self._children)
         for one in children:
             one.kill()
+        # It ends with us by itself, unless it hangs. Another worker in this process starts its own.
+        _kill_fork_server()
 
     def _start(self, job: Claimed) -> _Child | NoOutcome:
         reason = ""
@@ -117,7 +121,7 @@ class _Child:
         self._process: Any = context.Process(target=child.main, args=(theirs, job, settings))
         self._process.daemon = False
         try:
-            with self._starting:
+            with self._starting, _fork_server_within(START_SECONDS):
                 self._process.start()
         except BaseException:
             ours.close()
@@ -190,6 +194,26 @@ class _Child:
             self._process.close()
 
 
+@contextmanager
+def _fork_server_within(seconds: float) -> Iterator[None]:
+    """Whoever waits in here for the fork server gets an EOFError after ``seconds``: the server is killed."""
+    timer = threading.Timer(seconds, _kill_fork_server)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _kill_fork_server() -> None:
+    # multiprocessing has no public name for it; the next start finds it gone and starts another.
+    pid = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
+    if pid is not None:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
 class _Watch:
     """Follows one child until it ends, and ends it where it must."""
 
@@ -210,7 +234,9 @@ class _Watch:
 
     def until_it_ends(self) -> Outcome | NoOutcome:
         while True:
-            for kind, *facts in self._child.messages(POLL_SECONDS):
+            # Asked before the look: what it said before its end is in the pipe then, and is read once more.
+            is_gone = self._child.is_gone
+            for kind, *facts in self._child.messages(0 if is_gone else POLL_SECONDS):
                 if kind == child.OUTCOME:
                     values = {**facts[0], "lines": child.lines_from(facts[0]["lines"])}
                     return Outcome(job=self._job, **values)
@@ -219,7 +245,7 @@ class _Watch:
                         NoOutcome.NOT_STARTED, f"the child process can't start: {facts[0]}"
                     )
                 self._hear(kind, facts)
-            if self._child.is_gone:
+            if is_gone:
                 ended = self._child.exit_text()
                 return NoOutcome(
                     NoOutcome.DIED, f"The child process that ran this job died ({ended})."

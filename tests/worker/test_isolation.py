@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +195,41 @@ def test_no_child_to_be_had_is_no_attempt_spent(
     assert "no more processes" in row(job_id).last_error
     [attempt] = rows("SELECT outcome, error_class FROM job_attempts")
     assert (attempt.outcome, attempt.error_class) == ("released", "ChildUnavailable")
+
+
+def test_an_outcome_sent_just_before_the_child_ends_counts(
+    begin: Any, row: Any, monkeypatch: Any
+) -> None:
+    """The child may send it and end between two looks: the look at its end must not come last."""
+    plain = isolation._Child.is_gone.fget
+    assert plain
+
+    def after_the_end(child: Any) -> bool:
+        child._process.join(10)
+        return bool(plain(child))
+
+    monkeypatch.setattr(isolation._Child, "is_gone", property(after_the_end))
+    job_id, end = begin({"do": "return", "result": 7})
+    end()
+    assert (row(job_id).status, row(job_id).crashes) == ("completed", 0)
+
+
+def test_a_fork_server_that_hangs_is_replaced(begin: Any, row: Any, monkeypatch: Any) -> None:
+    _, end = begin({"do": "return"})  # there is a fork server now
+    end()
+    monkeypatch.setattr(isolation, "START_SECONDS", 1.0)
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    os.kill(server, signal.SIGSTOP)
+    job_id, end = begin({"do": "return"})
+    end()
+    assert (row(job_id).status, row(job_id).crashes) == ("completed", 0)
+    assert is_gone(server)
+
+
+def test_a_fork_server_that_hangs_ends_with_the_worker(kernel: Kernel, begin: Any) -> None:
+    _, end = begin({"do": "return"})
+    end()
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    os.kill(server, signal.SIGSTOP)
+    kernel.runner.isolation.stop()
+    wait_until(lambda: is_gone(server))
