@@ -15,7 +15,7 @@ _offset: float | None = None
 _read_at = float("-inf")
 
 
-def _steady() -> float:
+def steady() -> float:
     """Seconds of a clock that goes on while the machine sleeps, where there is one."""
     boot_time = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if boot_time is None else time.clock_gettime(boot_time)
@@ -24,22 +24,25 @@ def _steady() -> float:
 def is_stale() -> bool:
     """Whether the database should be asked; the caller that gets True is the one to do it."""
     global _read_at
-    now = _steady()
+    now = steady()
     if now - _read_at < STALE_SECONDS:
         return False
     _read_at = now
     return True
 
 
-def observe(database_now: float) -> None:
-    """``database_now``: seconds since 1970, just read from PostgreSQL."""
+def observe(database_now: float, *, asked_at: float) -> None:
+    """``database_now``: seconds since 1970, read from PostgreSQL; ``asked_at``: ``steady()`` before it was asked.
+
+    So that our time is never behind: what PostgreSQL has just made due is due here as well.
+    """
     global _offset
-    _offset = database_now - _steady()
+    _offset = database_now - asked_at
 
 
 def epoch() -> float:
     """Seconds since 1970, now; by this machine's clock only before the first connection."""
-    return time.time() if _offset is None else _offset + _steady()
+    return time.time() if _offset is None else _offset + steady()
 
 
 def now() -> datetime:

@@ -65,9 +65,10 @@ def _read_clock(raw: Any, _record: Any, _proxy: Any) -> None:
         return
     with suppress(psycopg2.Error):  # a connection that was lost is noticed by its statement
         raw.autocommit = True
+        asked_at = clock.steady()
         with raw.cursor() as cursor:
             cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
-            clock.observe(cursor.fetchone()[0])
+            clock.observe(cursor.fetchone()[0], asked_at=asked_at)
         raw.autocommit = False
 
 

@@ -68,11 +68,11 @@ def test_a_machine_that_slept_reads_the_clock_again(app: Any, monkeypatch: Any) 
 
     from app.extensions import db
 
-    steady = clock._steady
+    steady = clock.steady
     with app.app_context():
         db.session.execute(text("SELECT 1"))
         db.session.rollback()
-        monkeypatch.setattr(clock, "_steady", lambda: steady() + 3600)
+        monkeypatch.setattr(clock, "steady", lambda: steady() + 3600)
         assert clock.epoch() - time.time() > 3000
         db.session.execute(text("SELECT 1"))
         db.session.rollback()

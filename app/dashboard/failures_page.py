@@ -11,7 +11,7 @@ from app.dashboard import blueprint as dashboard
 from app.dashboard import looks
 from app.dashboard.actions import done
 from app.dashboard.bulk_words import ASKS_ABOVE, became, became_of
-from app.dashboard.fragments import show
+from app.dashboard.fragments import is_part, show
 from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs import bulk
@@ -33,11 +33,13 @@ def failures() -> Response:
 
 @dashboard.post("/failures/<failure>/<verb>")
 def act_on_failure(failure: str, verb: str) -> Response:
-    """The newest ``most`` of a group, at once; without ``most`` the preview of all of them."""
+    """The newest ``most`` of a group, at once; without ``most``, and to discard without scripts, the preview."""
     if verb not in VERBS or not re.fullmatch("[0-9a-f]{12}", failure):
         abort(404)
     link: dict[str, Any] = {"status": FAILED, "failure": failure}
-    if "most" not in request.args:
+    # Discarding asks first: a dialog where there are scripts, the preview elsewhere.
+    is_asked_by_page = verb == "discard" and not is_part()
+    if "most" not in request.args or is_asked_by_page:
         return make_response(redirect(url_for("dashboard.bulk_preview", verb=verb, **link), 303))
     most = _most(request.args["most"])
     description = f"newest {most} failed jobs, {looks.failure_name(failure)}"

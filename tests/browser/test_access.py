@@ -88,7 +88,7 @@ def test_axe_finds_nothing(
 def test_axe_finds_nothing_in_dialogs_and_with_rows_selected(
     tab: Tab, addresses: list[str], axe: Any
 ) -> None:
-    page = tab.open("/jobs")
+    page = tab.open("/jobs?status=failed")
     page.keyboard.press("?")
     expect(page.locator("#keys")).to_be_visible()
     assert axe("keys") == []
@@ -98,7 +98,7 @@ def test_axe_finds_nothing_in_dialogs_and_with_rows_selected(
     assert axe("palette") == []
     page.keyboard.press("Escape")
     page.locator("#live [name=ids]").first.check()
-    page.get_by_text("Change …").click()
+    page.get_by_text("Change…").click()
     assert axe("selected") == []
 
 
@@ -152,7 +152,7 @@ def test_every_page_and_every_verb_work_without_scripts(
         assert page.locator("h1").count() == 1, path
     plain_tab.open("/failures")
     page.get_by_role("button", name="Discard all").first.click()
-    expect(page.locator("h1")).to_contain_text("Discard the dead letters of")
+    expect(page.locator("h1")).to_have_text("Discard 1 failure?")
     plain_tab.open("/jobs?status=failed")
     page.locator("#live [name=ids]").first.check()
     page.locator("#selected").get_by_role("button", name="Retry").click()

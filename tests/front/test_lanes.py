@@ -13,6 +13,7 @@ from app.errors import TooManyReads
 from app.front import lanes, routes
 from app.front.lanes import READS_PER_CALLER, Answer, Pace
 from tests.front.test_bodies import JOB, JSON, is_healthy
+from tests.support.racing import in_thread
 
 pytestmark = pytest.mark.journey
 
@@ -128,7 +129,7 @@ def test_heavy_callers_wait_for_one_another_and_light_ones_for_nobody(monkeypatc
         pace._free_at = 0.0
         await pace.run("heavy", read_of(0.01, log, "later"))
 
-    asyncio.run(scene())
+    in_thread(lambda: asyncio.run(scene()))
     assert log == ["first", "light", "light", "light", "later"]
 
 
@@ -141,5 +142,5 @@ def test_where_nobody_else_is_served_a_heavy_caller_does_not_wait(monkeypatch):
         for n in range(3):
             await pace.run("heavy", read_of(1.0, log, str(n)))
 
-    asyncio.run(scene())
+    in_thread(lambda: asyncio.run(scene()))
     assert log == ["0", "1", "2"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app import clock
 from app.jobs.context import Context
 from app.jobs.outcomes import Cancel, JobTimeout
 from app.jobs.testing import make_context, make_settings
@@ -39,11 +40,11 @@ def test_progress_that_is_no_number_is_refused() -> None:
 
 def test_log_lines_come_in_order_with_their_instant_and_level() -> None:
     ctx = make_context()
-    before = datetime.now(UTC)
+    before = clock.now()
     ctx.log("first")
     ctx.log({"n": 2}, level="warn")
     (at, level, message), second = ctx.drain()[1]
-    assert before <= at <= datetime.now(UTC)
+    assert before <= at <= clock.now()
     assert (level, message) == ("info", "first")
     assert second[1:] == ("warning", "{'n': 2}")
     assert ctx.drain() == (None, [])
