@@ -2,11 +2,13 @@
 
 import logging
 import sys
+from functools import partial
 from threading import Thread
 
 from app import cli, config, create_app, logs, schema
 from app.config import ConfigError
 from app.front import Front
+from app.security.headers import signed_in_name
 
 try:
     settings = config.load()
@@ -15,7 +17,7 @@ try:
         config.check_door(settings)
     logs.configure(settings)
     app = create_app(settings)
-    front = Front(app, settings)
+    front = Front(app, settings, partial(signed_in_name, app))
 except ConfigError as error:
     sys.exit(f"Cannot start: {error}")
 

@@ -255,7 +255,7 @@ class InvalidHost(JobQueueError):
 
 
 class ServerBusy(JobQueueError):
-    """The server is receiving too much data at the moment; nothing was stored. Try again in a few seconds."""
+    """The server is moving too much data at the moment; nothing was stored. Try again in a few seconds."""
 
     http_status, code = 503, "server_busy"
 

@@ -48,8 +48,9 @@ def sign_in() -> Response:
 @dashboard.post("/sign-out")
 def sign_out() -> Response:
     door = the_door()
-    person = None if door.is_open else door.identify(request)
+    person = door.person()
     door.leave()
+    db.session.commit()
     if person is not None:
         _record(person.name, "sign-out", request.remote_addr or "unknown")
     return _leave_page()
@@ -59,11 +60,12 @@ def sign_out() -> Response:
 def sign_out_everywhere() -> Response:
     """End all sessions of this person, copied cookies included."""
     door = the_door()
-    person = None if door.is_open else door.identify(request)
+    person = door.person()
     if person is not None:
         door.sessions.end_all(person.name)
         _record(person.name, "sign-out everywhere", request.remote_addr or "unknown")
     door.leave()
+    db.session.commit()
     return _leave_page()
 
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from app.config import Settings
-from app.errors import BodyTooLarge, JobQueueError, ServerStopping, TooManyReads
+from app.errors import BodyTooLarge, JobQueueError, ServerBusy, ServerStopping, TooManyReads
 from app.front import process, routes
 from app.front.bodies import Bodies
 from app.front.environ import make_environ
-from app.front.lanes import Lane, Pace, Turns
+from app.front.lanes import Budget, Lane, Pace, Turns
 from app.security import headers as security_headers
 from app.security.refusals import refusal
 
@@ -24,17 +25,22 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
     from granian.rsgi import HTTPProtocol, Scope
 
-#: An answer of more bytes keeps its caller's turn until it is delivered: a client that reads slowly holds memory.
-LARGE_ANSWER_BYTES = 1024 * 1024
-DELIVERY_SECONDS = 300.0
 RETRY_AFTER_SECONDS = 5
 
 
 class Front:
     """``wsgi_app`` behind granian's RSGI interface."""
 
-    def __init__(self, wsgi_app: WSGIApplication, settings: Settings) -> None:
+    def __init__(
+        self,
+        wsgi_app: WSGIApplication,
+        settings: Settings,
+        signed_in_name: Callable[[dict[str, Any]], str | None],
+    ) -> None:
+        """``signed_in_name``: whom a request's session cookie names."""
         self._wsgi_app = wsgi_app
+        self._signed_in_name = signed_in_name
+        self._budget = Budget()
         self._settings = settings
         self._is_open = settings.is_development or settings.is_auth_disabled
         self._bodies = Bodies()
@@ -91,20 +97,18 @@ class Front:
         if cost != routes.READ:
             await lane.run(protocol, environ)
             return
+        caller = routes.caller(environ, self._signed_in_name)
         try:
-            caller = routes.caller(environ)
+            self._budget.check(caller)
             async with self._turns.take(caller):
-                answer = await self._pace.run(
-                    caller, lambda: lane.run(protocol, environ, closes_over=LARGE_ANSWER_BYTES)
-                )
-                if answer.size > LARGE_ANSWER_BYTES:
-                    await _delivered(protocol)
-        except TooManyReads as error:
+                answer = await self._pace.run(caller, lambda: lane.run(protocol, environ))
+                self._budget.spend(caller, answer.size)
+        except (TooManyReads, ServerBusy) as error:
             self._refuse(protocol, environ, error)
 
     async def _answer_unread(self, protocol: HTTPProtocol, environ: dict[str, Any]) -> None:
         environ |= body_keys(b"")
-        await self._lanes[routes.QUICK].run(protocol, environ, closes_over=-1)
+        await self._lanes[routes.QUICK].run(protocol, environ, is_last=True)
         if "HTTP_EXPECT" not in environ:
             await self._bodies.discard(protocol)
 
@@ -116,8 +120,10 @@ class Front:
         *,
         is_body_unread: bool = False,
     ) -> None:
-        retry_after = error.facts.get("seconds") if isinstance(error, TooManyReads) else None
-        if error.http_status == 503:
+        retry_after = (
+            error.facts.get("seconds") if isinstance(error, TooManyReads | ServerBusy) else None
+        )
+        if error.http_status == 503 and retry_after is None:
             retry_after = 1 if isinstance(error, ServerStopping) else RETRY_AFTER_SECONDS
         status, headers, body = refusal(error, environ["PATH_INFO"], retry_after=retry_after)
         is_https_only = self._settings.https_only
@@ -137,12 +143,3 @@ def _announced(environ: dict[str, Any]) -> tuple[int, bool]:
     """The length of the body in bytes, and whether it comes in chunks, without one."""
     is_chunked = environ.pop("HTTP_TRANSFER_ENCODING", None) is not None
     return int(environ.get("CONTENT_LENGTH") or 0), is_chunked
-
-
-async def _delivered(protocol: HTTPProtocol) -> None:
-    """Returns when the connection is over, which ends with this answer."""
-    try:
-        async with asyncio.timeout(DELIVERY_SECONDS):
-            await protocol.client_disconnect()
-    except TimeoutError:
-        pass

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from app.errors import TooManyReads
+from app.errors import ServerBusy, TooManyReads
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -22,6 +24,13 @@ log = logging.getLogger(__name__)
 
 #: Of one caller: one expensive read runs, the others of so many wait for it, …
 READS_PER_CALLER = 4
+#: Answers of more bytes count …
+LARGE_BYTES = 256 * 1024
+#: … for so long …
+BUDGET_SECONDS = 60.0
+#: … against these.
+BYTES_PER_CALLER = 64 * 1024 * 1024
+BYTES_PER_PROCESS = 192 * 1024 * 1024
 #: … for so long; what comes beyond is refused.
 TURN_SECONDS = 10.0
 #: A read that took longer than this while other requests were served makes its caller a heavy one for a while.
@@ -91,28 +100,23 @@ class Lane:
             self._tasks.put(None)
 
     async def run(
-        self, protocol: HTTPProtocol, environ: dict[str, Any], *, closes_over: int | None = None
+        self, protocol: HTTPProtocol, environ: dict[str, Any], *, is_last: bool = False
     ) -> Answer:
-        """Answers the request by one of the threads.
-
-        The connection ends after an answer of more than ``closes_over`` bytes.
-        """
+        """Answers the request by one of the threads; the connection ends after an answer that ``is_last``."""
         done: asyncio.Future[Answer] = self._loop.create_future()
-        self._tasks.put((protocol, environ, closes_over, done))
+        self._tasks.put((protocol, environ, is_last, done))
         return await done
 
     def _serve(self) -> None:
         while (task := self._tasks.get()) is not None:
-            protocol, environ, closes_over, done = task
+            protocol, environ, is_last, done = task
             began = time.monotonic()
             try:
                 answer = call(self._wsgi_app, environ)
             except Exception:
                 log.exception("%s %s failed", environ["REQUEST_METHOD"], environ["PATH_INFO"])
                 answer = CRASHED
-            headers = answer.headers
-            if closes_over is not None and answer.size > closes_over:
-                headers = [*headers, ("Connection", "close")]
+            headers = [*answer.headers, ("Connection", "close")] if is_last else answer.headers
             # From this thread: the event loop need not wake up before the client has its answer.
             protocol.response_bytes(answer.status, headers, answer.body)
             self.served += 1
@@ -154,6 +158,36 @@ class Turns:
 
 
 RETRY_SECONDS = 5
+
+
+class Budget:
+    """Bytes of large answers in one minute, since a client that does not read holds them in memory.
+
+    The server does not say when an answer has been read, so each counts for a minute. A process that is kept from
+    ever forgetting them reaches its limit of memory after many minutes, and is replaced.
+    """
+
+    def __init__(self) -> None:
+        self._spent: deque[tuple[float, str, int]] = deque()
+
+    def check(self, caller: str) -> None:
+        """Raises TooManyReads for the caller alone, and ServerBusy when all have spent the process's share."""
+        now = time.monotonic()
+        while self._spent and self._spent[0][0] <= now:
+            self._spent.popleft()
+        own = [(until, size) for until, name, size in self._spent if name == caller]
+        if sum(size for _, size in own) > BYTES_PER_CALLER:
+            raise TooManyReads(limit=1, seconds=_seconds_to(own[0][0], now))
+        if sum(size for *_, size in self._spent) > BYTES_PER_PROCESS:
+            raise ServerBusy(seconds=_seconds_to(self._spent[0][0], now))
+
+    def spend(self, caller: str, size: int) -> None:
+        if size > LARGE_BYTES:
+            self._spent.append((time.monotonic() + BUDGET_SECONDS, caller, size))
+
+
+def _seconds_to(until: float, now: float) -> int:
+    return max(1, math.ceil(until - now))
 
 
 class Pace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 from app.security.limits import SIGN_IN_PATH, body_limit
@@ -23,9 +24,7 @@ _READS = re.compile(
     rf"/api/jobs|/api/jobs/{_ID}/(?:attempts|log)|/api/dead-letters(?:/.*)?"
     rf"|/jobs|/jobs/(?:all|find|new)|/jobs/{_ID}(?:/.*)?|/dead-letters(?:/.*)?|/failures(?:/.*)?|/audit|/bulk(?:/.*)?"
 )
-_BULK = re.compile(
-    r"/api/jobs/bulk|/jobs/(?:all|selected)|/failures/[^/]+/[^/]+|/bulk/[0-9]+/cancel"
-)
+_BULK = re.compile(r"/api/jobs/bulk|/jobs/(?:all|selected)|/failures/[^/]+/[^/]+|/bulk/[0-9]+/stop")
 
 
 def cost(method: str, path: str) -> str:
@@ -44,14 +43,12 @@ def is_nobody(method: str, path: str, environ: dict[str, Any]) -> bool:
     return is_api or "HTTP_COOKIE" not in environ
 
 
-def caller(environ: dict[str, Any]) -> str:
-    """One word for whoever sends this: the token, the session, or the address."""
-    if shown := environ.get("HTTP_AUTHORIZATION"):
-        shown = shown.split()[-1] if shown.split() else ""
-    elif match := re.search(
-        r"(?:^|; ?)((?:__Host-)?session=[^;]+)", environ.get("HTTP_COOKIE", "")
-    ):
-        shown = match[1]
-    if shown:
-        return hashlib.sha256(shown.encode()).hexdigest()
-    return str(environ["REMOTE_ADDR"])
+def caller(environ: dict[str, Any], signed_in_name: Callable[[dict[str, Any]], str | None]) -> str:
+    """One word for whoever sends this: the token, the person, or the address.
+
+    ``signed_in_name``: whom the session cookie names, if its signature is right; anybody can make up others.
+    """
+    if shown := environ.get("HTTP_AUTHORIZATION", "").split():
+        return hashlib.sha256(shown[-1].encode()).hexdigest()
+    name = signed_in_name(environ) if "HTTP_COOKIE" in environ else None
+    return f"person {name}" if name else str(environ["REMOTE_ADDR"])

@@ -80,7 +80,7 @@ class Door:
             return self._of_token(
                 secret.strip() if scheme.lower() == "bearer" else "", request.remote_addr or ""
             )
-        return self._of_session()
+        return self.person()
 
     def _of_token(self, secret: str, address: str) -> Principal | None:
         # An address that guesses is not listened to; tokens that were right before still are, since
@@ -94,7 +94,8 @@ class Door:
             return None
         return Principal(*found)
 
-    def _of_session(self) -> Principal | None:
+    def person(self) -> Principal | None:
+        """Who is signed in here, whatever else the request shows."""
         # A request of the API has a session only where it carries the cookie of one.
         who = session.get("who") if session is not None else None
         if not isinstance(who, dict):

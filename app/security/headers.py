@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request
 from flask import request as flask_request
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from itsdangerous import BadSignature
+from werkzeug.http import parse_cookie
 
 from app.config import Settings
 from app.security.hosts import Hosts
@@ -78,6 +81,23 @@ class SessionsOfPages(SecureCookieSessionInterface):
 
     def get_cookie_secure(self, app: Flask) -> bool:
         return bool(app.config["SESSION_COOKIE_SECURE"]) or is_tls(flask_request.environ)
+
+
+def signed_in_name(app: Flask, environ: WSGIEnvironment) -> str | None:
+    """Whom a validly signed session cookie names; whether the session is still live is the door's question."""
+    interface = app.session_interface
+    assert isinstance(interface, SessionsOfPages)
+    serializer = interface.get_signing_serializer(app)
+    cookies = parse_cookie(environ)
+    name = app.config["SESSION_COOKIE_NAME"]
+    for cookie in (f"__Host-{name}", name):
+        if serializer is not None and (value := cookies.get(cookie)):
+            with suppress(BadSignature):
+                session = serializer.loads(
+                    value, max_age=int(app.permanent_session_lifetime.total_seconds())
+                )
+                return str(session["who"]["name"]) if session.get("who") else None
+    return None
 
 
 def is_tls(environ: WSGIEnvironment) -> bool:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import psycopg2
 import pytest
 
-from app.errors import TooManyReads
+from app.errors import ServerBusy, TooManyReads
 from app.front import lanes, routes
 from app.front.lanes import READS_PER_CALLER, Answer, Pace
+from tests import factories as make
 from tests.front.test_bodies import JOB, JSON, is_healthy
 from tests.support.racing import in_thread
 
@@ -144,3 +145,40 @@ def test_where_nobody_else_is_served_a_heavy_caller_does_not_wait(monkeypatch):
 
     in_thread(lambda: asyncio.run(scene()))
     assert log == ["0", "1", "2"]
+
+
+def test_large_answers_are_bounded_by_caller_and_process(monkeypatch):
+    """Clients that do not read hold them in memory, and nothing tells when one has."""
+    now = 1000.0
+    monkeypatch.setattr(lanes.time, "monotonic", lambda: now)
+    budget = lanes.Budget()
+    page = 8 * 1024 * 1024
+
+    def spend(caller: str, size: int = page) -> None:
+        budget.check(caller)
+        budget.spend(caller, size)
+
+    for _ in range(1000):
+        spend("small", lanes.LARGE_BYTES)
+    for _ in range(9):
+        spend("eve")
+    with pytest.raises(TooManyReads) as refused:
+        spend("eve")
+    assert refused.value.facts["seconds"] == 60
+    for n in range(16):
+        spend(f"other {n}")
+    with pytest.raises(ServerBusy) as busy:
+        spend("anybody")
+    assert busy.value.facts["seconds"] == 60
+    now += 60
+    spend("eve")
+
+
+def test_a_caller_of_large_answers_is_refused_over_the_wire(server, session, wire):
+    for n in range(9):
+        make.pending_job(payload={"text": f"{n}" * 900_000})
+    read = "GET /api/jobs?limit=9 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answers = [wire(server, 20).send(read).answer() for _ in range(10)]
+    assert [status for status, *_ in answers] == [200] * 9 + [429]
+    assert 1 <= int(answers[-1][1]["retry-after"]) <= 60
+    assert is_healthy(server)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from app.extensions import db
+from app.front import routes
 from app.security import sessions
+from app.security.headers import signed_in_name
 from tests.security.conftest import PASSWORDS
 
 TICK = {"HX-Request": "true", "HX-Request-Type": "partial", "HX-Source": "div#pulse"}
@@ -55,6 +58,36 @@ def test_signing_out_everywhere_ends_all_sessions_of_one_person(
     with closed.app_context():
         actions = db.session.execute(text("SELECT actor, action FROM audit_events ORDER BY id"))
         assert tuple(actions.all()[-1]) == ("eve", "sign-out everywhere")
+
+
+@pytest.mark.parametrize("header", ["Bearer nope", "Basic dmVyYTp4", "Bearer ops-token-0123456789"])
+@pytest.mark.parametrize("path", ["/sign-out", "/sign-out/everywhere"])
+def test_signing_out_goes_by_the_session_whatever_a_proxy_adds(
+    closed: Any, sign_in: Any, path: str, header: str
+) -> None:
+    client = sign_in("ada")
+    thief = copy_of(client, closed)
+    client.post(path, headers={"Authorization": header})
+    assert (is_in(client), is_in(thief)) == (False, False)
+    with closed.app_context():
+        actors = db.session.scalars(
+            text("SELECT actor FROM audit_events WHERE action LIKE 'sign-out%'")
+        )
+        assert actors.all() == ["ada"]
+
+
+def test_made_up_cookies_make_no_new_caller(closed: Any, sign_in: Any) -> None:
+    """Expensive reads are limited by caller: one person is one, whatever else the header holds."""
+    name = partial(signed_in_name, closed)
+    cookie = f"session={sign_in('ada').get_cookie('session').value}"
+
+    def caller(cookies: str) -> str:
+        return routes.caller({"HTTP_COOKIE": cookies, "REMOTE_ADDR": "192.0.2.1"}, name)
+
+    mine = caller(cookie)
+    assert mine == "person ada"
+    assert caller(f"__Host-session=k1; {cookie}; session=k2") == mine
+    assert caller("session=made.up.cookie") == caller("other=1") == "192.0.2.1"
 
 
 def test_signing_out_everywhere_needs_the_form(closed: Any, sign_in: Any) -> None:
