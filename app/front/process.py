@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 import os
 import resource
 import signal
@@ -36,7 +37,9 @@ def share_the_interpreter() -> None:
 
 def end_with_parent(loop: asyncio.AbstractEventLoop) -> None:
     """When granian's main process is gone (killed), this one stops: it would go on serving old code."""
-    parent = os.getppid()
+    started_by = multiprocessing.parent_process()
+    # Not getppid() alone: the main process may be gone before this one has finished starting.
+    parent = os.getppid() if started_by is None else started_by.pid
 
     def look() -> None:
         if os.getppid() == parent:
