@@ -36,6 +36,8 @@ BOOT_SECONDS = LEAVE_SECONDS = 60.0
 #: The fork server answers in milliseconds once it has imported everything; one that hangs is replaced.
 START_SECONDS = 30.0
 POLL_SECONDS = 0.1
+#: For the pipe of a killed child to close. It closes at once unless a process that the handler forked holds it.
+LAST_WORDS_SECONDS = 1.0
 START_TRIES = 3
 _HEADER = struct.Struct("!i")  # of multiprocessing's messages
 
@@ -143,6 +145,15 @@ class _Child:
                 yield from self._whole()
         yield from self._whole()
 
+    def last_words(self) -> Iterator[list[Any]]:
+        """What the child had sent by its end and nobody has read. Kills what is left of it: nothing follows."""
+        self.kill()
+        give_up_at = time.monotonic() + LAST_WORDS_SECONDS
+        while self._is_open and (seconds := give_up_at - time.monotonic()) > 0:
+            if wait([self._pipe], seconds):
+                self._read()
+        yield from self._whole()
+
     def _read(self) -> None:
         # Never a blocking read of a whole message: a child that dies inside one may have left the pipe to others.
         try:
@@ -234,27 +245,33 @@ class _Watch:
 
     def until_it_ends(self) -> Outcome | NoOutcome:
         while True:
-            # Asked before the look: what it said before its end is in the pipe then, and is read once more.
-            is_gone = self._child.is_gone
-            for kind, *facts in self._child.messages(0 if is_gone else POLL_SECONDS):
-                if kind == child.OUTCOME:
-                    values = {**facts[0], "lines": child.lines_from(facts[0]["lines"])}
-                    return Outcome(job=self._job, **values)
-                if kind == child.UNUSABLE:
-                    return NoOutcome(
-                        NoOutcome.NOT_STARTED, f"the child process can't start: {facts[0]}"
-                    )
-                self._hear(kind, facts)
-            if is_gone:
-                ended = self._child.exit_text()
-                return NoOutcome(
-                    NoOutcome.DIED, f"The child process that ran this job died ({ended})."
-                )
+            if end := self._end_in(self._child.messages(POLL_SECONDS)):
+                return end
+            if self._child.is_gone:
+                died = self._died()
+                return self._end_in(self._child.last_words()) or died
             if self._context.is_cancel_requested:
                 self._cancel()
             if time.monotonic() >= self._kill_at:
-                self._child.kill()
-                return self._kill_for
+                reason = self._kill_for
+                return self._end_in(self._child.last_words()) or reason
+
+    def _end_in(self, messages: Iterator[list[Any]]) -> Outcome | NoOutcome | None:
+        """The end of the attempt, if ``messages`` tell of it. What they report is passed on."""
+        for kind, *facts in messages:
+            if kind == child.OUTCOME:
+                values = {**facts[0], "lines": child.lines_from(facts[0]["lines"])}
+                return Outcome(job=self._job, **values)
+            if kind == child.UNUSABLE:
+                return NoOutcome(
+                    NoOutcome.NOT_STARTED, f"the child process can't start: {facts[0]}"
+                )
+            self._hear(kind, facts)
+        return None
+
+    def _died(self) -> NoOutcome:
+        text = f"The child process that ran this job died ({self._child.exit_text()})."
+        return NoOutcome(NoOutcome.DIED, text)
 
     def _hear(self, kind: str, facts: list[Any]) -> None:
         now = time.monotonic()

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from app.worker import isolation
 from app.worker.kernel import Kernel
+from tests.support import children
 from tests.support.waiting import wait_until
 
 
@@ -233,3 +235,66 @@ def test_a_fork_server_that_hangs_ends_with_the_worker(kernel: Kernel, begin: An
     os.kill(server, signal.SIGSTOP)
     kernel.runner.isolation.stop()
     wait_until(lambda: is_gone(server))
+
+
+@pytest.fixture
+def ends_unread(tmp_path: Path, monkeypatch: Any) -> Callable[[str], str]:
+    """``ends_unread("is_gone")``: the child ends just before that is asked or done, after the last read.
+
+    Returns the file that the child has to wait for until then.
+    """
+    until = tmp_path / "go"
+
+    def let_it_end(one: Any) -> None:
+        until.touch()
+        assert wait([one._process.sentinel], 20)
+
+    def ends_unread(moment: str) -> str:
+        original: Any = getattr(isolation._Child, moment)
+
+        def is_gone(one: Any) -> Any:
+            let_it_end(one)
+            return original.fget(one)
+
+        def kill(one: Any) -> None:
+            let_it_end(one)
+            original(one)
+
+        changed = property(is_gone) if moment == "is_gone" else kill
+        monkeypatch.setattr(isolation._Child, moment, changed)
+        return str(until)
+
+    return ends_unread
+
+
+def test_an_outcome_sent_after_the_last_read_counts_although_the_child_is_gone(
+    begin: Any, row: Any, rows: Any, messages: Any, ends_unread: Any
+) -> None:
+    job_id, end = begin({"do": "report and wait", "until": ends_unread("is_gone")})
+    end()
+
+    assert (row(job_id).status, row(job_id).attempts, row(job_id).crashes) == ("completed", 1, 0)
+    assert rows("SELECT outcome FROM job_attempts") == []  # it lists attempts that did not succeed
+    assert messages() == ["first line", "second line"]
+
+
+def test_an_outcome_sent_just_before_the_kill_counts(
+    begin: Any, row: Any, monkeypatch: Any, ends_unread: Any
+) -> None:
+    monkeypatch.setattr(isolation, "GRACE_SECONDS", -60.0)  # killed as soon as it runs
+    payload = {"do": "report and wait", "until": ends_unread("kill")}
+    job_id, end = begin(payload, timeout_seconds=60)
+    end()
+
+    assert (row(job_id).status, row(job_id).attempts) == ("completed", 1)
+
+
+def test_half_an_outcome_is_a_death(
+    begin: Any, row: Any, monkeypatch: Any, ends_unread: Any
+) -> None:
+    monkeypatch.setattr(isolation.child, "main", children.die_inside_its_outcome)
+    job_id, end = begin({"until": ends_unread("is_gone")})
+    end()
+
+    assert (row(job_id).status, row(job_id).attempts, row(job_id).crashes) == ("pending", 0, 1)
+    assert "SIGKILL" in row(job_id).last_error
