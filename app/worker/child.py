@@ -38,7 +38,7 @@ STARTED, REPORT, RETURNED, OUTCOME, UNUSABLE = (
     "unusable",
 )
 #: From the worker to the child.
-CANCEL, INTERRUPT = "cancel", "interrupt"
+GO, CANCEL, INTERRUPT = "go", "cancel", "interrupt"
 
 PROGRESS_SECONDS = 0.1
 LISTEN_SECONDS = 0.25
@@ -49,6 +49,7 @@ def main(pipe: Any, job: Claimed, settings: Settings) -> None:
     """Runs one attempt of ``job`` and ends the process."""
     _die_with_the_fork_server()
     os.setpgid(0, 0)  # what the handler starts ends with it
+    _wait_for_go(pipe)
     worker = _Worker(pipe)
     try:
         outcome = _attempt(job, settings, worker)
@@ -80,6 +81,14 @@ def _die_with_the_fork_server() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     preloaded = sys.modules.get("app.worker.fork_server")
     if preloaded is not None and os.getppid() != preloaded.PID:
+        os._exit(1)
+
+
+def _wait_for_go(pipe: Connection) -> None:
+    # The worker may have given up this start, and started another child for the same attempt.
+    try:
+        pipe.recv_bytes()
+    except (EOFError, OSError):
         os._exit(1)
 
 

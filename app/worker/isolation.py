@@ -14,15 +14,15 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver, get_context
+from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any, ClassVar
 
 from app.config import Settings
 from app.jobs.context import Context
-from app.worker import child
+from app.worker import child, forking
 from app.worker.inbox import Claimed
 from app.worker.outbox import Outcome
 
@@ -33,8 +33,6 @@ GRACE_SECONDS = 3.0
 CANCEL_SECONDS = 3.0
 #: From the start of the process to the call of the handler, and from its return to the outcome.
 BOOT_SECONDS = LEAVE_SECONDS = 60.0
-#: The fork server answers in milliseconds once it has imported everything; one that hangs is replaced.
-START_SECONDS = 30.0
 POLL_SECONDS = 0.1
 #: For the pipe of a killed child to close. It closes at once unless a process that the handler forked holds it.
 LAST_WORDS_SECONDS = 1.0
@@ -63,7 +61,7 @@ class Isolation:
         self._settings = settings
         self._lock = threading.Lock()
         self._children: set[_Child] = set()
-        self._is_stopping = False
+        self._stopping = threading.Event()
 
     def run(self, job: Claimed, context: Context, timeout: float | None) -> Outcome | NoOutcome:
         """The attempt in a child of its own: its outcome, or how it ended without one."""
@@ -76,34 +74,36 @@ class Isolation:
             with self._lock:
                 self._children.discard(started)
             started.close()
-        is_stopped = self._is_stopping and isinstance(end, NoOutcome)
+        is_stopped = self._stopping.is_set() and isinstance(end, NoOutcome)
         return NoOutcome(NoOutcome.STOPPED) if is_stopped else end
 
     def stop(self) -> None:
-        """Kill the children: their attempts end as stopped."""
+        """Kill the children and the fork server: attempts end as stopped, those that wait for their start too."""
         with self._lock:
-            self._is_stopping = True
+            self._stopping.set()
             children = list(self._children)
         for one in children:
             one.kill()
         # It ends with us by itself, unless it hangs. Another worker in this process starts its own.
-        _kill_fork_server()
+        forking.kill()
 
     def _start(self, job: Claimed) -> _Child | NoOutcome:
         reason = ""
         for _ in range(START_TRIES):
-            try:
-                started = _Child(job, self._settings)
-            except (
-                OSError,
-                EOFError,
-            ) as error:  # the fork server died; the next try starts another
-                reason = f"{type(error).__name__}: {error}".rstrip(": ")
-                continue
+            with forking.turn:
+                if self._stopping.is_set():
+                    return NoOutcome(NoOutcome.STOPPED)
+                try:
+                    started = _Child(job, self._settings)
+                # The fork server died or hung, and the next try starts another; or no thread can be started.
+                except (OSError, EOFError, RuntimeError) as error:
+                    reason = f"{type(error).__name__}: {error}".rstrip(": ")
+                    continue
             with self._lock:
                 self._children.add(started)
-                if self._is_stopping:
+                if self._stopping.is_set():
                     started.kill()
+            started.say(child.GO)
             return started
         return NoOutcome(NoOutcome.NOT_STARTED, f"no child process could be started ({reason})")
 
@@ -111,20 +111,14 @@ class Isolation:
 class _Child:
     """One child process and the pipe to it."""
 
-    _starting = threading.Lock()
-
     def __init__(self, job: Claimed, settings: Settings) -> None:
         context = get_context("forkserver")
-        context.set_forkserver_preload(
-            ["app.worker.fork_server", "app.worker.child", "app.worker.runner", "app.dashboard", "app.api"]
-        )  # fmt: skip
         ours, theirs = context.Pipe()
         # What the handler starts is its own: not a daemon, which may have no children.
         self._process: Any = context.Process(target=child.main, args=(theirs, job, settings))
         self._process.daemon = False
         try:
-            with self._starting, _fork_server_within(START_SECONDS):
-                self._process.start()
+            forking.start(self._process)
         except BaseException:
             ours.close()
             raise
@@ -203,26 +197,6 @@ class _Child:
         self._pipe.close()
         with suppress(ValueError):
             self._process.close()
-
-
-@contextmanager
-def _fork_server_within(seconds: float) -> Iterator[None]:
-    """Whoever waits in here for the fork server gets an EOFError after ``seconds``: the server is killed."""
-    timer = threading.Timer(seconds, _kill_fork_server)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _kill_fork_server() -> None:
-    # multiprocessing has no public name for it; the next start finds it gone and starts another.
-    pid = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
-    if pid is not None:
-        with suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
 
 
 class _Watch:

@@ -179,7 +179,7 @@ class Kernel:
         self.finish_stop()
         logging.shutdown()
         # The lost thread may be in C code that no signal and no exception reaches.
-        os._exit(EXIT_STUCK)
+        leave.at_once(EXIT_STUCK)
 
     def _stop_requested(self) -> None:
         log.warning("Somebody asked this worker to stop, as on SIGTERM")

@@ -9,6 +9,8 @@ import threading
 import time
 from contextlib import suppress
 
+from app.worker import forking
+
 
 def within(seconds: float) -> None:
     """End this process, with exit status 0, after ``seconds`` unless it has ended by itself."""
@@ -23,7 +25,13 @@ def _leave(seconds: float) -> None:
             helper = threading.Thread(target=_quietly, args=[flush], daemon=True)
             helper.start()
             helper.join(0.1)
-    os._exit(0)
+    at_once(0)
+
+
+def at_once(status: int) -> None:
+    """End this process now, and its fork server, which may be unable to notice that."""
+    forking.kill()
+    os._exit(status)
 
 
 def _quietly(flush: object) -> None:

@@ -79,3 +79,20 @@ def test_the_time_to_drain_is_a_setting_and_what_can_not_end_in_it_is_given_back
         [attempt] = api.get(f"/api/jobs/{job['id']}/attempts")
         assert attempt["outcome"] == "released"
     audit()
+
+
+def test_a_fork_server_that_hangs_ends_with_its_worker(
+    api: Api, worker: Any, wait_until: Any, audit: Any
+) -> None:
+    program = worker()
+    job_id = api.job("act-apart", {"do": "stop the fork server"})
+    wait_until(lambda: api.status(job_id) == "completed", timeout=20)
+    server = psutil.Process(api.get(f"/api/jobs/{job_id}")["result"])
+    try:
+        assert server.status() == psutil.STATUS_STOPPED
+        assert program.stop(timeout=15) == 0
+        wait_until(lambda: is_gone(server), timeout=5)
+    finally:
+        if not is_gone(server):
+            server.kill()
+    audit()

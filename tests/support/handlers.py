@@ -134,6 +134,11 @@ def _fork(payload: Payload, ctx: Context) -> Any:
     return "forked"
 
 
+def _stop_the_fork_server(payload: Payload, ctx: Context) -> Any:
+    os.kill(os.getppid(), signal.SIGSTOP)
+    return os.getppid()
+
+
 ACTS: dict[str, Callable[[Payload, Context], Any]] = {
     "return": lambda payload, ctx: payload.get("value"),
     "raise": lambda payload, ctx: _raise(ValueError(payload.get("message", "boom"))),
@@ -164,6 +169,7 @@ ACTS: dict[str, Callable[[Payload, Context], Any]] = {
     "leak": _leak,
     "log without end": _log_without_end,
     "fork": _fork,
+    "stop the fork server": _stop_the_fork_server,
     "report": _report,
     "enqueue": _enqueue,
     "report and wait": _report_and_wait,

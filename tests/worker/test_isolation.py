@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from app.worker import isolation
+from app.worker import forking, isolation
 from app.worker.kernel import Kernel
 from tests.support import children
 from tests.support.waiting import wait_until
@@ -219,7 +221,7 @@ def test_an_outcome_sent_just_before_the_child_ends_counts(
 def test_a_fork_server_that_hangs_is_replaced(begin: Any, row: Any, monkeypatch: Any) -> None:
     _, end = begin({"do": "return"})  # there is a fork server now
     end()
-    monkeypatch.setattr(isolation, "START_SECONDS", 1.0)
+    monkeypatch.setattr(forking, "START_SECONDS", 1.0)
     server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
     os.kill(server, signal.SIGSTOP)
     job_id, end = begin({"do": "return"})
@@ -298,3 +300,78 @@ def test_half_an_outcome_is_a_death(
 
     assert (row(job_id).status, row(job_id).attempts, row(job_id).crashes) == ("pending", 0, 1)
     assert "SIGKILL" in row(job_id).last_error
+
+
+@pytest.fixture
+def hung_server(begin: Any, row: Any) -> Iterator[int]:
+    """The pid of a fork server that has started a child and does not answer any more."""
+    job_id, end = begin({"do": "stop the fork server"})
+    end()
+    assert (row(job_id).status, row(job_id).crashes) == ("completed", 0)
+    pid = row(job_id).result
+    assert psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    yield pid
+    if not is_gone(pid):
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("size", [0, 200_000], ids=["small", "more than a pipe holds"])
+def test_a_hung_fork_server_is_replaced_and_the_jobs_that_waited_for_it_run(
+    hung_server: int, begin: Any, row: Any, rows: Any, monkeypatch: Any, caplog: Any, size: int
+) -> None:
+    monkeypatch.setattr(forking, "START_SECONDS", 0.3)
+    begun = [begin({"do": "attempt", "filler": "x" * size}) for _ in range(2)]
+    for _, end in begun:
+        end()
+
+    for job_id, _ in begun:
+        assert (row(job_id).status, row(job_id).attempts) == ("completed", 1)
+    assert is_gone(hung_server)
+    [message] = [r.getMessage() for r in caplog.records if r.name == forking.__name__]
+    assert f"The fork server (process {hung_server}) did not start a child within 0.3 s" in message
+
+
+def test_a_worker_that_stops_does_not_wait_for_a_hung_fork_server(
+    kernel: Kernel, hung_server: int, begin: Any, row: Any, rows: Any
+) -> None:
+    begun = [begin({"do": "attempt"}) for _ in range(2)]
+    wait_until(lambda: len(kernel.runner.attempts) == 2)
+    started = time.monotonic()
+    kernel.begin_stop()
+    kernel.finish_stop()
+    for _, end in begun:
+        end()
+
+    assert time.monotonic() - started < forking.START_SECONDS
+    for job_id, _ in begun:
+        assert (row(job_id).status, row(job_id).attempts, row(job_id).crashes) == ("pending", 0, 0)
+    attempts = rows("SELECT outcome, error FROM job_attempts")
+    assert [(a.outcome, a.error) for a in attempts] == [
+        ("released", "The worker was stopped before this attempt ended.")
+    ] * 2
+
+
+def test_a_child_whose_start_was_given_up_does_not_run_its_job(
+    begin: Any, row: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    file = tmp_path / "ledger"
+    given_up: list[int] = []
+    original = ForkServerProcess.start
+
+    def start(process: Any) -> None:
+        original(process)
+        if not given_up:
+            given_up.append(process.pid)
+            give_up_at = time.monotonic() + 2  # time enough to run, if it did not wait
+            while not file.exists() and time.monotonic() < give_up_at:
+                time.sleep(0.01)
+            raise EOFError("the fork server died before it told the pid")
+
+    monkeypatch.setattr(ForkServerProcess, "start", start)
+    payload = {"do": "report and wait", "until": str(tmp_path), "file": str(file), "name": "job"}
+    job_id, end = begin(payload)
+    end()
+
+    assert row(job_id).status == "completed"
+    assert len(file.read_text().splitlines()) == 1
+    wait_until(lambda: is_gone(given_up[0]))
