@@ -1,8 +1,9 @@
 """One verb for many jobs: previewed, then done in chunks that survive a restart.
 
 The jobs of an action are written down when a person confirms it, id by id: those of the preview that have not
-changed since (bulk_scope.py). Later arrivals are counted and left alone. A chunk is one transaction (the jobs'
-change and the progress together), so a crash repeats nothing.
+changed since (bulk_scope.py). Later arrivals are counted and left alone, and a job that changes between the
+confirmation and its chunk is skipped. A chunk is one transaction (the jobs' change and the progress together), so a
+crash repeats nothing.
 """
 
 from __future__ import annotations
@@ -91,12 +92,15 @@ def _write_down(
 ) -> tuple[int, int]:
     """How many jobs belong to the action, and how many match but arrived or changed after its preview."""
     is_in = scope.holds() if scope else true()
-    found = select(Job.id, is_in.label("is_in")).where(*matching(filter), fits(verb))
+    found = select(Job.id, Job.updated_at, is_in.label("is_in")).where(
+        *matching(filter), fits(verb)
+    )
     if newest is not None:
         found = found.order_by(Job.id.desc())
     matches = found.limit(newest or MOST + 1).cte("matches")
-    chosen = select(literal(number), matches.c.id).where(matches.c.is_in)
-    written = insert(BulkItem).from_select(["bulk_id", "job_id"], chosen).cte("written")
+    chosen = select(literal(number), matches.c.id, matches.c.updated_at).where(matches.c.is_in)
+    columns = ["bulk_id", "job_id", "job_updated_at"]
+    written = insert(BulkItem).from_select(columns, chosen).cte("written")
     counted = select(
         func.count().filter(matches.c.is_in), func.count().filter(~matches.c.is_in)
     ).select_from(matches)
@@ -129,13 +133,20 @@ def act(
 
 # Of a worker that the network cuts off here PostgreSQL lets go after some seconds, not hours.
 _NEXT = text("""
-SELECT id, verb, args, created_by, set_config('idle_in_transaction_session_timeout', '10s', true)
+SELECT id, verb, args, created_by, created_at, set_config('idle_in_transaction_session_timeout', '10s', true)
 FROM bulk_actions
 WHERE finished_at IS NULL AND paused_at IS NULL ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
 """)
 # ix_bulk_items_open
 _TAKE = text("""
 SELECT job_id FROM bulk_items WHERE bulk_id = :id AND result IS NULL ORDER BY job_id LIMIT :limit
+""")
+# Locked until the chunk is committed: PostgreSQL checks the condition again after it waited for a lock.
+_UNCHANGED = text("""
+SELECT j.id FROM jobs j JOIN bulk_items i ON i.bulk_id = :id AND i.job_id = j.id
+WHERE j.id = ANY(:ids) AND CASE WHEN i.job_updated_at IS NULL THEN j.updated_at <= :confirmed_at
+                                ELSE j.updated_at = i.job_updated_at END
+ORDER BY j.id FOR UPDATE OF j
 """)
 _RECORD = text("""
 WITH recorded AS (
@@ -172,14 +183,20 @@ def finish_at_once(db: Sessions, number: int) -> int:
 def _chunk(db: Sessions, action: Any) -> int:
     ids = list(db.scalars(_TAKE, {"id": action.id, "limit": CHUNK}).all())
     done: list[UUID] = []
-    if ids:
+    if unchanged := _unchanged(db, action, ids):
         by, args = action.created_by, action.args
-        done = act(db, action.verb, ids, by=by, args=args, is_audited=False).done
+        done = act(db, action.verb, unchanged, by=by, args=args, is_audited=False).done
     db.execute(
         _RECORD,
         {"id": action.id, "ids": ids, "done": done, "n_done": len(done), "n_skipped": len(ids) - len(done)},
     )  # fmt: skip
     return len(ids)
+
+
+def _unchanged(db: Sessions, action: Any, ids: list[UUID]) -> list[UUID]:
+    """Those of the jobs that are as they were when the action was confirmed, locked."""
+    values = {"id": action.id, "ids": ids, "confirmed_at": action.created_at}
+    return list(db.scalars(_UNCHANGED, values).all()) if ids else []
 
 
 def find(db: Sessions, number: int) -> BulkAction:

@@ -706,7 +706,7 @@ WITH picked AS MATERIALIZED (
     WHERE l.job_id = ANY(CAST(:ids AS uuid[])) AND l.closed_at IS NULL
     ORDER BY j.id FOR UPDATE OF j),
 dealt_with AS (
-    UPDATE jobs SET failure = NULL WHERE id IN (SELECT job_id FROM picked) AND failure IS NOT NULL)
+    UPDATE jobs SET failure = NULL, updated_at = now() WHERE id IN (SELECT job_id FROM picked))
 UPDATE dead_letters SET closed_at = now(), closed_by = :by, closed_how = 'discarded'
 WHERE id = ANY(ARRAY(SELECT id FROM picked)) AND closed_at IS NULL
 RETURNING job_id

@@ -493,6 +493,8 @@ class BulkItem(Model):
     )
     job_id: Mapped[UUID] = mapped_column(Id, primary_key=True)
     result: Mapped[str | None] = mapped_column(Text)  # done, skipped; NULL: still to do
+    #: updated_at of the job when the action was confirmed; NULL: written by a release that did not keep it.
+    job_updated_at: Mapped[datetime | None] = _instant(nullable=True)
 
     __table_args__ = (
         CheckConstraint("result IN ('done', 'skipped')", name="ck_bulk_items_result"),

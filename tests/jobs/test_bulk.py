@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
+from app.extensions import db
 from app.jobs import bulk, bulk_scope, lifecycle
 from app.jobs.lifecycle import NewJob
 from app.jobs.queries import JobFilter, list_jobs
@@ -293,3 +296,140 @@ def test_the_jobs_of_old_actions_are_forgotten(session: Any, failed: Any) -> Non
     session.execute(text("UPDATE bulk_actions SET finished_at = now() - interval '31 days'"))
     assert bulk.prune(session) == 2
     session.commit()
+
+
+def bury(session: Any, ids: list[Any]) -> None:
+    token = uuid4()
+    lifecycle.claim(session, [i.hex for i in ids], token=token, worker_id=uuid4(), lease_seconds=30)
+    lifecycle.end_attempts(
+        session, [{"id": i.hex, "token": token.hex, "verb": "bury", "outcome": "failed", "error": "x"} for i in ids]
+    )  # fmt: skip
+
+
+def jobs_as_they_are(session: Any) -> list[Any]:
+    session.rollback()
+    rows = session.execute(
+        text("SELECT id, status, priority, run_at, updated_at FROM jobs ORDER BY id")
+    )
+    return [tuple(row) for row in rows]
+
+
+#: Verb → (what it is confirmed for, what a colleague does to all of them before a worker begins).
+RIVALS = {
+    "delete, now pending": ("delete", "failed", lambda db, ids: lifecycle.retry(db, ids, by="bob")),
+    "edit, now pending": ("edit", "failed", lambda db, ids: lifecycle.retry(db, ids, by="bob")),
+    "edit, edited": ("edit", "failed", lambda db, ids: lifecycle.edit(db, ids, {"queue": "q"}, by="bob")),
+    "retry, discarded": ("retry", "failed", lambda db, ids: lifecycle.discard(db, ids, by="bob")),
+    "delete, discarded": ("delete", "failed", lambda db, ids: lifecycle.discard(db, ids, by="bob")),
+    "run, moved": (
+        "run", "scheduled",
+        lambda db, ids: lifecycle.edit(db, ids, {"run_at": "2100-01-01T00:00:00Z"}, by="bob"),
+    ),
+    "cancel, moved": ("cancel", "scheduled", lambda db, ids: lifecycle.edit(db, ids, {"queue": "q"}, by="bob")),
+}  # fmt: skip
+
+
+def make_some(session: Any, failed: Any, status: str) -> list[Any]:
+    if status == "failed":
+        return failed(3)
+    made = lifecycle.enqueue(session, [NewJob("echo", delay_seconds=3600) for _ in range(3)])
+    session.commit()
+    return [one.id for one in made]
+
+
+@pytest.mark.parametrize("rival", RIVALS)
+def test_a_resumed_action_leaves_alone_what_changed_since_it_was_confirmed(
+    session: Any, failed: Any, rival: str
+) -> None:
+    verb, status, meddle = RIVALS[rival]
+    ids = make_some(session, failed, status)
+    number = bulk.create(
+        session, verb, JobFilter(status=status), description="jobs", by="ada", args={"priority": 9} if verb == "edit" else None,
+    )  # fmt: skip
+    bulk.pause(session, number, by="ada")
+    session.commit()
+    meddle(session, ids)
+    session.commit()
+    before = jobs_as_they_are(session)
+    bulk.resume(session, number, by="ada")
+    session.commit()
+    run_out(session)
+    action = bulk.find(session, number)
+    assert (action.done, action.refused, action.state) == (0, 3, "finished")
+    assert jobs_as_they_are(session) == before
+
+
+@pytest.mark.parametrize("verb", ["retry", "delete", "discard", "edit"])
+def test_a_job_that_failed_again_since_the_confirmation_is_left_alone(
+    session: Any, failed: Any, verb: str
+) -> None:
+    ids = failed(3)
+    args = {"priority": 9} if verb == "edit" else None
+    number = bulk.create(session, verb, FAILED, description="jobs", by="ada", args=args)
+    session.commit()
+    lifecycle.retry(session, ids[:1], by="bob")
+    session.commit()
+    bury(session, ids[:1])
+    session.commit()
+    before = jobs_as_they_are(session)[0]
+    run_out(session)
+    action = bulk.find(session, number)
+    assert (action.done, action.refused) == (2, 1)
+    assert jobs_as_they_are(session)[0] == before
+
+
+def test_heartbeats_and_progress_are_no_change(session: Any) -> None:
+    made = lifecycle.enqueue(session, [NewJob("echo") for _ in range(2)])
+    ids, token = [one.id for one in made], uuid4()
+    lifecycle.claim(session, [i.hex for i in ids], token=token, worker_id=uuid4(), lease_seconds=30)
+    session.commit()
+    number = make(session, "cancel", JobFilter(status="processing"))
+    lifecycle.extend(session, [(i, token) for i in ids], lease_seconds=60)
+    session.execute(text("UPDATE jobs SET progress = '{\"done\": 1}'"))
+    session.commit()
+    run_out(session)
+    assert bulk.find(session, number).done == 2
+    asked = "SELECT count(*) FROM jobs WHERE cancel_requested_at IS NOT NULL"
+    assert session.execute(text(asked)).scalar() == 2
+
+
+def test_a_change_that_holds_the_row_when_the_chunk_begins_wins(
+    session: Any, failed: Any, wait_until: Any
+) -> None:
+    ids = failed(2)
+    number = make(session, "delete")
+    lifecycle.edit(session, ids[:1], {"priority": 3}, by="bob")
+    holder = session.execute(text("SELECT pg_backend_pid()")).scalar()
+    engine, waits = (
+        db.engine,
+        "SELECT 1 FROM pg_stat_activity WHERE :holder = ANY(pg_blocking_pids(pid))",
+    )
+
+    def chunk() -> int:
+        with Session(engine) as own:
+            return bulk.step(own)
+
+    with ThreadPoolExecutor() as pool, engine.connect() as watcher:
+        watcher.execution_options(isolation_level="AUTOCOMMIT")
+        looked_at = pool.submit(chunk)
+        wait_until(lambda: watcher.execute(text(waits), {"holder": holder}).first())
+        session.commit()
+        assert looked_at.result(20) == 2
+    action = bulk.find(session, number)
+    assert (action.done, action.refused) == (1, 1)
+    assert [row[0] for row in jobs_as_they_are(session)] == ids[:1]
+
+
+def test_items_of_the_release_before_are_judged_by_the_moment_of_the_confirmation(
+    session: Any, failed: Any
+) -> None:
+    ids = failed(3)
+    number = make(session, "delete")
+    session.execute(text("UPDATE bulk_items SET job_updated_at = NULL"))
+    session.commit()
+    lifecycle.retry(session, ids[:1], by="bob")
+    session.commit()
+    run_out(session)
+    action = bulk.find(session, number)
+    assert (action.done, action.refused) == (2, 1)
+    assert statuses(session) == {"pending": 1}
