@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,17 +25,20 @@ from app.dashboard.bulk_words import (
 from app.dashboard.fragments import show
 from app.dashboard.lists import JobQuery
 from app.dashboard.new_job import priority_of
+from app.dashboard.search import masked_search
 from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs import bulk, bulk_scope
 from app.jobs.bulk_scope import Scope
 from app.jobs.models import BulkAction
 from app.names import NAME, NAME_RULE
-from app.security import actor
+from app.security import MASK, actor, may_search_payloads
 from app.security.door import require
 
 #: An older preview has to be opened again.
 PREVIEW_HOURS = 24
+#: What was searched for, in a description.
+_SEARCH = re.compile("“.*”", re.DOTALL)
 
 
 @dashboard.get("/jobs/all")
@@ -124,7 +128,10 @@ def act_on_selected() -> Response:
 
 @dashboard.get("/bulk")
 def bulk_actions() -> Response:
-    return show("bulk/index.html", "bulk/_table.html", actions=bulk.latest(db.session), title=title)
+    return show(
+        "bulk/index.html", "bulk/_table.html", actions=bulk.latest(db.session), title=title,
+        described=described,
+    )  # fmt: skip
 
 
 @dashboard.get("/bulk/<int:number>")
@@ -133,7 +140,26 @@ def bulk_action(number: int) -> Response:
     return show(
         "bulk/show.html", "bulk/_action.html", action=action, title=title(action.verb, action.total),
         done_words=DONE[action.verb], became=_became(action), is_settled=_is_settled(action),
+        description=described(action), link=_link(action),
     )  # fmt: skip
+
+
+def described(action: BulkAction) -> str:
+    """What it was about, in words; without what was searched for where the reader may not search payloads."""
+    if may_search_payloads():
+        return action.description
+    q = masked_search(action.scope["q"]) if "q" in action.scope else MASK
+    # An action without a stored filter may be from a release that kept it in the words alone.
+    is_searched = "q" in action.scope or not action.scope
+    return (
+        _SEARCH.sub(lambda _: f"“{q}”", action.description) if is_searched else action.description
+    )
+
+
+def _link(action: BulkAction) -> dict[str, str] | None:
+    """The list it was about; None where the address would tell more than the reader may see."""
+    q = action.scope.get("q", "")
+    return action.scope if may_search_payloads() or not q or masked_search(q) == q else None
 
 
 def _became(action: BulkAction) -> Any:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+from app.security import MASK
+
 _QUOTED = r'"(?:[^"\\]|\\.)*"(?=\s|$)|"[^"]*"'
 _TERM = re.compile(
     r"(?:^|(?<=\s))(?P<key>id|error|tag|payload(?:\.[^\s.:=\"]+)+)[:=]"
@@ -58,6 +60,13 @@ def parse(q: str) -> Search:
     if named := _FIELD.fullmatch(rest):
         found.text_payloads = _payloads([(named["path"].split("."), _meanings(named["value"]))])
     return found
+
+
+def masked_search(q: str) -> str:
+    """A search as who may not read payloads may see it: its tags and ids; all else may be what a payload holds."""
+    kept = [term[0] for term in _TERM.finditer(q) if term["key"] in ("id", "tag")]
+    left = _TERM.sub(lambda term: "" if term["key"] in ("id", "tag") else term[0], q).strip()
+    return " ".join([*kept, *([MASK] if left else [])])
 
 
 def _unquoted(text: str) -> str:

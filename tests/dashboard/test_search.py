@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.dashboard.search import Search, parse
+from app.dashboard.search import Search, masked_search, parse
 from tests import factories as make
 
 
@@ -73,3 +73,19 @@ def test_a_number_finds_number_and_text(client: Any, session: Any, q: str) -> No
     page = client.get("/jobs", query_string={"q": q}).text
     assert all(f'id="job-{job.id}"' in page for job in wanted)
     assert f'id="job-{other.id}"' not in page
+
+
+@pytest.mark.parametrize(
+    ("q", "shown"),
+    [
+        ("tag:vip", "tag:vip"),
+        ("id:01a2 tag:vip", "id:01a2 tag:vip"),
+        ("payload.token:abc", "••••••"),
+        ("token:abc", "••••••"),
+        ("error:abc", "••••••"),
+        ("abc tag:vip payload.a:1", "tag:vip ••••••"),
+        ('payload.a:"b tag:vip"', "••••••"),
+    ],
+)
+def test_what_a_search_shows_to_who_may_not_read_payloads(q: str, shown: str) -> None:
+    assert masked_search(q) == shown

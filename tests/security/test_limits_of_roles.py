@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -59,3 +60,66 @@ def test_only_a_name_that_a_job_could_have_is_paused(
             assert db.session.execute(text(f"SELECT count(*) FROM {table}")).scalar() == 0
         audit = "SELECT count(*) FROM audit_events WHERE action <> 'sign-in'"
         assert db.session.execute(text(audit)).scalar() == 0
+
+
+SECRET = "hunter2Zq"
+
+
+@pytest.mark.parametrize(
+    "q",
+    [
+        f"payload.password:{SECRET}",
+        f'payload.password:"{SECRET}”"',
+        f"password:{SECRET}",
+        f"error:{SECRET}",
+        SECRET,
+        f"tag:vip {SECRET} payload.a:1",
+    ],
+)
+def test_a_viewer_is_not_shown_what_an_operators_bulk_action_searched_for(
+    closed: Any, sign_in: Any, session: Any, q: str
+) -> None:
+    factories.failed_job(payload={"password": SECRET, "a": 1}, tags=["vip"], error=f"no {SECRET}")
+    factories.failed_job(payload={"password": f"{SECRET}”"})
+    session.commit()
+    operator, viewer = sign_in("bob"), sign_in("eve")
+    page = operator.get("/jobs/all", query_string={"q": q, "queue": "default"}).text
+    names = ("as_of", "upto", "expected")
+    fields = {name: re.search(f'name="{name}" value="([^"]*)"', page)[1] for name in names}  # type: ignore[index]
+    made = operator.post(
+        "/jobs/all", query_string={"q": q, "queue": "default"}, data={**fields, "verb": "edit", "priority": "7"}
+    )  # fmt: skip
+    assert made.status_code == 303, made.text
+    for address in ("/bulk", made.headers["Location"]):
+        assert SECRET in operator.get(address).text
+        seen = viewer.get(address)
+        assert seen.status_code == 200
+        assert SECRET not in seen.text
+        assert "••••••”: priority 7" in seen.text
+    assert "bulk-filter" not in viewer.get(made.headers["Location"]).text
+    assert viewer.get("/audit").status_code == 403
+
+
+def test_a_viewer_is_shown_what_is_no_secret_of_a_bulk_action(
+    closed: Any, sign_in: Any, session: Any
+) -> None:
+    number = bulk.create(
+        session, "retry", JobFilter(tag="vip"), by="bob",
+        description="All jobs, “tag:vip id:0197ab”", link={"q": "tag:vip id:0197ab"},
+    )  # fmt: skip
+    session.commit()
+    page = sign_in("eve").get(f"/bulk/{number}").text
+    assert "All jobs, “tag:vip id:0197ab”" in page
+    assert 'id="bulk-filter"' in page
+
+
+def test_a_viewer_is_not_shown_searches_of_actions_that_kept_no_filter(
+    closed: Any, sign_in: Any, session: Any
+) -> None:
+    number = bulk.create(
+        session, "retry", JobFilter(), description=f"All jobs, “{SECRET}”", by="bob"
+    )
+    session.commit()
+    viewer = sign_in("eve")
+    for address in ("/bulk", f"/bulk/{number}"):
+        assert SECRET not in viewer.get(address).text
