@@ -30,6 +30,7 @@ from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs import bulk, bulk_scope
 from app.jobs.bulk_scope import Scope
+from app.jobs.committed import Moment
 from app.jobs.models import BulkAction
 from app.names import NAME, NAME_RULE
 from app.security import MASK, actor, may_search_payloads
@@ -51,7 +52,7 @@ def bulk_preview() -> Response:
     scope = bulk_scope.take_scope(db.session)
     found = bulk_scope.preview(db.session, query.filter(scope.as_of), scope)
     return show(
-        "bulk/preview.html", None, query=query, found=found, scope=scope, only=only,
+        "bulk/preview.html", None, query=query, found=found, scope=found.scope, only=only,
         choices=choices(found, only), description=describe(query),
     )  # fmt: skip
 
@@ -87,6 +88,7 @@ def _previewed(form: Mapping[str, str]) -> tuple[Scope, int | None]:
     """The moment of the preview and how many jobs it counted for the verb; None where that took too long."""
     try:
         as_of, upto = datetime.fromisoformat(form["as_of"]), UUID(form["upto"])
+        moment = Moment.parse(form["moment"])
         expected = int(form["expected"]) if form["expected"] else None
         if as_of.tzinfo is None or (expected or 0) < 0:
             raise ValueError
@@ -97,7 +99,7 @@ def _previewed(form: Mapping[str, str]) -> tuple[Scope, int | None]:
     now = clock.now()
     if not now - timedelta(hours=PREVIEW_HOURS) < as_of < now + timedelta(hours=PREVIEW_HOURS):
         raise ValidationFailed({"preview": ["is too old; open it again."]})
-    return Scope(as_of, upto), expected
+    return Scope(as_of, upto, moment), expected
 
 
 def _not_confirmed(n: int) -> str | None:

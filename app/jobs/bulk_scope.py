@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Uuid, and_, any_, cast, func, not_, select, text
+from sqlalchemy import ARRAY, ColumnElement, Uuid, and_, any_, cast, func, select, text, true
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, scoped_session
 
 from app.database import sqlstate
-from app.jobs.models import ALLOWED, DeadLetter, Job
+from app.jobs import committed
+from app.jobs.models import ALLOWED, PROCESSING, DeadLetter, Job
 from app.jobs.queries import find_ids, list_jobs
 from app.jobs.queries.filters import IS_AHEAD, LAST_ID, JobFilter, conditions
 
@@ -34,15 +35,35 @@ QUERY_CANCELED = "57014"
 class Scope:
     """The moment of a preview. A job belongs to it if it existed then and has not changed since.
 
-    Judged by the database clock and, against clients whose clock is behind, by the largest id.
+    Judged by the database clock, against clients whose clock is behind by the largest id, and against transactions
+    that began before it and were committed after it by ``moment``.
     """
 
     as_of: datetime
     upto: UUID = LAST_ID
+    moment: committed.Moment | None = None
 
     def holds(self) -> ColumnElement[bool]:
         """Every verb and every attempt sets updated_at, so an old one means: as it was then."""
+        return and_(self._is_old(), self._is_seen())
+
+    def listing(self, db: Sessions, matches: list[ColumnElement[bool]]) -> Scope:
+        """The same scope, exact for these matches: with the recent transactions that wrote their rows."""
+        if self.moment is None:
+            return self
+        is_recent = committed.row_xid >= self.moment.ended
+        recent = select(committed.row_xid).where(*matches, self._is_old(), is_recent).distinct()
+        xids = (
+            [] if self.moment.is_quiet else db.scalars(recent.limit(committed.MOST_XIDS + 1)).all()
+        )
+        return replace(self, moment=self.moment.listing(list(xids)))
+
+    def _is_old(self) -> ColumnElement[bool]:
         return and_(Job.id <= self.upto, Job.created_at < self.as_of, Job.updated_at < self.as_of)
+
+    def _is_seen(self) -> ColumnElement[bool]:
+        # Each heartbeat writes the row of a running job again.
+        return (Job.status == PROCESSING) | self.moment.has_seen() if self.moment else true()
 
 
 class Part(NamedTuple):
@@ -102,7 +123,7 @@ def take_scope(db: Sessions) -> Scope:
     row = db.execute(  # jobs_pkey
         text("SELECT now() AS as_of, (SELECT id FROM jobs ORDER BY id DESC LIMIT 1) AS upto")
     ).one()
-    return Scope(row.as_of, row.upto or LAST_ID)
+    return Scope(row.as_of, row.upto or LAST_ID, committed.now(db))
 
 
 def preview(db: Sessions, filter: JobFilter, scope: Scope | None = None) -> Preview:
@@ -111,8 +132,9 @@ def preview(db: Sessions, filter: JobFilter, scope: Scope | None = None) -> Prev
     sample = list_jobs(db, filter, limit=SAMPLE, is_light=True).items
     try:
         with _limited(db, EXACT_MILLISECONDS):
-            parts, letters = _count(db, scope, [*matching(filter), scope.holds()])
-        return Preview(scope, parts, letters, sample)
+            listed = scope.listing(db, matching(filter))
+            parts, letters = _count(db, listed, [*matching(filter), listed.holds()])
+        return Preview(listed, parts, letters, sample)
     except OperationalError as error:
         if sqlstate(error) != QUERY_CANCELED:
             raise
@@ -167,8 +189,3 @@ def fits(verb: str) -> ColumnElement[bool]:
     if verb == "run":
         return IS_AHEAD
     return Job.status.in_(ALLOWED[verb])
-
-
-def is_outside(scope: Scope) -> ColumnElement[bool]:
-    """Arrived or changed after the preview."""
-    return not_(scope.holds())

@@ -33,7 +33,7 @@ def confirm(client: Any, press: Any) -> Any:
 def scope_in(page: str, verb: str) -> dict[str, str]:
     """The hidden fields of the form with that verb's button."""
     [form] = [form for form in page.split("<form")[1:] if f'name="verb" value="{verb}"' in form]
-    names = ("as_of", "upto", "expected")
+    names = ("as_of", "upto", "moment", "expected")
     return {
         name: re.search(f'name="{name}" value="([^"]*)"', form)[1]  # type: ignore[index]
         for name in names
@@ -112,9 +112,27 @@ def test_without_a_preview_nothing_starts(client: Any, press: Any, session: Any)
     answer = press("/jobs/all?status=failed", verb="retry")
     assert answer.status_code == 422
     assert "open “Act on all matching jobs” first" in answer.text
-    old = {"as_of": "2020-01-01T00:00:00+00:00", "upto": str(UUID(int=1)), "expected": "1"}
+    old = {
+        "as_of": "2020-01-01T00:00:00+00:00",
+        "upto": str(UUID(int=1)),
+        "moment": "1.1.",
+        "expected": "1",
+    }
     assert "too old" in press("/jobs/all?status=failed", verb="retry", **old).text
     assert bulk.latest(session) == []
+
+
+@pytest.mark.parametrize(
+    "moment", ["", "x", "1", "1.2", "1.2.,", "1.2.3,", "-1.2.3", f"{10**18}.1.", "١.٢."]
+)
+def test_a_moment_that_no_preview_gave_is_refused(
+    client: Any, press: Any, session: Any, moment: str
+) -> None:
+    factories.failed_job()
+    fields = scope_in(client.get("/jobs/all?status=failed").text, "retry") | {"moment": moment}
+    answer = press("/jobs/all?status=failed", verb="retry", **fields)
+    assert answer.status_code == 422
+    assert "open “Act on all matching jobs” first" in answer.text
 
 
 def test_a_deletion_asks_and_above_a_hundred_wants_the_count_typed(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.extensions import db
-from app.jobs import bulk, bulk_scope, lifecycle
+from app.jobs import bulk, bulk_scope, committed, lifecycle
 from app.jobs.lifecycle import NewJob
+from app.jobs.models import Job
 from app.jobs.queries import JobFilter, list_jobs
 
 
@@ -433,3 +435,85 @@ def test_items_of_the_release_before_are_judged_by_the_moment_of_the_confirmatio
     action = bulk.find(session, number)
     assert (action.done, action.refused) == (2, 1)
     assert statuses(session) == {"pending": 1}
+
+
+@pytest.fixture
+def meanwhile(session: Any) -> Any:
+    """A transaction that began before the preview; the test commits it after."""
+    with Session(db.engine) as own:
+        # Its now() is from here.
+        own.execute(text("SELECT pg_current_xact_id()"))
+        yield own
+
+
+INSERT_FAILED = text(
+    "INSERT INTO jobs (id, queue, type, payload, status, finished_at)"
+    " VALUES ('01900000-0000-7000-8000-000000000000', 'q', 'echo', '{}', 'failed', now())"
+)
+
+
+@pytest.mark.parametrize("how", ["plainly", "in a savepoint", "among many writers"])
+def test_an_insert_committed_after_the_preview_is_not_included(
+    session: Any, failed: Any, meanwhile: Any, monkeypatch: Any, how: str
+) -> None:
+    if how == "among many writers":
+        monkeypatch.setattr(committed, "MOST_XIDS", 0)
+    with meanwhile.begin_nested() if how == "in a savepoint" else nullcontext():
+        meanwhile.execute(INSERT_FAILED)
+    ids = failed(3)
+    found = previewed(session)
+    assert found.counts["delete"] == 3
+    meanwhile.commit()
+    lifecycle.delete(session, ids[:1], by="bob")
+    session.commit()
+    action = confirm(session, "delete", found)
+    assert (action.total, action.late) == (2, 1)
+    run_out(session)
+    assert statuses(session) == {"failed": 1}
+
+
+def test_a_change_committed_after_the_preview_is_not_included(
+    session: Any, failed: Any, meanwhile: Any
+) -> None:
+    made = lifecycle.enqueue(session, [NewJob("echo") for _ in range(3)])
+    session.commit()
+    ids = [one.id for one in made]
+    lifecycle.cancel(session, ids[1:], by="ada")
+    session.commit()
+    filter = JobFilter(status="cancelled")
+    lifecycle.cancel(meanwhile, ids[:1], by="bob")
+    found = previewed(session, filter)
+    meanwhile.commit()
+    action = confirm(session, "retry", found, filter)
+    assert (action.total, action.late) == (2, 1)
+
+
+def test_what_an_open_transaction_leaves_alone_is_included(
+    session: Any, failed: Any, meanwhile: Any
+) -> None:
+    failed(2)
+    failed(1)
+    action = confirm(session, "retry", previewed(session))
+    assert (action.total, action.late) == (3, 0)
+
+
+def test_a_heartbeat_after_the_preview_is_no_change(session: Any) -> None:
+    [made] = lifecycle.enqueue(session, [NewJob("echo")])
+    token = uuid4()
+    lifecycle.claim(session, [made.id.hex], token=token, worker_id=uuid4(), lease_seconds=30)
+    session.commit()
+    filter = JobFilter(status="processing")
+    found = previewed(session, filter)
+    lifecycle.extend(session, [(made.id, token)], lease_seconds=60)
+    session.commit()
+    assert confirm(session, "cancel", found, filter).total == 1
+
+
+def test_rows_are_told_apart_by_all_digits_of_their_transaction(session: Any, failed: Any) -> None:
+    failed(2)
+    rows = session.execute(
+        select(committed.row_xid, text("jobs.xmin::text::bigint")).select_from(Job)
+    ).all()
+    current = int(session.execute(text("SELECT pg_current_xact_id()::text")).scalar())
+    assert all(full < current and full % 2**32 == short for full, short in rows)
+    assert len(rows) == 2

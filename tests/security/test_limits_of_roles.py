@@ -84,7 +84,7 @@ def test_a_viewer_is_not_shown_what_an_operators_bulk_action_searched_for(
     session.commit()
     operator, viewer = sign_in("bob"), sign_in("eve")
     page = operator.get("/jobs/all", query_string={"q": q, "queue": "default"}).text
-    names = ("as_of", "upto", "expected")
+    names = ("as_of", "upto", "moment", "expected")
     fields = {name: re.search(f'name="{name}" value="([^"]*)"', page)[1] for name in names}  # type: ignore[index]
     made = operator.post(
         "/jobs/all", query_string={"q": q, "queue": "default"}, data={**fields, "verb": "edit", "priority": "7"}
