@@ -45,6 +45,11 @@ class Keys:
         return f"{self.prefix}{{jobs}}:epoch"
 
     @property
+    def probe(self) -> str:
+        """String: written to see whether Redis takes writes."""
+        return f"{self.prefix}{{jobs}}:probe"
+
+    @property
     def unknown(self) -> str:
         """Sorted set: ids that one worker took and its database does not know, by when."""
         return f"{self.prefix}{{jobs}}:unknown"

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 0.25
 #: After a failure Redis is left alone for a moment, so that a dead one costs one timeout a second.
 REST_SECONDS = 1.0
+PROBE_SECONDS = 60
 #: How many ids of each set a report looks at.
 SAMPLE = 1000
 
@@ -73,7 +74,8 @@ class RedisTrigger:
             )  # fmt: skip
 
     def ping(self) -> None:
-        self._client.ping()
+        # A full Redis answers PING, and takes no id.
+        self._client.set(self.ready.keys.probe, 1, ex=PROBE_SECONDS)
         self._confess()
 
     def depths(self) -> dict[str, int] | None:

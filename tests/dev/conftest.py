@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.dev.bootstrap import remove_data
+from app.dev.bootstrap import BootstrapError, remove_data
 from app.dev.home import can_enter
 from app.dev.instance import free_port
 from app.dev.process import Identity, kill_group, spawn
@@ -171,8 +171,16 @@ class Checkout:
                 left.kill()
         wait_until(lambda: not self.processes(), interval=0.1, what="all ended")
         if self.identity is None:
-            remove_data(self.var)
+            wait_until(self._is_removed, interval=0.1, what="the lock released")
         shutil.rmtree(self.folder)
+
+    def _is_removed(self) -> bool:
+        # The last thread of a killed process may hold the lock after its first one has left the folder.
+        try:
+            remove_data(self.var)
+        except BootstrapError:
+            return False
+        return True
 
 
 class Terminal:

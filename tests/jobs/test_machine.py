@@ -220,6 +220,8 @@ class Lifecycle(RuleBasedStateMachine):
             self._leave(lease.id, "cancelled")
         else:
             self._leave(lease.id, "pending")
+            if verb == "refuse":
+                self._wait_long(lease.id)
 
     @rule(lease=leases)
     def the_worker_dies_and_is_rescued(self, lease: Lease) -> None:
@@ -334,6 +336,19 @@ class Lifecycle(RuleBasedStateMachine):
         live = [i for i, m in self.models.items() if key and m.unique_key == key and m.is_live]
         assert len(live) <= 1
         return live[0] if live else None
+
+    def _wait_long(self, job: UUID) -> None:
+        """A refused job waits a second or more: no step may fall on either side of that by chance."""
+        moved = self.session.execute(
+            text(
+                "UPDATE jobs SET run_at = run_at + interval '1 h'"
+                " WHERE id = :id AND run_at > updated_at RETURNING id"
+            ),
+            {"id": job},
+        )
+        assert moved.all(), "a refused job has to wait"
+        self.session.commit()
+        self.models[job].is_due = False
 
     def _leave(self, job: UUID, status: str) -> None:
         model = self.models[job]
