@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from app.dev.instance import free_port
@@ -17,6 +18,8 @@ pytestmark = pytest.mark.browser
 
 #: Limits of what happens at once on a free machine; a green test never waits for them.
 PATIENCE_MS = 30_000
+#: How long passing time waits for an answer, which a test may hold back on purpose.
+ANSWER_SECONDS = 3
 expect.set_options(timeout=PATIENCE_MS)
 
 #: Looks once, whatever holds the refresh, and resolves when the answer is in the page.
@@ -38,17 +41,33 @@ class Site:
         self._app = app
         self._port = free_port()
         self._server: BaseWSGIServer | None = None
+        self._running = 0
+        self._changed = threading.Condition()
         self.url = f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        self._server = make_server("127.0.0.1", self._port, self._app, threaded=True)
+        self._server = make_server("127.0.0.1", self._port, self._serve, threaded=True)
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
+        """Returns when no request runs any more, not even one whose browser has left."""
         if self._server:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+            # Its locks would meet the emptying of the tables.
+            with self._changed:
+                self._changed.wait_for(lambda: not self._running, timeout=PATIENCE_MS / 1000)
+
+    def _serve(self, environ: Any, start_response: Any) -> Any:
+        with self._changed:
+            self._running += 1
+        try:
+            return self._app(environ, start_response)
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
 
 
 class Tab:
@@ -63,6 +82,10 @@ class Tab:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
         self.page.on("request", lambda sent: self.requests.append((sent.method, sent.url)))
+        self._unanswered: set[Request] = set()
+        self.page.on("request", lambda one: self._unanswered.add(one))
+        self.page.on("requestfinished", lambda one: self._unanswered.discard(one))
+        self.page.on("requestfailed", lambda one: self._unanswered.discard(one))
 
     def _note(self, message: Any) -> None:
         if message.type in ("error", "warning"):
@@ -81,10 +104,15 @@ class Tab:
 
     def pass_seconds(self, seconds: int) -> None:
         """Time passes at once for a page whose clock is installed."""
-        # In steps, so that answers have time to arrive before htmx counts them as late.
+        # In steps that wait for answers: the next look is planned when the last one is answered, so an answer
+        # that a busy machine brings a step late would make looks rarer, or late for htmx.
         for _ in range(seconds // 2):
             self.page.clock.run_for(2_000)
             self.page.wait_for_timeout(40)
+            deadline = time.monotonic() + ANSWER_SECONDS
+            while self._unanswered and time.monotonic() < deadline:
+                self.page.wait_for_timeout(20)
+            self._unanswered.clear()  # what is held back is waited for once
 
     def excuse(self, *words: str) -> None:
         """Complaints with these words are what this test is about."""
