@@ -344,10 +344,11 @@ class Verdict:
     doubly_held: list[str]
     wrong_ends: list[str]
     miscounted: list[str]
+    wrong_answers: list[str]
 
     @property
     def is_good(self) -> bool:
-        return not any((self.lost, self.stuck, self.doubly_held, self.wrong_ends, self.miscounted))
+        return not any(self.__dict__.values())
 
     def lines(self) -> Iterator[str]:
         for name, found in self.__dict__.items():
@@ -381,7 +382,7 @@ def audit(system: System, load: Load) -> Verdict:
     final = {"completed", "failed", "cancelled"}
     lost = [f"{i} ({kind})" for i, kind in load.accepted.items() if i not in rows]
     stuck = [f"{i} is {status}" for i, status in rows.items() if status not in final]
-    expected = {"hopeless": {"failed"}, "deadly": {"failed"}, "odd": {"failed"}}
+    expected = {"hopeless": {"failed"}, "deadly": {"failed"}}
     # Three workers killed under one job bury it, whoever killed them: that is what crashes mean.
     crashed = {
         str(i)
@@ -407,7 +408,24 @@ def audit(system: System, load: Load) -> Verdict:
         for i, status in rows.items()
         if status == "completed" and i not in ended
     ]
-    return Verdict(lost, stuck, _doubly_held(system, ledger), wrong_ends, _miscounted(system))
+    return Verdict(
+        lost,
+        stuck,
+        _doubly_held(system, ledger),
+        wrong_ends,
+        _miscounted(system),
+        _wrong_answers(system, load),
+    )
+
+
+def _wrong_answers(system: System, load: Load) -> list[str]:
+    """Refusals that no fault explains, each with where the web logged it: a fault is a 503 or a lost connection."""
+    log = system.web.log.read_text(errors="replace")
+    return [
+        f"{count} × {answer}\n{log[log.find('Traceback (most recent') :][:4000]}"
+        for answer, count in load.refused.items()
+        if answer[0].isdigit() and not answer.startswith("503 ")
+    ]
 
 
 def _doubly_held(system: System, ledger: list[Line]) -> list[str]:

@@ -27,7 +27,8 @@ public class UseClient {
         String cursor = null;
         do {
             ApiResponse<List<Job>> page = jobs.listJobsWithHttpInfo(
-                2, cursor, null, null, null, null, null, null, null, null, null, null, null);
+                2, cursor, null, null, null, null, null, null, null, null, null, null,
+                null, null, null, null, null, null, null);
             for (Job one : page.getData()) found.add(one.getId());
             List<String> next = page.getHeaders().get("x-next-cursor");
             cursor = next == null ? null : next.get(0);
