@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import suppress
 from typing import Any
 
 import psycopg2
@@ -22,6 +21,7 @@ INSUFFICIENT_PRIVILEGE = "42501"
 #: The server this connection leads to can't serve us any more: it became read-only (a failover that
 #: left the sockets open), is shutting down or starting, or ended our session.
 STALE = frozenset({READ_ONLY, "57P01", "57P02", "57P03", "25P03"})
+LOST_IN_POOL = "the server closed a pooled connection"
 #: A connection that was in the handlers' pool for longer is tried before it is used.
 PING_AFTER_SECONDS = 1.0
 
@@ -63,13 +63,15 @@ def attend(engine: Engine) -> Engine:
 def _read_clock(raw: Any, _record: Any, _proxy: Any) -> None:
     if not clock.is_stale():
         return
-    with suppress(psycopg2.Error):  # a connection that was lost is noticed by its statement
+    try:
         raw.autocommit = True
         asked_at = clock.steady()
         with raw.cursor() as cursor:
             cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
             clock.observe(cursor.fetchone()[0], asked_at=asked_at)
         raw.autocommit = False
+    except psycopg2.Error as error:
+        raise DisconnectionError(LOST_IN_POOL) from error
 
 
 def lend(engine: Engine) -> Engine:
@@ -109,7 +111,7 @@ def _ping(raw: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
             cursor.execute("SELECT 1")
         raw.autocommit = False
     except psycopg2.Error as error:
-        raise DisconnectionError("the server closed a pooled connection") from error
+        raise DisconnectionError(LOST_IN_POOL) from error
 
 
 def _discard_stale(context: ExceptionContext) -> None:

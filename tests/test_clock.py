@@ -9,8 +9,10 @@ from typing import Any
 
 import psycopg2
 import pytest
+from sqlalchemy import text
 
 from app import clock, config, create_app
+from app.extensions import db
 
 
 @pytest.fixture(params=[3600, -3600], ids=["ahead", "behind"])
@@ -64,10 +66,6 @@ def test_due_times_expiry_and_ranges_are_judged_by_the_database(
 
 
 def test_a_machine_that_slept_reads_the_clock_again(app: Any, monkeypatch: Any) -> None:
-    from sqlalchemy import text
-
-    from app.extensions import db
-
     steady = clock.steady
     with app.app_context():
         db.session.execute(text("SELECT 1"))
@@ -78,3 +76,25 @@ def test_a_machine_that_slept_reads_the_clock_again(app: Any, monkeypatch: Any) 
         db.session.rollback()
         assert abs(clock.epoch() - time.time()) < 5
     clock.forget()
+
+
+def test_a_connection_that_the_clock_finds_lost_is_replaced(
+    test_env: Any, redis: Any, database_url: str
+) -> None:
+    app = create_app(config.load(test_env))
+    client = app.test_client()
+    assert client.post("/api/jobs", json={"type": "echo"}).status_code == 201
+    with app.app_context():
+        pool = db.engine.pool
+        with db.engine.connect() as connection:
+            pid = connection.scalar(text("SELECT pg_backend_pid()"))
+        assert pool.checkedin() == 1  # type: ignore[attr-defined]
+    other = psycopg2.connect(database_url)
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+    other.close()
+    clock.forget()
+
+    assert client.post("/api/jobs", json={"type": "echo"}).status_code == 201
+    with app.app_context(), db.engine.connect() as connection:
+        assert connection.connection.dbapi_connection.autocommit is False  # type: ignore[union-attr]
