@@ -5,6 +5,7 @@ import urllib.request
 
 import psycopg2
 import pytest
+from redis.exceptions import NoPermissionError
 
 from app.dev import redis_server
 from app.dev.bootstrap import remove_data
@@ -57,6 +58,12 @@ def test_the_services_are_real_and_start_empty(database_url, redis):
     assert version.startswith("PostgreSQL")
     assert redis.dbsize() == 0
     redis.set("left", "behind")
+
+
+@pytest.mark.parametrize("command", ["FLUSHALL", "SWAPDB 1 2", "CONFIG SET maxmemory 0"])
+def test_the_shared_redis_refuses_what_reaches_tests_of_other_workers(redis, command):
+    with pytest.raises(NoPermissionError):
+        redis.execute_command(*command.split())
 
 
 def test_another_redis_can_serve_the_tests(tmp_path, monkeypatch):

@@ -79,7 +79,7 @@ def test_a_flush_of_redis_loses_nothing(api, worker, wait_until, ledger, redis, 
     late = api.job("ledger", ledger.payload("late"), delay=1.5, queue="media")
     again = api.job("ledger", ledger.payload("again", fail_times=1), queue="media")
     wait_until(lambda: len(ledger.names("start")) >= 1)
-    redis.flushall()
+    redis.flushdb()
     api.post("/api/queues/default/resume")
     wait_until(lambda: api.unfinished() == 0, timeout=20)
     assert ledger.count("end") == {

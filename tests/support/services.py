@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 from psycopg2 import sql
+from redis import Redis
 
 from app.dev import postgres, redis_server
 from app.dev.home import Home
@@ -40,11 +41,22 @@ def use_another_redis() -> None:
         redis_server._binary = binary
 
 
+def refuse_what_reaches_other_workers(redis_url: str) -> None:
+    """Leave a server that parallel workers share without the commands that act on all its databases.
+
+    A test that needs them takes a server of its own (``private``, or tests/support/redis_servers.py).
+    """
+    with Redis.from_url(redis_url) as client:
+        refused = ("-flushall", "-swapdb", "-config")
+        client.execute_command("ACL", "SETUSER", "default", *refused)
+
+
 @contextmanager
 def shared_services() -> Iterator[None]:
     """Services for this run and its workers, announced in the environment."""
     use_another_redis()
     with fresh_instance(Home(ROOT / "var")) as instance, running(instance) as services:
+        refuse_what_reaches_other_workers(services.redis_url)
         os.environ[DATABASE_VARIABLE] = services.database_url
         os.environ[REDIS_VARIABLE] = services.redis_url
         yield

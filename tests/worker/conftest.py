@@ -203,7 +203,7 @@ def run(kernel: Kernel, row: Any, enqueue: Any) -> Callable[..., Row[Any]]:
     def run(type: str = "act", payload: dict[str, Any] | None = None, **columns: Any) -> Row[Any]:
         job_id = enqueue(type, payload, **columns)
         claimed = kernel.next()
-        assert claimed is not None
+        assert claimed is not None, (row(job_id), kernel.ready.depths())
         assert claimed.id == job_id
         in_thread(lambda: kernel.run(claimed))
         return row(job_id)

@@ -95,7 +95,7 @@ class Both(RuleBasedStateMachine):
 
     @rule()
     def flush(self) -> None:
-        self.redis.flushall()
+        self.redis.flushdb()
 
     @rule(job=jobs, queue=st.sampled_from(QUEUES))
     def a_message_is_lost(self, job: UUID, queue: str) -> None:

@@ -14,7 +14,7 @@ def ref(queue: str) -> Ref:
 def test_a_queue_is_announced_again_after_a_flush(redis: Redis) -> None:
     ready = ReadySet(redis)
     ready.publish([ref("media")])
-    redis.flushall()
+    redis.flushdb()
 
     ready.publish([ref("media")])
 
