@@ -21,6 +21,7 @@ from marshmallow import (
 from app import clock
 from app.dashboard import looks
 from app.dashboard.rows import WHEN, When
+from app.dashboard.search import nested_quotes
 from app.dashboard.search import parse as parse_search
 from app.errors import ValidationFailed
 from app.jobs.models import VIEWS
@@ -97,6 +98,15 @@ class _JobArgs(_ListArgs):
     )
     bulk = fields.Integer(strict=False, validate=validate.Range(1, 2**31))
     within = fields.String(validate=validate.OneOf(("15m", "1h", "24h", "7d")))
+
+    @validates_schema
+    def refuse_nested_quotes(self, data: Mapping[str, Any], **_: Any) -> None:
+        if value := nested_quotes(data.get("q", "")):
+            raise ValidationError(
+                f"The value {value} holds quotes within quotes. "
+                r'Write \" for a quote within a quoted value, such as error:"say \"hi\"".',
+                "q",
+            )
 
 
 def _load(schema: Schema, args: Mapping[str, str]) -> dict[str, Any]:

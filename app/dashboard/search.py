@@ -3,7 +3,8 @@
 ``error:timeout``, ``error:"connection refused"``, ``tag:vip``, ``id:0197ab``, ``payload.user_id:42``,
 with ``=`` as well; all else is free text, in which the list itself knows an id when it sees one.
 ``42`` is the number or the text, ``"42"`` only the text. ``user_id:42`` alone is free text or a field
-of the payload.
+of the payload. A quoted value ends at a quote before a blank or the end; without one it takes the rest.
+Quotes within words are text (``payload.size:"5"x3"``); any quote can be written as ``\\"``.
 """
 
 from __future__ import annotations
@@ -16,12 +17,19 @@ from typing import Any
 
 from app.security import MASK
 
-_QUOTED = r'"(?:[^"\\]|\\.)*"(?=\s|$)|"[^"]*"'
+_QUOTED = (
+    r'"(?:[^"\\]|\\.|"(?!\s|$))*"(?=\s|$)|"[^"]*"(?=\s|$)'  # closed
+    r'|"(?=[^"])[\s\S]+'  # open, as while it is typed
+)
 _TERM = re.compile(
     r"(?:^|(?<=\s))(?P<key>id|error|tag|payload(?:\.[^\s.:=\"]+)+)[:=]"
     rf"(?P<value>{_QUOTED}|\S+)"
 )
 _FIELD = re.compile(rf"(?P<path>[^\W\d][\w-]*(?:\.[\w-]+)*)[:=](?P<value>{_QUOTED}|[^\s/]\S*)")
+#: error:"say "hi"": whether the second quote ends the value, or opens a phrase in it, can't be known.
+_NESTED = re.compile(r'\s"\S')
+#: Quotes that end where they seem to end.
+_PLAIN = re.compile(r'"[^"]*"|[^"]+')
 #: Each doubles the number of payloads to compare with.
 MAX_UNSURE = 4
 
@@ -44,7 +52,7 @@ class Search:
 def parse(q: str) -> Search:
     found, terms = Search(), []
     for term in _TERM.finditer(q):
-        key, value = term["key"], _unquoted(term["value"])
+        key, value = term["key"], _value(term["value"])
         if key == "id":
             found.id_part = value
         elif key == "error":
@@ -62,16 +70,37 @@ def parse(q: str) -> Search:
     return found
 
 
+def nested_quotes(q: str) -> str | None:
+    """The first value in which quotes stand within quotes, so that it could be read in several ways."""
+    values = (term["value"] for term in _TERM.finditer(q))
+    return next((value for value in values if _is_closed(value) and _NESTED.search(value)), None)
+
+
 def masked_search(q: str) -> str:
     """A search as who may not read payloads may see it: its tags and ids; all else may be what a payload holds."""
-    kept = [term[0] for term in _TERM.finditer(q) if term["key"] in ("id", "tag")]
-    left = _TERM.sub(lambda term: "" if term["key"] in ("id", "tag") else term[0], q).strip()
+    kept = [term[0] for term in _TERM.finditer(q) if _is_public(term)]
+    left = _TERM.sub(lambda term: "" if _is_public(term) else term[0], q).strip()
     return " ".join([*kept, *([MASK] if left else [])])
 
 
+def _is_public(term: re.Match[str]) -> bool:
+    return term["key"] in ("id", "tag") and _PLAIN.fullmatch(term["value"]) is not None
+
+
+def _is_closed(text: str) -> bool:
+    return len(text) > 1 and text.startswith('"') and text.endswith('"')
+
+
+def _value(text: str) -> str:
+    """The value of a term without the quotes around it."""
+    if len(text) < 2 or not text.startswith('"'):
+        return text
+    return (text[1:-1] if _is_closed(text) else text[1:]).replace('\\"', '"')
+
+
 def _unquoted(text: str) -> str:
-    """Without the quotes that hold a phrase together."""
-    if len(text) < 2 or not (text.startswith('"') and text.endswith('"')):
+    """Free text without the quotes that hold it together."""
+    if not _is_closed(text):
         return text
     inner = text[1:-1].replace('\\"', "\0")
     return text if '"' in inner else inner.replace("\0", '"')
@@ -93,7 +122,7 @@ def _payloads(terms: list[tuple[list[str], list[Any]]]) -> list[Payload]:
 
 def _meanings(text: str) -> list[Any]:
     """42 → the number or the text, as with true and null; "42" and anything else → the text."""
-    plain = _unquoted(text)
+    plain = _value(text)
     try:
         value = json.loads(text)
     except ValueError:

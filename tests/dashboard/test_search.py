@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import unescape
 from typing import Any
 
 import pytest
@@ -49,6 +50,24 @@ from tests import factories as make
         ("error:C:\\temp", Search(error="C:\\temp")),
         ('payload.q:"say \\"hi\\""', Search(payloads=[{"q": 'say "hi"'}])),
         ("myid:01a2", Search(text="myid:01a2", text_payloads=[{"myid": "01a2"}])),
+        # A quote within a value is a part of it.
+        ('payload.odd:"a"b"', Search(payloads=[{"odd": 'a"b'}])),
+        ('payload.odd:"a"b" tag:vip', Search(payloads=[{"odd": 'a"b'}], tag="vip")),
+        ('error:"x"y z" acme', Search(error='x"y z', text="acme")),
+        ('payload.a:"5"" payload.b:"c d"', Search(payloads=[{"a": '5"', "b": "c d"}])),
+        ('odd:"a"b"', Search(text='odd:"a"b"', text_payloads=[{"odd": 'a"b'}])),
+        ('odd:"a b"c"', Search(text='odd:"a b"c"', text_payloads=[{"odd": 'a b"c'}])),
+        ('error:"C:\\temp\\" tag:vip', Search(error="C:\\temp\\", tag="vip")),
+        # Without its closing quote, as while it is typed, a value takes the rest.
+        ('payload.odd:"a"b', Search(payloads=[{"odd": 'a"b'}])),
+        ('error:"connection ref', Search(error="connection ref")),
+        (
+            'tag:vip error:"connection refused"acme',
+            Search(tag="vip", error='connection refused"acme'),
+        ),
+        ('payload.odd:a"b', Search(payloads=[{"odd": 'a"b'}])),
+        ('error:"', Search(error='"')),
+        ('error:""', Search(error="")),
     ],
 )
 def test_terms_become_filters(q: str, found: Search) -> None:
@@ -85,7 +104,31 @@ def test_a_number_finds_number_and_text(client: Any, session: Any, q: str) -> No
         ("error:abc", "••••••"),
         ("abc tag:vip payload.a:1", "tag:vip ••••••"),
         ('payload.a:"b tag:vip"', "••••••"),
+        ('tag:"very important" id:01a2', 'tag:"very important" id:01a2'),
+        ('tag:"x payload.a:1', "••••••"),
+        ('tag:"x"y payload.a:1" id:01a2', "id:01a2 ••••••"),
     ],
 )
 def test_what_a_search_shows_to_who_may_not_read_payloads(q: str, shown: str) -> None:
     assert masked_search(q) == shown
+
+
+@pytest.mark.parametrize("q", ['payload.odd:"a"b"', 'odd:"a"b"', 'payload.odd:a"b', 'a\\"b'])
+def test_a_quote_within_a_value_is_found(client: Any, session: Any, q: str) -> None:
+    wanted = make.pending_job(payload={"odd": 'a"b'})
+    other = make.pending_job(payload={"odd": "a"})
+    page = client.get("/jobs", query_string={"q": q}).text
+    assert f'id="job-{wanted.id}"' in page
+    assert f'id="job-{other.id}"' not in page
+
+
+@pytest.mark.parametrize("q", ['error:"say "hi" now"', 'tag:vip payload.a:"say "hi""'])
+def test_quotes_within_quotes_are_refused(client: Any, session: Any, q: str) -> None:
+    for path in ("/jobs", "/jobs/all"):
+        refused = client.get(path, query_string={"q": q})
+        assert refused.status_code == 422
+        text = unescape(refused.text)
+        assert 'The value "say "hi"' in text
+        assert 'Write \\" for a quote within a quoted value, such as error:"say \\"hi\\"".' in text
+    escaped = 'error:"say \\"hi\\" now" payload.a:"b" id:"01" error:say"'
+    assert client.get("/jobs", query_string={"q": escaped}).status_code == 200
