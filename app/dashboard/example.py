@@ -49,17 +49,15 @@ def curl(job: Job) -> str:
 def _without_secrets(value: Any, shown: Any, variables: dict[str, str]) -> Any:
     """``value`` with marks instead of secrets; ``variables``: mark → name of the variable.
 
-    ``shown`` is masked(value): of the same shape wherever it is not a mask itself.
+    ``shown`` is masked(value): of the same shape and order wherever it is not a mask itself.
     """
     if isinstance(value, list) and isinstance(shown, list):
         pairs = zip(value, shown, strict=True)
         return [_without_secrets(inner, seen, variables) for inner, seen in pairs]
     if isinstance(value, dict) and isinstance(shown, dict):
         return {
-            key: _mark(key, variables)
-            if shown[key] == MASK
-            else _without_secrets(inner, shown[key], variables)
-            for key, inner in value.items()
+            key: _mark(key, variables) if seen == MASK else _without_secrets(inner, seen, variables)
+            for inner, (key, seen) in zip(value.values(), shown.items(), strict=True)
         }
     return shown
 

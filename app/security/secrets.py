@@ -1,143 +1,43 @@
-"""Which names sound like secrets, and the one place where what they name is masked.
+"""The one place where secrets are masked: in the dashboard for everyone, in the API for viewers.
 
-Masking is for reading: in the dashboard for everyone, in the API for viewers. It goes by names, in JSON and in
-text (URLs, forms, headers, JSON in strings), and by what looks like a token whatever its name. It errs towards masking.
+Masking goes by names, in JSON (secret_names) and in text (secret_texts), and by what looks like a secret
+whatever its name. It errs towards masking.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from functools import lru_cache
 from typing import Any
-from urllib.parse import unquote
 
-MASK = "••••••"
-#: A name is judged by so many of its first characters; longer ones are no names.
-NAME_CHARACTERS = 200
-#: A text with something like a secret in it is looked at up to here, and masked from here on.
+from app.security.secret_names import NAME_CHARACTERS, is_secret_name
+from app.security.secret_texts import (
+    MASK,
+    NAMED,
+    NAMING,
+    OPTIONS,
+    decoded,
+    has_hints,
+    without_secrets,
+)
+
+__all__ = ["MASK", "is_secret_name", "masked"]
+
+#: A text that may hold a secret is looked at up to here, and masked from here on.
 TEXT_CHARACTERS = 100_000
-
-#: Secret wherever they stand in a name, written in letters alone.
-_PARTS = re.compile(
-    "passw|passphrase|passcode|passkey|userpass|dbpass|pwd|pswd|secret|credential|bearer|authoriz|cookie|signature|mnemonic"
-    "|seedphrase|kennwort|accesstoken|refreshtoken|authtoken|apitoken|(access|auth|security|recovery|backup|verification|onetime|login)code"
-    "|(api|access|private|priv|signing|signature|encryption|decryption|master|shared|service|license|ssh|gpg|pgp|aes|hmac|rsa|session|storage"
-    "|account|deploy|webhook|subscription)keys?(?!board)|sess(ion)?id|connection(string|uri|url)|connstr|cardnumber|creditcard|csrf|xsrf"
-    "|tokens?$"
+#: A text encoded more often than this is not decoded any further.
+LAYERS = 3
+#: An element of a list that names the next one: ["psql", "password", …], ["--password=", …]
+_NAME_ELEMENT = re.compile(
+    r"[\w.\[\]-]{1,100}[:=]?|[\w-]{1,50}: ?(?:Basic|Digest|Token)", re.IGNORECASE
 )
-#: Secret as a word of its own: in the middle of other words they mean nothing.
-_WORDS = frozenset(
-    [
-        "pass",
-        "pw",
-        "pin",
-        "otp",
-        "totp",
-        "mfa",
-        "jwt",
-        "dsn",
-        "cvv",
-        "cvc",
-        "ssn",
-        "psk",
-        "sid",
-        "sig",
-        "tan",
-        "auth",
-        "oauth",
-        "token",
-    ]
-)
-#: A number of tokens is none.
-_HARMLESS_ENDS = frozenset(
-    ["count", "counts", "limit", "usage", "budget", "type", "expires", "expiry", "ttl"]
-)
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-
-#: Keys of an object that name what stands beside them, and the keys of what they name.
-_NAMING = frozenset(
-    ["name", "key", "header", "field", "k", "label", "param", "parameter", "variable", "option"]
-)
-_NAMED = frozenset(["value", "values", "val", "v", "content", "data", "text", "default", "body"])
-
-#: Without one of these there is nothing to mask in a text. Searched one by one: much faster than a pattern.
-_HINTS = (
-    "pass",
-    "pw",
-    "pswd",
-    "secret",
-    "credential",
-    "bearer",
-    "basic",
-    "auth",
-    "cookie",
-    "signature",
-    "sig",
-    "mnemonic",
-    "seed",
-    "kennwort",
-    "token",
-    "code",
-    "key",
-    "sess",
-    "sid",
-    "connection",
-    "conn",
-    "card",
-    "csrf",
-    "xsrf",
-    "pin",
-    "otp",
-    "mfa",
-    "jwt",
-    "dsn",
-    "cvv",
-    "cvc",
-    "ssn",
-    "psk",
-    "tan",
-    "eyj",
-    "://",
-    "%",
-    "-----begin",
-)
-#: A name of at most two words and what stands between it and its value. The possessive quantifiers keep it linear.
-_NAME = re.compile(
-    r"(?<![\w%-])([\w%][\w.%\[\]-]{0,99}+(?: [\w%][\w.%\[\]-]{0,99}+)?)\\*+[\"']?\s{0,3}+(=>|[:=])\s{0,3}+"
-)
-_QUOTED = re.compile(r"\\*+(\"[^\"\n]*+|'[^'\n]*+)")
-_REST_OF_LINE = re.compile(r"[^\n\"'}]*+")
-_BARE = re.compile(r"[^\s&;,\"'}]*+")
-#: Secrets by their looks: the user information of a URL, credentials of a header, a JSON Web Token, a private key.
-_LOOKS = (
-    (re.compile(r"(://[^\s/?#@:\"']{0,200}+:)[^\s/?#@\"']{1,500}+(?=@)"), rf"\1{MASK}"),
-    (re.compile(r"(://)[^\s/?#@:\"']{16,500}+(?=@)"), rf"\1{MASK}"),
-    (re.compile(r"\b(Bearer|Basic)(\s{1,3}+)[\w.~+/=-]{6,}+", re.IGNORECASE), rf"\1\2{MASK}"),
-    (re.compile(r"\beyJ[\w-]{8,}+\.[\w-]{4,}+(\.[\w-]*+)?"), MASK),
-    (re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[^-]*+(-----END [A-Z ]{0,40}-----)?"), MASK),
-)  # fmt: skip
-
-
-def is_secret_name(name: str) -> bool:
-    """Whether a field called so is masked in the dashboard and in logs: password, api_key, accessToken …"""
-    return _is_secret_name(name[:NAME_CHARACTERS])
-
-
-@lru_cache(maxsize=4096)
-def _is_secret_name(name: str) -> bool:
-    name = unicodedata.normalize("NFKC", name)
-    words = [word.lower() for word in _WORD.findall(name)]
-    is_harmless = bool(words) and words[-1] in _HARMLESS_ENDS
-    if not is_harmless and any(word in _WORDS for word in words):
-        return True
-    letters = "".join(character for character in name.lower() if "a" <= character <= "z")
-    return letters in _WORDS or _PARTS.search(letters) is not None
+#: … and one that stands between a name and its value: ["Authorization", "Basic", …]
+_SCHEMES = ("basic", "digest")
 
 
 def masked(value: Any) -> Any:
-    """The JSON value with whatever is named, or looks, like a secret replaced."""
+    """The JSON value with whatever is named, or looks, like a secret replaced: of the same shape, in the same order."""
     try:
         return _masked(value)
     except RecursionError:
@@ -146,71 +46,112 @@ def masked(value: Any) -> Any:
 
 def _masked(value: Any) -> Any:
     if isinstance(value, dict):
-        named = _named_beside(value)
-        return {
-            key: MASK if is_secret_name(key) or key in named else _masked(inner)
-            for key, inner in value.items()
-        }
+        return _masked_object(value)
     if isinstance(value, list):
-        return _masked_list(value)
+        return [_masked_element(values=value, index=index) for index in range(len(value))]
     return _masked_text(value) if isinstance(value, str) else value
+
+
+def _masked_object(value: dict[str, Any]) -> dict[str, Any]:
+    named = _named_beside(value)
+    result: dict[str, Any] = {}
+    for key, inner in value.items():
+        shown = MASK if is_secret_name(key) or key in named else _masked(inner)
+        result[_free_key(_masked_key(key), result)] = shown
+    return result
+
+
+def _masked_key(key: str) -> str:
+    return _short_masked_key(key) if len(key) <= NAME_CHARACTERS else _masked_text(key)
+
+
+@lru_cache(maxsize=4096)
+def _short_masked_key(key: str) -> str:
+    return _masked_text(key)
+
+
+def _free_key(key: str, taken: dict[str, Any]) -> str:
+    """Keys that differ in their secrets alone stay apart."""
+    free, n = key, 1
+    while free in taken:
+        n += 1
+        free = f"{key} ({n})"
+    return free
 
 
 def _named_beside(value: dict[str, Any]) -> set[str]:
     """Keys whose value another key names as a secret: {"name": "Authorization", "value": …}."""
     is_named = any(
-        isinstance(inner, str) and key.lower() in _NAMING and is_secret_name(inner)
+        isinstance(inner, str) and key.lower() in NAMING and is_secret_name(inner)
         for key, inner in value.items()
     )
     if not is_named:
         return set()
-    others = {key for key in value if key.lower() not in _NAMING}
-    return others if len(others) == 1 else {key for key in others if key.lower() in _NAMED}
+    others = {key for key in value if key.lower() not in NAMING}
+    return others if len(others) == 1 else {key for key in others if key.lower() in NAMED}
 
 
-def _masked_list(values: list[Any]) -> list[Any]:
-    result = []
-    for index, inner in enumerate(values):
-        before = values[index - 1] if index else None
-        # ["Authorization", …] and ["--password", …]
-        is_named = isinstance(before, str) and (len(values) == 2 or before.startswith("-"))
-        result.append(MASK if is_named and is_secret_name(str(before)) else _masked(inner))
-    return result
+def _masked_element(values: list[Any], index: int) -> Any:
+    element = values[index]
+    before = values[index - 1] if index else None
+    if not isinstance(before, str):
+        return _masked(element)
+    if _is_named(values, index):
+        return MASK
+    if isinstance(element, str) and (before.startswith("-") or element.startswith("-")):
+        first = values[: min(3, index - 1)]
+        command = [word for word in first if isinstance(word, str) and len(word) <= 50]
+        element = _masked_argument([*command, before[:NAME_CHARACTERS]], element)
+    return _masked(element)
 
 
-def _masked_text(text: str) -> str:
-    lowered = unicodedata.normalize("NFKC", text).lower() if not text.isascii() else text.lower()
-    if not any(hint in lowered for hint in _HINTS):
+def _is_named(values: list[Any], index: int) -> bool:
+    """Whether the string before this element names it as a secret."""
+    name = values[index - 1]
+    if index > 1 and name.lower() in _SCHEMES and isinstance(values[index - 2], str):
+        name = values[index - 2]
+    is_name = len(values) == 2 or _NAME_ELEMENT.fullmatch(name) is not None
+    return is_name and is_secret_name(name)
+
+
+def _masked_argument(before: list[str], argument: str) -> str:
+    """An argument of a command, masked if the words before it make it a secret: curl -u bob:…"""
+    line = " ".join([*before, argument])
+    start = len(line) - len(argument)
+    for option in OPTIONS:
+        for found in option.finditer(line[: start + TEXT_CHARACTERS]):
+            if found.end(1) >= start:
+                return line[start : found.end(1)] + MASK
+    return argument
+
+
+def _masked_text(text: str, layers: int = LAYERS) -> str:
+    if not has_hints(text):
         return text
-    if text.lstrip()[:1] in ("{", "["):
+    if text.lstrip()[:1] in ("{", "[", '"'):
         try:
-            parsed = json.loads(text)
+            parsed = json.loads(text, object_pairs_hook=_object)
         except (ValueError, RecursionError):
             pass  # text that only begins like JSON
         else:
             result = masked(parsed)
             return text if result == parsed else json.dumps(result, ensure_ascii=False)
     head, tail = text[:TEXT_CHARACTERS], text[TEXT_CHARACTERS:]
-    return _without_pairs(_without_looks(head)) + (MASK if tail else "")
+    return _masked_layers(without_secrets(head), layers) + (MASK if tail else "")
 
 
-def _without_looks(text: str) -> str:
-    for looks, replacement in _LOOKS:
-        text = looks.sub(replacement, text)
-    return text
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises ValueError if a key stands twice: what the second one hides is masked as text."""
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        raise ValueError("a key stands twice")
+    return result
 
 
-def _without_pairs(text: str) -> str:
-    parts, done, at = [], 0, 0
-    while found := _NAME.search(text, at):
-        at = found.end()
-        if not is_secret_name(unquote(found[1])):
-            continue
-        quoted = _QUOTED.match(text, at)
-        bare = _REST_OF_LINE if found[2] == ":" else _BARE
-        value = quoted or bare.match(text, at)
-        assert value is not None
-        if value.end() > at:
-            parts += [text[done:at], MASK]
-            done = at = value.end()
-    return "".join([*parts, text[done:]])
+def _masked_layers(text: str, layers: int) -> str:
+    """The text itself, or decoded if a secret shows up only then."""
+    plain = decoded(text) if layers else text
+    if plain == text:
+        return text
+    shown = _masked_text(plain, layers - 1)
+    return text if shown == plain else shown

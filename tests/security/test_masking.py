@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.security import MASK, is_secret_name, masked
-from app.security.secrets import _is_secret_name
+from app.security.secret_names import _is_secret_name
 from tests import factories
 
 SECRET = "hunter2Zq"
@@ -85,6 +85,205 @@ def test_secrets_are_masked_wherever_they_stand(value: Any) -> None:
     assert MASK in shown
 
 
+def _short(value: Any) -> str:
+    return str(value)[:80]
+
+
+FURTHER = [
+    # options of commands
+    [f"--token={SECRET}"],
+    {"arg": f"--api-key={SECRET}"},
+    {"arg": f"-p={SECRET}"},
+    {"cmd": f"deploy --api-key {SECRET} --verbose"},
+    {"cmd": f"deploy --password --token '{SECRET} {SECRET}'"},
+    {"cmd": f"curl -u bob:{SECRET} https://example.com"},
+    {"cmd": f"curl --user 'bob:{SECRET}' https://example.com"},
+    {"cmd": f"curl -ubob:{SECRET} https://example.com"},
+    {
+        "cmd": f'curl -H \'Authorization: Digest username="bob", response="{SECRET}"\' https://example.com'
+    },
+    {"cmd": f"mysql -h db -p{SECRET} shop"},
+    {"cmd": f"sshpass -p {SECRET} ssh host"},
+    {"cmd": f"docker login -u bob -p {SECRET}"},
+    {"cmd": f"redis-cli -h cache -a {SECRET} ping"},
+    {"cmd": f"['deploy', '--token', '{SECRET}']"},
+    ["psql", "password", SECRET],
+    ["--password", SECRET],
+    ["deploy", "--password=", f"two {SECRET}"],
+    ["user", "bob", "password:", SECRET, "more"],
+    ["curl", "-u", f"bob:{SECRET}"],
+    ["curl", "-s", "--proxy-user", f"bob:{SECRET}", "https://example.com"],
+    ["-u", f"bob:two words {SECRET}", "https://example.com"],
+    ["sshpass", "-p", SECRET, "ssh"],
+    ["sudo", "mysql", f"-p{SECRET}", "shop"],
+    ["docker", "login", "-u", "bob", "-p", SECRET],
+    ["curl", "-H", f'Authorization: Digest username="bob", response="{SECRET}"'],
+    {"cmd": f"deploy --password \\\n    {SECRET} --verbose"},
+    ["sqlcmd", "-U", "sa", "-P", SECRET],
+    ["Authorization", "Basic", SECRET],
+    ["-H", "Authorization: Basic", SECRET],
+    {"cmd": f"curl -u 1000:{SECRET}"},
+    {"cmd": f"curl -u bob:{'x' * 9000}{SECRET}"},
+    {"cmd": f"run --token {'x' * 9000}{SECRET}"},
+    # encoded
+    {"q": f"password%3D{SECRET}"},
+    {"q": f"password%253D{SECRET}"},
+    {"q": f"next=%2Fin%3Fa%3D1%26api_key%3D{SECRET}"},
+    {"q": f"%7B%22password%22%3A%22{SECRET}%22%7D"},
+    {"q": f"postgres%3A%2F%2Fbob%3A{SECRET}%40db"},
+    {"q": f"{{&quot;password&quot;:&quot;{SECRET}&quot;}}"},
+    {"q": f"p&#97;ssword={SECRET}"},
+    {"q": f"\\u0070assword={SECRET}"},
+    {"q": f"pass\u200bword={SECRET}"},
+    {"q": f"password\uff1a{SECRET}"},
+    # XML
+    {"xml": f"<password>{SECRET}</password>"},
+    {"xml": f"<Password attr='x'>{SECRET}</Password>"},
+    {"xml": f"<a><wsse:Password Type='http://x#y'>{SECRET}</wsse:Password></a>"},
+    {"xml": f"<password><![CDATA[{SECRET}]]></password>"},
+    {"xml": f"<credentials><user>bob</user><x>{SECRET}</x></credentials>"},
+    {"xml": f"<password>{SECRET}"},
+    {"xml": f"<field name='password'>{SECRET}</field>"},
+    {"xml": f"<add key='DbPassword' value='{SECRET}'/>"},
+    {"xml": f"<input name='password' value='{SECRET}'>"},
+    {"xml": f"<user login='bob' password='{SECRET}'/>"},
+    {"xml": f"<key>password</key>\n  <string>{SECRET}</string>"},
+    {"xml": f"&lt;password&gt;{SECRET}&lt;/password&gt;"},
+    # URLs
+    {"url": f"postgres://{SECRET}@host"},
+    {"url": f"x-any+1.0://{SECRET}@host/x"},
+    {"url": f"https://{SECRET[:3]}@host"},
+    {"url": f"redis://:{SECRET}@host"},
+    {"url": f"https://{SECRET}:x-oauth-basic@host/x.git"},
+    {"url": f"https://{SECRET}:@host"},
+    {"url": f"//bob:{SECRET}@host"},
+    {"url": f"postgres://bob:p@{SECRET}@host/db"},
+    {"url": f"postgres://bob:p/{SECRET}#1@host/db"},
+    {"url": f"postgres://bob:{'x' * 9000}{SECRET}@host"},
+    {"url": f"postgres://{'x' * 9000}{SECRET}@host"},
+    # YAML, headers, settings
+    {"yaml": f"user: bob\npassword: {SECRET}\nport: 5432"},
+    {"yaml": f"db:\n  password: |\n    one\n    {SECRET}\n  port: 5432"},
+    {"yaml": f"password: >-\n\n  one\n\n  {SECRET}\nport: 5432"},
+    {"yaml": f"'password': {SECRET}"},
+    {"yaml": f'"pass word" :  {SECRET}'},
+    {"yaml": f"- name: db\n  password: |\n    {SECRET}"},
+    {"yaml": f"- password: |\n    {SECRET}\n  user: bob"},
+    {"yaml": f"tokens:\n- one\n- {SECRET}\nport: 5432"},
+    {"yaml": f"credentials:\n  user: bob\n  what: {SECRET}"},
+    {"yaml": f"password: it's-{SECRET}"},
+    {"yaml": f"{{password: {SECRET}, user: bob}}"},
+    {"text": f"Authorization: Basic {SECRET}"},
+    {"text": f'Authorization: Digest username="bob", response="{SECRET}"'},
+    {"text": f"Authorization: Custom\r\n  {SECRET}\r\nAccept: */*"},
+    {"text": f"Cookie: theme=dark; session={SECRET}"},
+    {"text": f"password        = {SECRET}"},
+    {"text": f"password == '{SECRET}'"},
+    {"text": f"password := {SECRET}"},
+    {"text": f"password -> {SECRET}"},
+    {"text": f'PASSWORD="one\n{SECRET}"'},
+    {"text": f'password = """\none\n{SECRET}\n"""'},
+    {"text": f'password="a\\"{SECRET}"'},
+    {"text": f"password=a,{SECRET}"},
+    {"text": f"ALTER USER bob PASSWORD '{SECRET}'"},
+    {"text": f"machine example.com login bob password {SECRET}"},
+    {"text": f'--b\r\nContent-Disposition: form-data; name="password"\r\n\r\n{SECRET}\r\n--b--'},
+    {"text": "the key ghp_" + SECRET * 4},
+    {"text": f"say password='{'x' * 9000}{SECRET}' twice"},
+    {"xml": f"<password {'x' * 9000}>{SECRET}</password>"},
+    # JSON in strings
+    {"text": f'got {{"password": ["one", "{SECRET}"]}}'},
+    {"text": f'got {{"credentials": {{"user": "bob", "x": {{"y": "{SECRET}"}}}}}}'},
+    {"text": f"got {{'password': ['a]b', '{SECRET}']}}"},
+    {"text": f'{{"password":\n\n    "{SECRET}"'},
+    {"text": f'{{"x": "password={SECRET}", "x": 1}}'},
+    {"text": json.dumps(json.dumps({"password": SECRET}))},
+    # in keys
+    {f"token={SECRET}": 1},
+    {f"https://bob:{SECRET}@host/": {"ok": True}},
+    [{"deep": {f"password: {SECRET}": {}}}],
+    {"x" * 300 + f" --token={SECRET}": 1},
+]
+
+
+@pytest.mark.parametrize("value", FURTHER, ids=_short)
+def test_secrets_are_masked_in_the_formats_of_other_programs(value: Any) -> None:
+    shown = json.dumps(masked(value), ensure_ascii=False)
+    assert SECRET not in shown
+    assert SECRET[:3] + "@" not in shown
+    assert MASK in shown
+
+
+HARMLESS = [
+    "password reset sent",
+    "token count: 12",
+    "The password was changed; see https://example.com/password/reset.",
+    "Unexpected token '<', \"<!DOCTYPE \"... is not valid JSON",
+    "docker run -u 1000:1000 -p 8080:80 app --max-tokens-limit 5",
+    "date -u +%H:%M; mkdir -p a/b; sign-up at 5",
+    "deploy -p=8080",
+    "Only basic authentication is supported.",
+    "git clone ssh://git@example.com/x.git",
+    "https://registry.example.com/@scope/x@1.0 and http://host:80/@x",
+    "http://registry.example.com:5000/app@sha256 and // a comment: x@y",
+    "mailto:ada@example.com 50%25 of R&D",
+    "<p class='author'>By <code>x</code> &amp; <b>y</b></p>",
+    "<field name='title' value='x'>Token</field>",
+    "<key>name</key><string>x</string>",
+    "title: secrets\n  of the deep: 5",
+    "POST /auth/token HTTP/1.1\nAccept: */*\n  more",
+    'form-data; name="title"\r\n\r\nx',
+    "The key is under the mat",
+    '{"a": 1, "a": "token"}',
+    ["psql", "-p", "5432", "-U", "bob", "shop"],
+    ["docker", "run", "-p", "80:80", "-u", "1000:1000", "app"],
+    ["Your password was reset", "Have a nice day", "Bye"],
+    {"GET /users/7": 1, "a.b-c": 2, "https://example.com:80/x": 3, "50%": 4, "The author: Bob": 5},
+]
+
+
+@pytest.mark.parametrize("value", HARMLESS, ids=str)
+def test_text_that_only_mentions_secrets_stays_as_it_is(value: Any) -> None:
+    assert masked(value) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("db:\n  password: |\n    one\n\n    two\n\n  port: 5432", f"db:\n  password: {MASK}\n\n  port: 5432"),
+        (f"<u><password>{SECRET}</password><x>1</x></u>", f"<u><password>{MASK}</password><x>1</x></u>"),
+        (f"curl -u bob:{SECRET} https://x.example", f"curl -u bob:{MASK} https://x.example"),
+        (f"run --token {SECRET} --port 80", f"run --token {MASK} --port 80"),
+        (f"Server=db;Password={SECRET};User Id=bob;Port=1", f"Server=db;Password={MASK};User Id=bob;Port=1"),
+        (f"a=1&next=password%3D{SECRET}%26b%3D2", f"a=1&next=password={MASK}&b=2"),
+        (f'got {{"secrets": ["{SECRET}"], "n": 5}}', f'got {{"secrets": {MASK}, "n": 5}}'),
+        (f"postgres://{SECRET}@db/x", f"postgres://{MASK}@db/x"),
+    ],
+)  # fmt: skip
+def test_what_stands_around_a_value_stays(text: str, shown: str) -> None:
+    assert masked(text) == shown
+
+
+def test_arguments_around_a_secret_stay() -> None:
+    words = ["curl", "-u", f"bob:{SECRET}", "--token", SECRET, "-v", "https://example.com"]
+    assert masked(words) == [
+        "curl", "-u", f"bob:{MASK}", "--token", MASK, "-v", "https://example.com",
+    ]  # fmt: skip
+
+
+def test_masked_keys_stay_apart_and_in_order() -> None:
+    value = {"ftp://b:one@host": 1, "a": 2, "ftp://b:two@host": 3}
+    assert list(masked(value).items()) == [
+        (f"ftp://b:{MASK}@host", 1), ("a", 2), (f"ftp://b:{MASK}@host (2)", 3),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", FURTHER, ids=_short)
+def test_masking_what_is_masked_changes_nothing(value: Any) -> None:
+    once = masked(value)
+    assert masked(once) == once
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -136,6 +335,11 @@ def test_long_names_are_not_kept() -> None:
         "a:" * 500_000, "password:" * 100_000, 'password:"' * 100_000, "://" * 300_000, "bearer " * 140_000, "eyJ" * 300_000, "a b " * 250_000,
         "token" * 200_000, "\\" * 999_999 + ":", "[" * 100_000, '{"password":' * 80_000, "-----BEGIN PRIVATE KEY-----" * 30_000, "%" * 1_000_000,
         "a" * 1_000_000 + "=", " " * 1_000_000, "x://" + "a" * 1_000_000,
+        "<password>" * 100_000, "<a name='pin'>" * 70_000, "<" * 1_000_000, "<a " * 300_000, "<a value=" * 100_000, "password: |\n" * 90_000,
+        "password: |\n" + " \n" * 400_000, "--token " * 120_000, "-" * 1_000_000, "mysql " * 160_000, "-u a" * 250_000, "//a:" * 250_000,
+        "%25" * 300_000, "&amp;" * 200_000, "password=[" * 100_000, "password:'\"" * 90_000, 'token="' + '\\"' * 400_000, "'token: " * 120_000,
+        "form-data; name=pin\n\n" * 45_000, "<key>pin</key><a>" * 60_000, "login a password " * 60_000, "token=" + "a," * 400_000,
+        "token:" + "{\"" * 300_000, "token " * 160_000, "sk-" * 300_000,
     ],
     ids=lambda text: text[:20],
 )  # fmt: skip
@@ -230,6 +434,16 @@ def test_a_viewer_does_not_filter_by_payload_in_the_dashboard(
     assert "operator" in refused.text
     assert stored not in refused.text
     assert stored in sign_in("bob").get(path, query_string=query).text
+
+
+def test_a_job_with_secrets_in_keys_and_lists_has_a_page(
+    session: Any, closed: Any, sign_in: Any
+) -> None:
+    payload = {f"ftp://bob:{SECRET}@host": {"pin": SECRET}, "argv": ["curl", "-u", f"b:{SECRET}"]}
+    page = sign_in("bob").get(f"/jobs/{factories.pending_job(payload=payload).id}")
+    assert page.status_code == 200
+    assert SECRET not in page.text
+    assert "${PIN:?}" in html.unescape(page.text)
 
 
 def test_the_command_for_another_job_asks_for_its_secrets(stored: str, sign_in: Any) -> None:
