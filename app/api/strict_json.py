@@ -21,9 +21,7 @@ def parse(raw: bytes) -> Any:
     """The value of ``raw``. Raises MalformedJson, or ValidationFailed naming each bad field."""
     try:
         text = raw.decode()
-        value = _PLAIN.decode(text)
-    except _NotPlain:
-        value = _LENIENT.decode(text)
+        value, is_plain = _read(text)
     except UnicodeDecodeError as error:
         raise MalformedJson(reason=f"byte {error.start} is not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -32,15 +30,22 @@ def parse(raw: bytes) -> Any:
         ) from None
     except RecursionError:
         raise ValidationFailed({_path_of_the_deep(text): [DEEP]}) from None
-    except ValueError:  # an integer of more digits than Python reads
-        value = _LENIENT.decode(text)
-    else:
-        # NUL and surrogates reach a decoded string only through these escapes.
-        if b"\\u0000" not in raw and b"\\ud" not in raw and b"\\uD" not in raw:
-            return value
+    # NUL and surrogates reach a decoded string only through these escapes.
+    if is_plain and not any(escape in raw for escape in (b"\\u0000", b"\\ud", b"\\uD")):
+        return value
     if errors := dict(flaws(value)):
         raise ValidationFailed(errors)
     return value
+
+
+def _read(text: str) -> tuple[Any, bool]:
+    """The value, and whether all of its numbers can be stored."""
+    try:
+        return _PLAIN.decode(text), True
+    except json.JSONDecodeError:
+        raise
+    except (_NotPlain, ValueError):  # ValueError: an integer of more digits than Python reads
+        return _LENIENT.decode(text), False
 
 
 def _path_of_the_deep(text: str) -> str:

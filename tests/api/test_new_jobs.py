@@ -150,6 +150,18 @@ def test_json_that_can_be_stored_is_read_as_the_library_reads_it(value):
         assert "\\u0000" in text or "\\ud" in text
 
 
+NOT_PLAIN = ("NaN", "-Infinity", "1e999", "9" * 4301)
+
+
+@pytest.mark.parametrize("number", NOT_PLAIN)
+def test_text_that_breaks_off_after_a_number_that_is_refused(client, number):
+    answer = client.post("/api/jobs", data=f"[{number}", content_type="application/json")
+    assert (answer.status_code, answer.json["code"]) == (400, "malformed_json")
+    deep = "[" * 5000 + number
+    answer = client.post("/api/jobs", data=deep, content_type="application/json")
+    assert answer.status_code == 422
+
+
 @settings(max_examples=500, deadline=None)
 @given(
     st.binary(max_size=40) | st.text('[]{}":,\\u0d8 1eE+-.NaInfity', max_size=40).map(str.encode)
