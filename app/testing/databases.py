@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Servers to test on. Never DATABASE_URL and REDIS_URL: tests empty whatever they are given.
 DATABASE_VARIABLE = "JOBQUEUE_TEST_DATABASE_URL"
 REDIS_VARIABLE = "JOBQUEUE_TEST_REDIS_URL"
+#: Larger tables are truncated, so that dead rows never slow the next test.
+SMALL_BYTES = 256 * 1024
 
 
 @contextmanager
@@ -59,18 +61,46 @@ def empty(database_url: str) -> None:
             # audit_events refuses to lose rows otherwise.
             cursor.execute("SET jobqueue.audit_retention = 'on'")
             cursor.execute(
-                "SELECT tablename FROM pg_tables"
-                " WHERE schemaname = 'public' AND tablename NOT LIKE '%alembic_version'"
+                "SELECT relname, pg_relation_size(c.oid) > %s, rolsuper"
+                " FROM pg_class c CROSS JOIN (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS me"
+                " WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+                " AND relname NOT LIKE '%%alembic_version'",
+                (SMALL_BYTES,),
             )
-            tables = [name for (name,) in cursor.fetchall()]
+            is_to_truncate = {name: is_large or not is_super for name, is_large, is_super in cursor}
             is_written = sql.SQL("SELECT {} WHERE EXISTS (SELECT FROM {})")
-            parts = [is_written.format(sql.Literal(t), sql.Identifier(t)) for t in tables]
+            parts = [is_written.format(sql.Literal(t), sql.Identifier(t)) for t in is_to_truncate]
             cursor.execute(sql.SQL(" UNION ALL ").join(parts))
-            if written := [sql.Identifier(name) for (name,) in cursor.fetchall()]:
-                truncate = sql.SQL("TRUNCATE {} RESTART IDENTITY CASCADE")
-                cursor.execute(truncate.format(sql.SQL(", ").join(written)))
+            written = [name for (name,) in cursor]
+            _truncate(cursor, [name for name in written if is_to_truncate[name]])
+            _delete(cursor, [name for name in written if not is_to_truncate[name]])
     finally:
         connection.close()
+
+
+def _truncate(cursor: psycopg2.extensions.cursor, tables: list[str]) -> None:
+    if tables:
+        names = sql.SQL(", ").join(map(sql.Identifier, tables))
+        cursor.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY CASCADE").format(names))
+
+
+def _delete(cursor: psycopg2.extensions.cursor, tables: list[str]) -> None:
+    # A third of the time of TRUNCATE, which makes new files for each table and index.
+    if not tables:
+        return
+    restart = sql.SQL(
+        "SELECT setval(pg_get_serial_sequence(quote_ident({0}), attname), 1, false)"
+        " FROM pg_attribute WHERE attrelid = {0}::regclass AND attidentity <> ''"
+    )
+    cursor.execute(
+        sql.SQL("; ").join(
+            [
+                sql.SQL("SET session_replication_role = 'replica'"),  # neither triggers nor order
+                *(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)) for name in tables),
+                *(restart.format(sql.Literal(name)) for name in tables),
+            ]
+        )
+    )
 
 
 def with_path(url: str, path: str) -> str:
