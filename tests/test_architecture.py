@@ -202,3 +202,12 @@ def test_only_the_databases_clock_judges(path: Path) -> None:
         if isinstance(node, ast.Call)
     }
     assert not called & {"datetime.now", "datetime.utcnow", "time.time", "time.time_ns"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_no_group_of_a_pattern_is_possessive(path: Path) -> None:
+    """Python before 3.11.5 matches ``(a|b)*+`` wrong; ``(?>(a|b)*)`` says the same."""
+    texts = [n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)]
+    assert not [
+        t for t in texts if isinstance(t, str) and re.search(r"\)(?:[*+?]|\{[\d,]+\})\+", t)
+    ]

@@ -36,8 +36,9 @@ _ESCAPE = re.compile(r"\\u((?![dD][89a-fA-F])[0-9a-fA-F]{4})")
 
 # ------------------------------------------------------------------ by their looks
 
+# Groups are made atomic, (?>(…)*), not possessive, (…)*+: Python before 3.11.5 matches those wrong.
 _WORD = r"(?:\"[^\"]*+\"?|'[^']*+'?|[^\s\"']++)"
-_NOT_DIGITS = r"(?!\d{1,20}+(?::\d{1,20}+)?+(?:[\s\"']|$))"
+_NOT_DIGITS = r"(?!\d{1,20}+(?>(?::\d{1,20}+)?)(?:[\s\"']|$))"
 #: Commands, and their option for a password.
 _PASSWORD_OPTIONS = (
     (r"sshpass|mysql\w{0,9}|mariadb[\w-]{0,9}|mongo\w{0,9}|(?:docker|podman) login", "p"),
@@ -82,7 +83,7 @@ _FORM_PART = re.compile(
     r"form-data;[^\n]{0,200}?\bname=\"?(?P<name>[^\"\s;]{1,100}+)[^\n]{0,200}+\n(?:[\w-]{1,50}+:[^\n]{0,200}+\n){0,3}\r?\n"
 )
 _TAG = r"[A-Za-z_][\w:.-]{0,99}+"
-_ATTRIBUTES = r"(?P<attributes>(?:\s[^<>]*+)?+)"
+_ATTRIBUTES = r"(?P<attributes>(?>(?:\s[^<>]*+)?))"
 _ELEMENT = re.compile(rf"<(?P<tag>{_TAG}){_ATTRIBUTES}>")
 #: <key>password</key><string>…
 _NEXT_ELEMENT = re.compile(
@@ -100,19 +101,21 @@ _NAMING_ATTRIBUTE = re.compile(
 
 #: Values, as far as they go. A quote, comma, … ends a bare value, unless it stands within a word.
 _QUOTED = re.compile(
-    r"\"\"\"(?:(?!\"\"\")[\s\S])*+|'''(?:(?!''')[\s\S])*+"
-    r"|\"(?:[^\"\\]|\\[\s\S])*+|'(?:[^'\\]|\\[\s\S])*+"
+    r"\"\"\"(?>(?:(?!\"\"\")[\s\S])*)|'''(?>(?:(?!''')[\s\S])*)"
+    r"|\"(?>(?:[^\"\\]|\\[\s\S])*)|'(?>(?:[^'\\]|\\[\s\S])*)"
     r"|\\++(?:\"[^\"]*+|'[^']*+)"
 )
 _LINE = re.compile(r"[^\n]*+")
-_REST_OF_LINE = re.compile(r"(?:[^\n\"'}]|[\"'}](?=\w))*+")
+_REST_OF_LINE = re.compile(r"(?>(?:[^\n\"'}]|[\"'}](?=\w))*)")
 _NEXT_PAIR = r"[\w.%-]{1,50}+(?: [\w.%-]{1,50}+)?\s?[=:]"
-_BARE = re.compile(rf"(?:[^\s&;,\"'}}]|[\"'}}](?=\w)|[&;,](?!\s|$|{_NEXT_PAIR}))*+")
-_OPTION_VALUE = re.compile(r"(?:[^\s\"']|[\"'](?=\w))*+")
+_BARE = re.compile(rf"(?>(?:[^\s&;,\"'}}]|[\"'}}](?=\w)|[&;,](?!\s|$|{_NEXT_PAIR}))*)")
+_OPTION_VALUE = re.compile(r"(?>(?:[^\s\"']|[\"'](?=\w))*)")
 _TO_QUOTE = {"'": re.compile(r"[^'\n]*+"), '"': re.compile(r"[^\"\n]*+")}
-_BRACKETS = re.compile(r"\"(?:[^\"\\]|\\[\s\S])*+(?:\"|$)|'(?:[^'\\]|\\[\s\S])*+(?:'|$)|[\[\]{}]")
+_BRACKETS = re.compile(
+    r"\"(?>(?:[^\"\\]|\\[\s\S])*)(?:\"|$)|'(?>(?:[^'\\]|\\[\s\S])*)(?:'|$)|[\[\]{}]"
+)
 #: What stands before a name at the start of its line, and a further line of a block.
-_LINE_START = re.compile(r"[ \t]*+(?:[-?][ \t]++)*+[\"']?")
+_LINE_START = re.compile(r"[ \t]*+(?>(?:[-?][ \t]++)*)[\"']?")
 _BLOCK_LINE = re.compile(r"\n([ \t]*+)([^\n]*+)")
 
 
