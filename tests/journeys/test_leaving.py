@@ -12,7 +12,7 @@ import pytest
 
 from tests.journeys.conftest import Api
 
-pytestmark = pytest.mark.journey
+pytestmark = [pytest.mark.journey, pytest.mark.long]
 
 
 def is_gone(process: psutil.Process) -> bool:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.journeys.conftest import QUICK, Api
 
-pytestmark = [pytest.mark.journey, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.journey, pytest.mark.long, pytest.mark.timeout(120)]
 
 LEASE = float(QUICK["LEASE_SECONDS"])
 PAUSE = 2.5 * LEASE
@@ -43,7 +43,6 @@ def locked(private: Any, programs: list[Any]) -> None:
         time.sleep(LEASE / 2)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("pause", [away, suspended, locked])
 def test_a_pause_longer_than_the_lease_counts_no_crash(
     private: Any, web: Any, consumer: Any, wait_until: Any, ledger: Any, pause: Callable[..., None]

@@ -12,7 +12,7 @@ import requests
 
 from tests.journeys.conftest import QUICK, Api
 
-pytestmark = [pytest.mark.journey, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.journey, pytest.mark.long, pytest.mark.timeout(90)]
 
 
 @pytest.fixture
