@@ -44,9 +44,9 @@ redis-cli: ready-run ## commands to the development Redis; ARGS="dbsize"
 demo: ready-run ## lively sample work for the running system; SECONDS=60 (0: until Ctrl-C)
 	@exec $(BIN)/python -m app.dev demo --seconds $(or $(SECONDS),60)
 
-test: ready-test ## the suite on its own services; ARGS="-k word" narrows it, ARGS="-m long": the long tests
+test: ready-test ## the suite on its own services; PROCESSES=3; ARGS="-k word" narrows it, ARGS="-m long": the long tests
 	@$(if $(ARGS),,echo "The suite takes about 5 minutes on two free cores; ARGS=\"-k word\" narrows it, ARGS=\"-m long\" runs the long tests.")
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(or $(PROCESSES),3) --dist worksteal $(ARGS)
 
 check: ready-check ## lint, format and types
 	$(BIN)/ruff check .
