@@ -199,5 +199,8 @@ def test_ages_numbers_and_buttons_are_whole(tab: Tab, session: Any, width: int) 
     make.processing_job(progress={"percent": 100, "note": "page 4 of 10"})
     make.completed_job(created_ago=3000)
     tab.page.set_viewport_size({"width": width, "height": 844})
-    for path in ("/", "/failures", "/jobs", "/jobs?status=processing", "/dead-letters", "/audit"):
+    for path in (
+        "/", "/failures", "/jobs", "/jobs?status=processing", "/dead-letters", "/audit",
+        "/queues", "/job-types", "/workers",
+    ):  # fmt: skip
         assert tab.open(path).evaluate(CUT) == [], path
