@@ -267,6 +267,10 @@ class ServerStopping(JobQueueError):
 
 
 class TooManyReads(JobQueueError):
-    """You already have {limit} expensive requests in progress; try again in {seconds} seconds."""
+    """Your expensive requests in progress reached the limit ({limit}); try again in {seconds} seconds."""
 
     http_status, code = 429, "too_many_reads"
+
+
+class LargeAnswersSpent(TooManyReads):
+    """Your large answers reached {mib} MiB in a minute; ask for fewer rows at a time, or try again in {seconds} seconds."""

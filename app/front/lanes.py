@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from app.errors import ServerBusy, TooManyReads
+from app.config import MIB
+from app.errors import LargeAnswersSpent, ServerBusy, TooManyReads
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -29,8 +30,8 @@ LARGE_BYTES = 256 * 1024
 #: … for so long …
 BUDGET_SECONDS = 60.0
 #: … against these.
-BYTES_PER_CALLER = 64 * 1024 * 1024
-BYTES_PER_PROCESS = 192 * 1024 * 1024
+BYTES_PER_CALLER = 64 * MIB
+BYTES_PER_PROCESS = 192 * MIB
 #: … for so long; what comes beyond is refused.
 TURN_SECONDS = 10.0
 #: A read that took longer than this while other requests were served makes its caller a heavy one for a while.
@@ -171,13 +172,14 @@ class Budget:
         self._spent: deque[tuple[float, str, int]] = deque()
 
     def check(self, caller: str) -> None:
-        """Raises TooManyReads for the caller alone, and ServerBusy when all have spent the process's share."""
+        """Raises LargeAnswersSpent for the caller alone, and ServerBusy when all have spent the process's share."""
         now = time.monotonic()
         while self._spent and self._spent[0][0] <= now:
             self._spent.popleft()
         own = [(until, size) for until, name, size in self._spent if name == caller]
         if sum(size for _, size in own) > BYTES_PER_CALLER:
-            raise TooManyReads(limit=1, seconds=_seconds_to(own[0][0], now))
+            seconds = _seconds_to(own[0][0], now)
+            raise LargeAnswersSpent(mib=BYTES_PER_CALLER // MIB, seconds=seconds)
         if sum(size for *_, size in self._spent) > BYTES_PER_PROCESS:
             raise ServerBusy(seconds=_seconds_to(self._spent[0][0], now))
 

@@ -44,7 +44,7 @@ def is_nobody(method: str, path: str, environ: dict[str, Any]) -> bool:
 
 
 def caller(environ: dict[str, Any], signed_in_name: Callable[[dict[str, Any]], str | None]) -> str:
-    """One word for whoever sends this: the token, the person, or the address.
+    """Who sends this, in one word: the token, the person, or the address.
 
     ``signed_in_name``: whom the session cookie names, if its signature is right; anybody can make up others.
     """

@@ -51,7 +51,7 @@ class Trigger(Protocol):
         """Put each id into the ready or the delayed set. False: Redis did not take them."""
 
     def ping(self) -> None:
-        """Raise within 250 ms if Redis does not answer."""
+        """Raise within 250 ms if Redis does not answer or takes no writes."""
 
     def depths(self) -> dict[str, int] | None:
         """Ids in the ready set by queue, and "delayed"; None when Redis is away."""
@@ -114,7 +114,7 @@ def current_trigger() -> Trigger:
 
 
 def is_redis_up() -> bool:
-    """Whether what starts the jobs answers."""
+    """Whether Redis, which starts the jobs, answers and takes writes."""
     try:
         current_trigger().ping()
     except Exception:  # whatever the client of Redis raises: it does not answer

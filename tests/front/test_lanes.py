@@ -165,6 +165,10 @@ def test_large_answers_are_bounded_by_caller_and_process(monkeypatch):
     with pytest.raises(TooManyReads) as refused:
         spend("eve")
     assert refused.value.facts["seconds"] == 60
+    assert str(refused.value) == (
+        "Your large answers reached 64 MiB in a minute;"
+        " ask for fewer rows at a time, or try again in 60 seconds."
+    )
     for n in range(16):
         spend(f"other {n}")
     with pytest.raises(ServerBusy) as busy:
