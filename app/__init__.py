@@ -43,9 +43,9 @@ def _wire(app: Flask, settings: config.Settings) -> None:
     # Imported here: these packages need the extensions above, and the domain needs none of them.
     from app import cli, metrics
     from app.api import blueprint as api
+    from app.broker.publisher import RedisTrigger
     from app.dashboard import blueprint as dashboard
     from app.jobs import registry
-    from app.worker.trigger import RedisTrigger
 
     registry.discover(settings.job_modules)
     app.extensions["trigger"] = RedisTrigger(app, settings)

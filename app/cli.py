@@ -13,7 +13,8 @@ from flask import Flask, current_app
 from flask.cli import AppGroup, FlaskGroup, with_appcontext
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from app import database, database_errors, own_migrations, schema
+from app import database, database_errors, doctor, own_migrations, schema
+from app.broker.client import brief
 from app.config import ROLES
 from app.errors import (
     ConfigError,
@@ -24,10 +25,10 @@ from app.errors import (
     TryAgain,
 )
 from app.extensions import db
-from app.jobs import doctor, lifecycle, stats
-from app.jobs.publishing import ListOfOthers, current_trigger
-from app.redis_client import brief
-from app.security import events, sessions, tokens
+from app.jobs import lifecycle
+from app.jobs.publication import ListOfOthers, current_trigger
+from app.jobs.statistics import summary
+from app.security import api_tokens, events, sessions
 
 counters = AppGroup("counters", help="The numbers kept by triggers.")
 token_commands = AppGroup("tokens", help="Tokens of programs that call the API.")
@@ -135,7 +136,7 @@ def check_counters(*, fix: bool) -> None:
 
     Reads the whole table. Exits with 1 when they differ and --fix was not given.
     """
-    drift = stats.check(db.session, fix=fix)
+    drift = summary.check(db.session, fix=fix)
     db.session.commit()
     for row in drift.rows:
         click.echo(
@@ -178,12 +179,12 @@ def create_token(name: str, role: str) -> None:
     """Make a token; it is printed once and kept only as a hash."""
     settings = current_app.extensions["settings"]
     try:
-        secret = tokens.create(name, role, taken=settings.actor_names)
+        secret = api_tokens.create(name, role, taken=settings.actor_names)
         lifecycle.record(db.session, CLI, "token.create", name, {"role": role})
         db.session.commit()
     except ValueError as error:
         raise click.ClickException(f"{name!r} can't be a token's name: {error}.") from None
-    except tokens.NameTaken:
+    except api_tokens.NameTaken:
         raise click.ClickException(
             f"{name!r} is reserved, or the name of a person or a token in DASHBOARD_USERS or API_TOKENS; "
             "take another name."
@@ -200,7 +201,7 @@ def create_token(name: str, role: str) -> None:
 @_on_our_tables
 def list_tokens() -> None:
     """Every token made here, newest first."""
-    for one in tokens.listed():
+    for one in api_tokens.listed():
         state = f"revoked {one.revoked_at:%Y-%m-%d %H:%M}" if one.revoked_at else "valid"
         click.echo(f"{one.name:<24} {one.role:<9} made {one.created_at:%Y-%m-%d %H:%M}  {state}")
 
@@ -210,7 +211,7 @@ def list_tokens() -> None:
 @_on_our_tables
 def revoke_token(name: str) -> None:
     """End a token; it is refused within five seconds."""
-    if not tokens.revoke(name):
+    if not api_tokens.revoke(name):
         raise click.ClickException(f"No valid token is named {name!r}; see `flask tokens list`.")
     lifecycle.record(db.session, CLI, "token.revoke", name)
     db.session.commit()

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from app import database_url, redis_client
+from app import database_url
+from app.broker import client
 from app.names import NAME, NAME_RULE
 from app.weak_secrets import is_common, is_short_key
 
@@ -340,7 +341,7 @@ def _redis_url(env: Mapping[str, str]) -> str:
             "or set REDIS_HOST and REDIS_PORT."
         )
     try:
-        redis_client.check_url(url)
+        client.check_url(url)
     except ValueError as error:
         raise ConfigError(f"REDIS_URL {error}") from None
     return url

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg2
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
-from app import clock
+from app import clock, statement_timeouts
 from app.config import Settings
 from app.errors import DatabaseReadOnly
+
+#: Gives ORM objects.
+Reader = Session | scoped_session[Any]
+#: Gives rows.
+Database = Reader | Connection
 
 READ_ONLY = "25006"
 INSUFFICIENT_PRIVILEGE = "42501"
@@ -135,3 +143,39 @@ def require_writable(engine: Engine) -> None:
         # A statement that only reads never fails on a demoted server: leave that one, too.
         engine.dispose()
         raise DatabaseReadOnly
+
+
+@contextmanager
+def autocommit(engine: Engine) -> Iterator[Connection]:
+    """A connection on which every statement is its own transaction, in one round trip.
+
+    By the driver's switch: SQLAlchemy's isolation_level option costs two round trips more, one when
+    the connection comes and one when it goes (117 µs of a POST's 1,560).
+    Where a statement's limit of time needs a transaction, it is one, committed at the end.
+    """
+    if statement_timeouts.needs_transactions(engine):
+        with engine.begin() as connection:
+            yield connection
+        return
+    with engine.connect() as connection:
+        raw: Any = connection.connection.dbapi_connection
+        raw.autocommit = True
+        try:
+            yield connection
+        finally:
+            with suppress(Exception):  # a lost connection has nothing to switch back
+                raw.autocommit = False
+
+
+def rows_in_order(
+    db: Database, statement: Executable, parameters: dict[str, Any] | None = None
+) -> list[Row[Any]]:
+    """The rows of a statement whose order an index has, read from that index.
+
+    With statistics from a minute when nothing was pending, all partial indexes look like one row;
+    the planner then takes the lowest of them and sorts, which reads hundreds of thousands.
+    """
+    db.execute(text("SET LOCAL enable_sort = off"))
+    rows = db.execute(statement, parameters or {}).all()
+    db.execute(text("SET LOCAL enable_sort TO DEFAULT"))
+    return list(rows)

@@ -11,11 +11,12 @@ from prometheus_client.core import GaugeMetricFamily
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app import database_errors
+from app import cache, database_errors
 from app.errors import RETRY_AFTER_SECONDS, DatabaseUnavailable, JobQueueError
 from app.extensions import db
-from app.jobs import queries, stats
-from app.jobs.publishing import is_redis_up
+from app.jobs import listing
+from app.jobs.publication import is_redis_up
+from app.jobs.statistics import summary
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("metrics", __name__)
@@ -25,7 +26,7 @@ SECONDS = 1.0
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    text = stats.cached("metrics", SECONDS, _text)
+    text = cache.cached("metrics", SECONDS, _text)
     return Response(text, content_type=CONTENT_TYPE_LATEST)
 
 
@@ -61,7 +62,7 @@ def _text() -> bytes:
 class _Now:
     def collect(self) -> Iterator[Metric]:
         session = db.session
-        counts = stats.view_counts(session)
+        counts = summary.view_counts(session)
         jobs = GaugeMetricFamily("jobqueue_jobs", "Jobs by status.", labels=["status"])
         for status in ("pending", "processing", "completed", "failed", "cancelled"):
             jobs.add_metric([status], int(counts[status]))
@@ -78,7 +79,7 @@ class _Now:
         paused = GaugeMetricFamily(
             "jobqueue_queue_paused", "1 while the queue is paused.", labels=["queue"]
         )
-        for queue in queries.queue_overview(session):
+        for queue in listing.queue_overview(session):
             due.add_metric([queue.name], int(queue.due))
             wait.add_metric([queue.name], queue.oldest_wait_seconds or 0.0)
             paused.add_metric([queue.name], int(queue.is_paused))
@@ -88,11 +89,11 @@ class _Now:
             "Attempts that ended in the last hour.",
             labels=["type", "outcome"],
         )
-        for name, one in stats.last_hour(session).types.items():
+        for name, one in summary.last_hour(session).types.items():
             for outcome in ("completed", "retried", "failed"):
                 ended.add_metric([name, outcome], getattr(one, outcome))
         yield ended
-        workers = queries.workers(session)
+        workers = listing.list_workers(session)
         yield GaugeMetricFamily(
             "jobqueue_workers_alive", "Workers with a heartbeat.", sum(w.is_alive for w in workers)
         )

@@ -75,8 +75,8 @@ def app(test_env: dict[str, str]) -> Any:
     # A busy machine may take longer to answer than the web waits for Redis; tests of that wait make a
     # trigger of their own.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.worker.trigger.TIMEOUT_SECONDS", 30.0)
-        patch.setattr("app.redis_client.CONNECT_SECONDS", 30.0)
+        patch.setattr("app.broker.publisher.TIMEOUT_SECONDS", 30.0)
+        patch.setattr("app.broker.client.CONNECT_SECONDS", 30.0)
         return create_app(config.load(test_env))
 
 

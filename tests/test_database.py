@@ -10,9 +10,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-from app import create_app, database, database_errors
+from app import cache, create_app, database, database_errors
 from app.extensions import db
-from app.jobs import stats
 
 
 @pytest.fixture
@@ -96,10 +95,10 @@ def read_only(app: Any) -> Iterator[FlaskClient]:
         raw.cursor().execute("SET default_transaction_read_only = on")
         raw.autocommit = False
 
-    stats.forget()
+    cache.forget()
     yield twin.test_client()
     engine.dispose()
-    stats.forget()
+    cache.forget()
 
 
 def test_the_api_says_read_only(read_only: FlaskClient) -> None:

@@ -16,15 +16,15 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app import config
+from app.broker.client import NotPrimary, brief, check_url, connect
+from app.broker.keys import Keys
+from app.broker.publisher import RedisTrigger
+from app.broker.ready_set import ReadySet
 from app.jobs import lifecycle
 from app.jobs.lifecycle import NewJob
-from app.redis_client import NotPrimary, brief, check_url, connect
-from app.security.rates import Rates
+from app.security.rate_limits import Rates
 from app.worker import sweeper
-from app.worker.keys import Keys
-from app.worker.queue import ReadySet
-from app.worker.sharing import Sharer
-from app.worker.trigger import RedisTrigger
+from app.worker.sweeper.sharing import Sharer
 from tests import factories
 from tests.support.proxy import Proxy
 from tests.support.redis_servers import Server, fail_over, replicated, starter
@@ -153,7 +153,7 @@ COMMANDS: dict[str, Callable[[ReadySet], Any]] = {
 
 def factories_ref() -> Any:
     from app.jobs.ids import new_id
-    from app.jobs.publishing import Ref
+    from app.jobs.publication import Ref
 
     return Ref(new_id(), "default", 0, 1_800_000_000_000, True)
 

@@ -7,7 +7,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from app.api import cors, errors
+from app.api.http import cors, errors
 from app.errors import JobQueueError
 
 blueprint = Blueprint("api", __name__, cli_group=None)
@@ -21,4 +21,5 @@ blueprint.before_app_request(errors.no_such_route)
 blueprint.after_app_request(cors.add_headers)
 
 # The routes register themselves on the blueprint.
-from app.api import dead_letters, docs, health, job_types, jobs, queues, workers  # noqa: E402, F401
+from app.api.http import reference  # noqa: E402, F401
+from app.api.resources import dead_letters, health, job_types, jobs, queues, workers  # noqa: E402, F401

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from app.dashboard import assets, charts, format, rows
+from app.dashboard import assets
+from app.dashboard.present import charts, format, rows
 
 blueprint = Blueprint("dashboard", __name__)
 blueprint.record_once(assets.register)
@@ -14,4 +15,5 @@ for _name, _filter in [*format.FILTERS.items(), *rows.FILTERS.items(), *charts.F
     blueprint.add_app_template_filter(_filter, _name)
 
 # The routes register themselves on the blueprint.
-from app.dashboard import actions, bulk_page, errors, failures_page, new_job, pages, sign_in  # noqa: E402, F401
+from app.dashboard import errors  # noqa: E402, F401
+from app.dashboard.views import actions, bulk, failures, new_job, pages, sign_in  # noqa: E402, F401

@@ -13,8 +13,8 @@ from werkzeug.exceptions import HTTPException
 
 from app import database_errors
 from app.dashboard import blueprint as dashboard
-from app.dashboard.actions import came_from
-from app.dashboard.fragments import flash_only, is_part, plain_page
+from app.dashboard.render import flash_only, is_part, plain_page
+from app.dashboard.views.actions import came_from
 from app.errors import (
     RETRY_AFTER_SECONDS,
     DatabaseReadOnly,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from app.security.limits import SIGN_IN_PATH, body_limit
+from app.security.body_limits import SIGN_IN_PATH, body_limit
 
 __all__ = ["BULK", "QUICK", "READ", "body_limit", "caller", "cost", "is_nobody"]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from app.handlers._schema import Flag, messages
+from app.handlers.payload_fields import Flag, messages
 from app.jobs.context import Context
-from app.jobs.outcomes import Permanent
+from app.jobs.control_flow import Permanent
 from app.jobs.registry import job
 
 MAX_TIMES = 1000

@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, validate
 
-from app.handlers._schema import Number, messages
+from app.handlers.payload_fields import Number, messages
 from app.jobs.context import Context
 from app.jobs.registry import job
 

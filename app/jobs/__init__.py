@@ -13,9 +13,9 @@ enqueue_many(NewJob("greet", {"name": name}) for name in names)
 from __future__ import annotations
 
 from app.jobs.context import Context
+from app.jobs.control_flow import Cancel, Permanent, RetryAfter, Snooze
 from app.jobs.enqueueing import enqueue, enqueue_many
 from app.jobs.lifecycle import NewJob
-from app.jobs.outcomes import Cancel, Permanent, RetryAfter, Snooze
 from app.jobs.registry import job
 
 __all__ = [

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from app.jobs.outcomes import checked_wait
+from app.jobs.control_flow import checked_wait
 
 
 @dataclass(frozen=True, slots=True)

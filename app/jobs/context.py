@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from app import clock
-from app.jobs.outcomes import Cancel, JobTimeout
+from app.jobs.control_flow import Cancel, JobTimeout
 
 if TYPE_CHECKING:
     from app.config import Settings

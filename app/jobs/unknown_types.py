@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from app.jobs.publishing import Db
+from app.jobs.publication import Db
 
 #: Nobody looked for this long (no worker ran): what was seen before says nothing about now.
 GAP_SECONDS = 600

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from app.errors import WorkerNotFound
 from app.jobs import lifecycle
-from app.jobs.publishing import Db
+from app.jobs.publication import Db
 
 _STOP = text("""
 UPDATE workers SET stop_requested_at = COALESCE(stop_requested_at, now()) WHERE id = :id RETURNING host, pid

@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Flask
 
 from app.config import Settings
-from app.security import door, headers, limits
-from app.security.door import (
+from app.security import authentication, body_limits, headers
+from app.security.authentication import (
     actor,
     current,
     may,
@@ -14,7 +14,7 @@ from app.security.door import (
     require_payload_search,
     shown,
 )
-from app.security.secrets import MASK, is_secret_name, masked
+from app.security.masking import MASK, is_secret_name, masked
 
 __all__ = [
     "MASK",
@@ -33,5 +33,5 @@ __all__ = [
 def init_app(app: Flask, settings: Settings) -> None:
     """Before any blueprint: nothing is answered that was not let in."""
     headers.init_app(app, settings)
-    limits.init_app(app, settings)
-    door.init_app(app, settings)
+    body_limits.init_app(app, settings)
+    authentication.init_app(app, settings)

@@ -16,7 +16,7 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
-from app.security.rates import source_of
+from app.security.rate_limits import source_of
 
 log = logging.getLogger("app.security")
 

@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app import config, create_app, redis_client
+from app import config, create_app
+from app.broker.client import connect
 from app.extensions import db
 from app.jobs import registry
 from app.own_migrations import own_tables
@@ -80,7 +81,7 @@ def jobs(jobqueue_app: Flask) -> Iterator[Jobs]:
         db.session.remove()
     url = settings.database_url.replace("postgresql+psycopg2://", "postgresql://", 1)
     databases.empty(url)
-    with redis_client.connect(settings.redis_url, timeout_seconds=5) as client:
+    with connect(settings.redis_url, timeout_seconds=5) as client:
         client.flushdb()
 
 

@@ -22,7 +22,7 @@ def __getattr__(name: str) -> Any:
 
 def _make() -> JobHuey:
     from app import config, create_app, logs
-    from app.redis_client import connect
+    from app.broker.client import connect
     from app.worker.consumer import JobHuey
     from app.worker.kernel import REDIS_TIMEOUT_SECONDS, Kernel
     from app.worker.storage import JobIdSerializer, ReadySetStorage

@@ -6,7 +6,7 @@ import traceback
 
 from app.errors import UnknownJobType
 from app.jobs.context import storable
-from app.jobs.outcomes import JobTimeout, Permanent, RetryAfter
+from app.jobs.control_flow import JobTimeout, Permanent, RetryAfter
 from app.jobs.registry import PayloadRefused
 
 MAX_ERROR_CHARACTERS = 2_000
@@ -49,9 +49,9 @@ def traceback_of(error: BaseException) -> str | None:
 _KERNEL_MODULES = frozenset(
     {
         "app.worker.runner",
-        "app.worker.shield",
+        "app.worker.interrupt",
         "app.jobs.registry",
-        "app.worker.child",
-        "app.worker.interrupts",
+        "app.worker.child.process",
+        "app.worker.child.interrupts",
     }
 )

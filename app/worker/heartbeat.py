@@ -17,8 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import __version__
 from app.config import Settings
-from app.jobs import journal, lifecycle, pulses, registry
-from app.jobs.sessions import autocommit
+from app.database import autocommit
+from app.jobs import lifecycle, pulses, registry, reports
 from app.worker.clock import Clock
 from app.worker.inbox import Claimed
 from app.worker.runner import Runner
@@ -110,9 +110,9 @@ class Heartbeat(threading.Thread):
                 progress.append((job.id, job.token, latest))
             lines += [(job.id, job.attempt, line) for line in new_lines]
         if progress:
-            journal.write_progress(db, progress)
+            reports.write_progress(db, progress)
         if lines:
-            journal.write_lines(db, lines, most=self._settings.max_log_lines)
+            reports.write_lines(db, lines, most=self._settings.max_log_lines)
 
     def extend(self, db: Connection) -> bool:
         """Prolong every lease of this process whose thread lives; tell handlers of cancel requests.

@@ -23,15 +23,14 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import schema
-from app.database import require_writable
+from app.broker.client import brief
+from app.broker.lanes import Lanes
+from app.broker.ready_set import ReadySet
+from app.database import autocommit, require_writable
 from app.errors import JobQueueError, SchemaProblem
 from app.jobs import lifecycle, registry
-from app.jobs.publishing import Ref
-from app.jobs.sessions import autocommit
-from app.redis_client import brief
+from app.jobs.publication import Ref
 from app.worker.clock import Clock
-from app.worker.lanes import Lanes
-from app.worker.queue import ReadySet
 
 log = logging.getLogger(__name__)
 

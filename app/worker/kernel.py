@@ -12,19 +12,19 @@ from uuid import uuid4
 from flask import Flask
 
 from app import database, schema
+from app.broker.client import connect
+from app.broker.publisher import RedisTrigger
+from app.broker.ready_set import ReadySet
 from app.config import Settings
 from app.extensions import db
 from app.jobs import lifecycle
-from app.redis_client import connect
 from app.worker import leave
 from app.worker.clock import Clock
 from app.worker.heartbeat import Heartbeat
 from app.worker.inbox import Claimed, Inbox
 from app.worker.outbox import Outbox, Outcome
-from app.worker.queue import ReadySet
 from app.worker.runner import Runner
 from app.worker.sweeper import Sweeper
-from app.worker.trigger import RedisTrigger
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import threading
 import time
 from contextlib import suppress
 
-from app.worker import forking
+from app.worker.child import forking
 
 
 def within(seconds: float) -> None:

@@ -21,10 +21,10 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app import clock
-from app.jobs import journal, lifecycle
+from app.database import autocommit
+from app.jobs import lifecycle, reports
 from app.jobs.context import LogLine, storable
-from app.jobs.publishing import Ref
-from app.jobs.sessions import autocommit
+from app.jobs.publication import Ref
 from app.worker.inbox import Claimed
 
 log = logging.getLogger(__name__)
@@ -186,7 +186,7 @@ class Outbox:
                 # Each statement below locks in id order; only together, first, is it one order.
                 lifecycle.lock(db, [o.job.id.hex for o in batch])
             if lined:
-                journal.write_lines(
+                reports.write_lines(
                     db,
                     [(o.job.id, o.job.attempt, line) for o in lined for line in o.lines],
                     most=self._max_log_lines,

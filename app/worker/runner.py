@@ -16,16 +16,23 @@ from app.errors import UnknownJobType
 from app.jobs import backoff, lifecycle, registry
 from app.jobs.backoff import Backoff
 from app.jobs.context import MAX_MESSAGE_CHARACTERS, Context, LogLine, storable
-from app.jobs.outcomes import MIN_WAIT_SECONDS, Cancel, JobTimeout, Permanent, RetryAfter, Snooze
+from app.jobs.control_flow import (
+    MIN_WAIT_SECONDS,
+    Cancel,
+    JobTimeout,
+    Permanent,
+    RetryAfter,
+    Snooze,
+)
 from app.jobs.registry import JobType, PayloadRefused
 from app.worker import results
+from app.worker.child.parent import Isolation, NoOutcome
 from app.worker.error_text import MAX_ERROR_CHARACTERS as MAX_ERROR_CHARACTERS
 from app.worker.error_text import describe, line, traceback_of
+from app.worker.handler_session import close_session, commit_session, roll_back_session
 from app.worker.inbox import Claimed
-from app.worker.isolation import Isolation, NoOutcome
+from app.worker.interrupt import Shield
 from app.worker.outbox import Outcome
-from app.worker.sessions import close_session, commit_session, roll_back_session
-from app.worker.shield import Shield
 
 log = logging.getLogger("app.jobs")
 

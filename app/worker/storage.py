@@ -9,8 +9,8 @@ from uuid import UUID
 from huey.serializer import Serializer
 from huey.storage import PriorityRedisStorage
 
-from app.jobs.publishing import Ref
-from app.worker.queue import ReadySet
+from app.broker.ready_set import ReadySet
+from app.jobs.publication import Ref
 
 
 class JobIdSerializer(Serializer):
@@ -24,7 +24,7 @@ class JobIdSerializer(Serializer):
 
 
 class ReadySetStorage(PriorityRedisStorage):
-    """enqueue, dequeue, add_to_schedule and read_schedule on the sets of app.worker.queue.
+    """enqueue, dequeue, add_to_schedule and read_schedule on the sets of app.broker.ready_set.
 
     The consumer itself goes through the inbox (batches); this is for Huey's own commands.
     """

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
-from app.api.openapi import camel, document
+from app.api.http.openapi import camel, document
 from app.dev.instance import free_port
 
 

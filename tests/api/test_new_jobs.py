@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.api import new_jobs, reading, strict_json
-from app.api.errors import MalformedJson
-from app.api.shapes import BULK, BULK_ENVELOPE, NEW_JOB
+from app.api.http import request, strict_json
+from app.api.http.errors import MalformedJson
+from app.api.resources import new_jobs
+from app.api.schemas.shapes import BULK, BULK_ENVELOPE, NEW_JOB
 from app.errors import JobQueueError, ValidationFailed
 
 pytestmark = pytest.mark.usefixtures("app")  # which registers the job types
@@ -92,7 +93,7 @@ def test_a_bulk_agrees_with_its_shape(jobs):
     """What the envelope and the single reading let in is what BulkShape lets in, but for types and payloads."""
     body = {"jobs": jobs}
     ours = outcome(new_jobs.read_many, body)
-    told = outcome(lambda body: reading.load(BULK, body), body)
+    told = outcome(lambda body: request.load(BULK, body), body)
     if isinstance(told, tuple):
         assert isinstance(ours, tuple)
         assert set(ours[1]) >= set(told[1])

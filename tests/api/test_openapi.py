@@ -10,9 +10,9 @@ import pytest
 from openapi_spec_validator import validate
 
 from app import __version__
-from app.api import docs, errors
-from app.api.openapi import document
-from app.api.operations import OPERATIONS
+from app.api.http import errors, reference
+from app.api.http.openapi import document
+from app.api.http.operation import OPERATIONS
 from app.errors import JobQueueError
 from tests import factories
 from tests.api.conftest import Api
@@ -68,7 +68,7 @@ def test_every_operation_has_a_sentence_and_a_name_of_its_own():
 def test_the_examples_on_the_page_work(api: Api, path):
     spec = document()
     schema = spec["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    body = docs.example(spec, schema)
+    body = reference.example(spec, schema)
     assert body
     assert api.post(path, body).status_code == 201
 
@@ -76,7 +76,7 @@ def test_the_examples_on_the_page_work(api: Api, path):
 def test_the_example_of_a_patch_works(api: Api, have):
     spec = document()
     schema = spec["components"]["schemas"]["Edit"]
-    body = docs.example(spec, schema)
+    body = reference.example(spec, schema)
     assert api.patch(f"/api/jobs/{have(factories.pending_job)}", body).status_code == 200
 
 

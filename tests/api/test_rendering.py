@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from app.api.rendering import dumper, iso
-from app.api.shapes import DEAD_LETTER, JOB, JOB_TYPE, QUEUE, STATS
+from app.api.http.response import dumper, iso
+from app.api.schemas.shapes import DEAD_LETTER, JOB, JOB_TYPE, QUEUE, STATS
 from tests import factories
 
 

@@ -10,7 +10,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
 from app import config, create_app
-from app.api.openapi import document
+from app.api.http.openapi import document
 from tests import factories as make
 from tests.security.conftest import PRODUCTION, TOKENS
 

@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
 from werkzeug.serving import BaseWSGIServer, make_server
 
+from app import cache
 from app.dev.instance import free_port
-from app.jobs import stats
 
 pytestmark = pytest.mark.browser
 
@@ -92,13 +92,13 @@ class Tab:
             self.complaints.append(message.text)
 
     def open(self, path: str = "/") -> Page:
-        stats.forget()
+        cache.forget()
         self.page.goto(self.site.url + path)
         return self.page
 
     def look(self) -> int:
         """One refresh of the live region, now; its status."""
-        stats.forget()
+        cache.forget()
         status: int = self.page.evaluate(LOOK)
         return status
 
@@ -121,9 +121,9 @@ class Tab:
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> Iterator[None]:
-    stats.forget()
+    cache.forget()
     yield
-    stats.forget()
+    cache.forget()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 
 from app import config, create_app
 from app.jobs import bulk
-from app.jobs.queries import JobFilter
+from app.jobs.listing import JobFilter
 from tests import factories as make
 from tests.browser.conftest import Site, Tab
 from tests.browser.test_pages import TOO_WIDE

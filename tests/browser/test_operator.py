@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import text
 
-from app.jobs import bulk, stats
+from app import cache
+from app.jobs import bulk
 from app.jobs.models import Job
 from tests import factories as make
 from tests.browser.conftest import Tab
@@ -114,7 +115,7 @@ def test_a_canary_shows_its_result_under_a_pointer_that_rests_on_its_button(
         text("UPDATE jobs SET status = 'completed', finished_at = now() WHERE status = 'pending'")
     )
     session.commit()
-    stats.forget()
+    cache.forget()
     assert page.evaluate(
         "document.dispatchEvent(new CustomEvent('look', {cancelable: true, detail: 'live'}))"
     )

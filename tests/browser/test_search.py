@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(autouse=True)
 def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten candidates to a step."""
-    monkeypatch.setattr("app.jobs.queries.walk.CANDIDATES", 10)
+    monkeypatch.setattr("app.jobs.listing.walk.CANDIDATES", 10)
 
 
 @pytest.fixture

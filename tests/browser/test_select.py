@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import text
 
-from app.jobs import stats
+from app import cache
 from tests import factories as make
 from tests.browser.conftest import Tab
 
@@ -63,7 +63,7 @@ def test_counts_and_health_stay_live_while_rows_are_selected(tab: Tab, session: 
     page.locator("#live [name=ids]").check()
     session.execute(make.db.text("UPDATE workers SET stopped_at = now()"))
     make.failed_job()
-    stats.forget()
+    cache.forget()
     tab.pass_seconds(12)
     expect(page.locator("[data-count=nav-failed]")).to_contain_text("2")
     expect(page.locator("#health")).to_contain_text("No workers")

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from app.api.openapi import document
+from app.api.http.openapi import document
 from tests.support.services import ROOT
 
 # Most of the time is the installation of the generators and the start of Java.

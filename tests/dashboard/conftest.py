@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from itsdangerous import URLSafeTimedSerializer
 from werkzeug.test import TestResponse
 
-from app.jobs import stats
+from app import cache
 
 #: As htmx sends them for a periodic look, a row's button and the filter form.
 TICK = {"HX-Request": "true", "HX-Request-Type": "partial", "HX-Source": "section#live"}
@@ -21,9 +21,9 @@ FILTER = {"HX-Request": "true", "HX-Request-Type": "partial", "HX-Source": "form
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> Iterator[None]:
     """What a process remembers for its tabs belongs to one test only."""
-    stats.forget()
+    cache.forget()
     yield
-    stats.forget()
+    cache.forget()
 
 
 @pytest.fixture

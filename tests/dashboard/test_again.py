@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.dashboard.format import iso
-from app.jobs import lifecycle, queries
+from app.dashboard.present.format import iso
+from app.jobs import lifecycle, listing
 from app.jobs.lifecycle import NewJob
 from tests import factories as make
 
@@ -34,9 +34,9 @@ def test_an_edited_payload_makes_a_new_job_and_keeps_the_old(
     assert "Ada’s" in form
     answer = press(f"/jobs/{job}/again", payload='{"to": "Bob"}', priority="-5")
     assert answer.status_code == 303
-    new = queries.get_job(session, answer.headers["Location"].rsplit("/", 1)[1])
+    new = listing.get_job(session, answer.headers["Location"].rsplit("/", 1)[1])
     assert (new.payload, new.queue, new.priority, new.tags) == ({"to": "Bob"}, "mail", -5, ["a"])
-    assert queries.get_job(session, job).payload["to"] == "Ada’s"
+    assert listing.get_job(session, job).payload["to"] == "Ada’s"
 
 
 @pytest.mark.parametrize(

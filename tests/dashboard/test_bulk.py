@@ -11,8 +11,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from app.dashboard import lists
-from app.jobs import bulk, bulk_scope, lifecycle, stats
+from app import cache
+from app.dashboard import list_query
+from app.jobs import bulk, lifecycle
+from app.jobs.bulk import scope as bulk_scope
 from app.jobs.lifecycle import NewJob
 from tests import factories
 
@@ -101,7 +103,7 @@ def test_last_hour_counts_back_from_the_preview(
     later = datetime.now(UTC) + timedelta(seconds=600)
 
     def pass_ten_minutes() -> None:
-        monkeypatch.setattr(lists, "datetime", SimpleNamespace(now=lambda _: later))
+        monkeypatch.setattr(list_query, "datetime", SimpleNamespace(now=lambda _: later))
 
     page = confirm("/jobs/all?status=failed&within=1h", "retry", between=pass_ten_minutes)
     assert "Retry 1 job<" in client.get(page.headers["Location"]).text
@@ -198,7 +200,7 @@ def test_the_page_says_what_became_of_the_jobs(
         {"id": jobs[0]},
     )
     session.commit()
-    stats.forget()
+    cache.forget()
     text_ = client.get(page).text
     links = dict(re.findall(r'<a id="became-\d" href="([^"]*)">([^<]*)</a>', text_))
     assert sorted(links.values()) == ["completed 1", "still waiting 2"]

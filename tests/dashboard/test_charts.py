@@ -10,10 +10,11 @@ from xml.etree import ElementTree
 import pytest
 from sqlalchemy import text
 
-from app.dashboard import charts
-from app.jobs import lifecycle, stats
+from app.dashboard.present import charts
+from app.jobs import lifecycle
 from app.jobs.lifecycle import NewJob
-from app.jobs.stats import Minute
+from app.jobs.statistics import summary
+from app.jobs.statistics.summary import Minute
 
 START = datetime(2026, 5, 4, 10, 0, tzinfo=UTC)
 
@@ -76,8 +77,8 @@ def test_history_is_exact_over_what_was_folded_and_what_was_not(
             {"back": back},
         )
         if name != "week":
-            stats.fold(session)
-    found = stats.history(session, name)
+            summary.fold(session)
+    found = summary.history(session, name)
     assert len(found) == length
     assert (sum(p.completed for p in found), sum(p.failed for p in found)) == (10, 10)
     assert max(p.completed for p in found) == 10
@@ -91,8 +92,8 @@ def test_a_minute_of_days_ago_is_still_a_minute(session: Any) -> None:
             " FROM unnest(ARRAY[1, 6, 8]) AS days"
         )
     )
-    stats.fold(session)
-    while stats.prune_series(session):
+    summary.fold(session)
+    while summary.prune_series(session):
         pass
     kept = session.execute(
         text(

@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import text
 
-from app.jobs import bulk, lifecycle, stats
+from app import cache
+from app.jobs import bulk, lifecycle
 from tests import factories
 from tests.dashboard.test_bulk import scope_in
 
@@ -96,7 +97,7 @@ def test_a_canary_has_a_result(client: Any, press: Any, session: Any, redis: Any
         {"ok": ids[:7], "failure": failure},
     )
     session.commit()
-    stats.forget()
+    cache.forget()
     page = client.get("/failures").text
     links = re.findall(rf'id="retried-{failure}-\d" href="([^"]*)">([^<]*)<', page)
     assert [words for _, words in links] == ["7 completed", "3 failed again"]

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from app.dashboard import format
-from app.jobs.count import Count
+from app.dashboard.present import format
+from app.jobs.statistics.count import Count
 
 NOW = datetime(2026, 5, 4, 10, 0, 0, 123456, tzinfo=UTC)
 

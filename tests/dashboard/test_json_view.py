@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.dashboard.json_view import FOLD_ABOVE, MAX_NODES, MAX_STRING, document
+from app.dashboard.present.json_tree import FOLD_ABOVE, MAX_NODES, MAX_STRING, document
 from app.security import MASK, is_secret_name
 
 

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import config, create_app
-from app.jobs import stats
-from app.jobs.queries import walk
+from app import cache, config, create_app
+from app.jobs.listing import walk
 from tests import factories as make
 from tests.dashboard.conftest import BUTTON, TICK
 from tests.support.services import PrivateServices
@@ -20,7 +19,7 @@ def test_without_postgresql_every_page_is_a_503_that_says_so(private: PrivateSer
     client = app.test_client()
     assert client.get("/").status_code == 200
     private.stop_postgres()
-    stats.forget()
+    cache.forget()
     for url in ("/", "/jobs", "/dead-letters", "/queues", "/workers", "/pulse"):
         page = client.get(url)
         assert page.status_code == 503, url
@@ -38,7 +37,7 @@ def test_without_postgresql_every_page_is_a_503_that_says_so(private: PrivateSer
 def test_without_redis_everything_is_shown_with_a_warning(private: PrivateServices) -> None:
     client = create_app(config.load(private.env())).test_client()
     private.stop_redis()
-    stats.forget()
+    cache.forget()
     page = client.get("/")
     assert page.status_code == 200
     assert "Redis is not reachable." in page.text

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.dashboard.overview_page import figures
-from app.jobs.series import Pace
-from app.jobs.stats import Overview
+from app.dashboard.present.overview_facts import figures
+from app.jobs.statistics.series import Pace
+from app.jobs.statistics.summary import Overview
 
 IDLE = Pace(0, 0, is_settled=False, is_this_minute=False)
 

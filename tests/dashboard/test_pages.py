@@ -523,7 +523,7 @@ def test_an_outage_offers_to_try_again_and_heals_by_itself(
     def away(*_: Any, **__: Any) -> None:
         raise OperationalError("SELECT", {}, Exception("gone"))
 
-    monkeypatch.setattr("app.jobs.queries.list_jobs", away)
+    monkeypatch.setattr("app.jobs.listing.list_jobs", away)
     page = client.get("/jobs?status=failed")
     assert page.status_code == 503
     assert 'href="/jobs?status=failed">Try again</a>' in page.text

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.dashboard.search import Search, masked_search, parse
+from app.dashboard.present.search import Search, masked_search, parse
 from tests import factories as make
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.dashboard.shell import assess
-from app.jobs.count import Count
-from app.jobs.queries import QueueSummary
-from app.jobs.stats import Trend
+from app.dashboard.layout import assess
+from app.jobs.listing import QueueSummary
+from app.jobs.statistics.count import Count
+from app.jobs.statistics.summary import Trend
 
 
 def queue(

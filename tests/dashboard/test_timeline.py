@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from app.dashboard.timeline import OUTCOMES, TRACEBACK_LIMIT, tail, timeline
-from app.jobs import lifecycle, queries
+from app.dashboard.present.timeline import OUTCOMES, TRACEBACK_LIMIT, tail, timeline
+from app.jobs import lifecycle, listing
 from app.jobs.models import Job, JobAttempt
 from tests import factories as make
 
 
 def titles(session: Any, job: Job) -> list[str]:
-    attempts = queries.attempts_of(session, job.id)
-    letters, acts = queries.letters_of(session, job.id), queries.audit_of(session, str(job.id))
+    attempts = listing.attempts_of(session, job.id)
+    letters, acts = listing.letters_of(session, job.id), listing.audit_of(session, str(job.id))
     return [event.title for event in timeline(job, attempts, letters, acts)]
 
 
@@ -52,7 +52,7 @@ def test_what_people_did_is_told_with_their_names(session: Any) -> None:
     lifecycle.cancel(session, [job.id], by="eve").one()
     session.commit()
     session.refresh(job)
-    letters, acts = queries.letters_of(session, job.id), queries.audit_of(session, str(job.id))
+    letters, acts = listing.letters_of(session, job.id), listing.audit_of(session, str(job.id))
     told = [(e.title, e.note) for e in timeline(job, [], letters, acts)]
     assert told == [
         ("Cancelled", "by eve"),

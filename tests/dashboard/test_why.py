@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from app.dashboard import why
-from app.jobs import lifecycle, queries, stats
+from app import cache
+from app.dashboard.present import why_words
+from app.jobs import lifecycle, listing
 from app.jobs.lifecycle import NewJob
 from tests import factories
 
@@ -22,8 +23,8 @@ def told(session: Any, redis: Any) -> Any:
         session.commit()
         if lose:
             redis.flushdb()
-        stats.forget()
-        return why.reasons(queries.get_job(session, new.id))
+        cache.forget()
+        return why_words.reasons(listing.get_job(session, new.id))
 
     return told
 
@@ -110,7 +111,7 @@ def test_a_job_that_workers_refuse(session: Any, worker: Any, redis: Any) -> Non
     }  # fmt: skip
     lifecycle.end_attempts(session, [end])
     session.commit()
-    stats.forget()
-    [reason] = why.reasons(queries.get_job(session, job.id))
+    cache.forget()
+    [reason] = why_words.reasons(listing.get_job(session, job.id))
     assert "could not run it and gave it back: the payload does not fit greet" in reason
     assert "tried again in" in reason

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from app.handlers._tls import tls_context
+from app.handlers.sockets.tls import tls_context
 from tests.support.http_server import ScriptedServer
 
 Talk = Callable[[socket.socket], None]

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from app.handlers._addresses import allowed_addresses
-from app.handlers._special_networks import kind_of
-from app.jobs.outcomes import Permanent
+from app.handlers.http_request.addresses import allowed_addresses
+from app.handlers.http_request.special_networks import kind_of
+from app.jobs.control_flow import Permanent
 from app.jobs.testing import make_context
 
 FORBIDDEN = [

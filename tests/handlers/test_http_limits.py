@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from app.handlers._http_client import RequestFailed
-from app.jobs.outcomes import Cancel, JobTimeout
+from app.handlers.http_request.client import RequestFailed
+from app.jobs.control_flow import Cancel, JobTimeout
 from app.jobs.testing import make_context, run_handler
 from tests.handlers.conftest import RawServer, Talk
 from tests.support.http_server import Answer, ScriptedServer

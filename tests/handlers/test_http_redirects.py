@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.jobs.outcomes import Permanent
+from app.jobs.control_flow import Permanent
 from app.jobs.testing import make_context, run_handler
 from tests.support.http_server import Answer, Request, ScriptedServer
 

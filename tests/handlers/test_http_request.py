@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from app.handlers._http_client import RequestFailed
 from app.handlers.http_request import UnexpectedStatus, retry_after_seconds
-from app.jobs.outcomes import Permanent, RetryAfter
+from app.handlers.http_request.client import RequestFailed
+from app.jobs.control_flow import Permanent, RetryAfter
 from app.jobs.testing import make_context, make_settings, run_handler
 from tests.support.http_server import Answer, ScriptedServer
 

@@ -17,9 +17,9 @@ from aiosmtpd.smtp import AuthResult
 
 from app.dev.instance import free_port
 from app.errors import ValidationFailed
-from app.handlers._smtp import MailFailed, parse_server
+from app.handlers.send_email.smtp import MailFailed, parse_server
+from app.jobs.control_flow import Cancel, JobTimeout, Permanent
 from app.jobs.ids import new_id
-from app.jobs.outcomes import Cancel, JobTimeout, Permanent
 from app.jobs.testing import make_context, make_settings, run_handler
 from tests.handlers.conftest import server_context
 from tests.support.smtp_server import PERMANENT, TEMPORARY, MailServer

@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import ValidationFailed
 from app.handlers.fail import FailedOnPurpose
-from app.jobs.outcomes import Cancel, JobTimeout, Permanent
+from app.jobs.control_flow import Cancel, JobTimeout, Permanent
 from app.jobs.testing import make_context, run_handler
 
 

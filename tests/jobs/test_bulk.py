@@ -12,10 +12,11 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.extensions import db
-from app.jobs import bulk, bulk_scope, committed, lifecycle
+from app.jobs import bulk, committed, lifecycle
+from app.jobs.bulk import scope as bulk_scope
 from app.jobs.lifecycle import NewJob
+from app.jobs.listing import JobFilter, list_jobs
 from app.jobs.models import Job
-from app.jobs.queries import JobFilter, list_jobs
 
 
 @pytest.fixture(autouse=True)

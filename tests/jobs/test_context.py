@@ -10,7 +10,7 @@ import pytest
 
 from app import clock
 from app.jobs.context import Context
-from app.jobs.outcomes import Cancel, JobTimeout
+from app.jobs.control_flow import Cancel, JobTimeout
 from app.jobs.testing import make_context, make_settings
 
 

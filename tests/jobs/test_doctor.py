@@ -11,9 +11,10 @@ import pytest
 from redis import Redis
 from sqlalchemy import text
 
-from app.jobs import doctor, lifecycle
+from app import doctor
+from app.broker.publisher import RedisTrigger
+from app.jobs import lifecycle
 from app.jobs.lifecycle import NewJob
-from app.worker.trigger import RedisTrigger
 from tests import factories
 from tests.support.redis_servers import starter
 

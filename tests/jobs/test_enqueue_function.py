@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DataError
 
+from app.broker.ready_set import ReadySet
 from app.extensions import db
 from app.jobs import enqueue
 from app.jobs.ids import created_at
 from app.jobs.models import Job
-from app.worker.queue import ReadySet
 from app.worker.sweeper import audit
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from app.jobs import lifecycle, queries
-from app.jobs.failures import place_of
-from app.jobs.queries import JobFilter
+from app.jobs import lifecycle, listing
+from app.jobs.error_groups import place_of
+from app.jobs.listing import JobFilter
 from tests import factories
 
 TRACEBACK = """Traceback (most recent call last):
@@ -114,7 +114,7 @@ def test_groups_tell_how_many_and_since_when(session):
         )
     end(session, factories.processing_job(type="post"), how="crashed", verb="crash", max_crashes=3,
         error="The worker died.", error_class=None)  # fmt: skip
-    first, second = queries.failure_groups(session)
+    first, second = listing.failure_groups(session)
     assert (first.type, first.error_class, first.place) == (
         "mail",
         "ValueError",
@@ -135,9 +135,9 @@ def test_a_list_narrowed_to_a_group_shows_its_jobs(session):
     jobs = [factories.failed_job(failure="0123456789ab") for _ in range(3)]
     factories.failed_job(failure="ffffffffffff")
     factories.failed_job()
-    page = queries.list_jobs(session, JobFilter(failure="0123456789ab"), limit=2)
+    page = listing.list_jobs(session, JobFilter(failure="0123456789ab"), limit=2)
     assert [job.id for job in page.items] == [jobs[2].id, jobs[1].id]
-    rest = queries.list_jobs(
+    rest = listing.list_jobs(
         session,
         JobFilter(failure="0123456789ab", status="failed"),
         limit=2,

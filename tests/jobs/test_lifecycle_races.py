@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from app.errors import UniqueConflict
 from app.extensions import db
-from app.jobs import enqueue, ids, journal, lifecycle
+from app.jobs import enqueue, ids, lifecycle, reports
 from app.jobs.lifecycle import NewJob
 from tests.factories import cancelled_job, failed_job, pending_job, processing_job
 from tests.support.racing import race
@@ -225,7 +225,7 @@ def test_two_writers_of_one_log_do_not_wait_for_each_other(session, own):
     def write(db_):
         db_.execute(text("SET LOCAL lock_timeout = '3s'"))
         lines = [(job.id, 1, (datetime.now(UTC), "info", f"line {n}")) for n in range(3)]
-        journal.write_lines(db_, lines, most=3)
+        reports.write_lines(db_, lines, most=3)
 
     own(write)()
     write(session)  # has pushed out the lines, not committed

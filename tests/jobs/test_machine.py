@@ -25,8 +25,9 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
-from app.jobs import lifecycle, stats
+from app.jobs import lifecycle
 from app.jobs.lifecycle import NewJob
+from app.jobs.statistics import summary
 
 MAX_CRASHES = 3
 KEYS = ("a", "b")
@@ -257,7 +258,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule()
     def fold(self) -> None:
-        stats.fold(self.session.connection())
+        summary.fold(self.session.connection())
         self.session.commit()
 
     # ---------------------------------------------------------------------- what must hold

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from app.jobs.outcomes import Cancel, JobTimeout, Outcome, Permanent, RetryAfter, Snooze
+from app.jobs.control_flow import Cancel, JobTimeout, Outcome, Permanent, RetryAfter, Snooze
 
 EVERY = (
     Cancel("enough"),

@@ -11,9 +11,9 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from app.database import autocommit
 from app.extensions import db
 from app.jobs import lifecycle, pulses
-from app.jobs.sessions import autocommit
 from tests import factories
 from tests.support.waiting import wait_until
 

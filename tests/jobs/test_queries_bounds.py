@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, text
 
 from app.jobs import ids
-from app.jobs.queries import JobFilter, dead_letters, list_jobs, walk
+from app.jobs.listing import JobFilter, list_dead_letters, list_jobs, walk
 from tests.factories import completed_job, failed_job, pending_job
 
 BOUND = 5
@@ -17,16 +17,16 @@ BOUND = 5
 @pytest.fixture
 def bound(monkeypatch):
     """A walk looks at BOUND rows, and no shortcut helps it."""
-    monkeypatch.setattr("app.jobs.queries.walk.CANDIDATES", BOUND)
-    monkeypatch.setattr("app.jobs.queries.jobs.FEW", -1)
+    monkeypatch.setattr("app.jobs.listing.walk.CANDIDATES", BOUND)
+    monkeypatch.setattr("app.jobs.listing.jobs.FEW", -1)
 
 
 @pytest.fixture
 def late(monkeypatch):
     """Every walk is late from the first row on."""
-    monkeypatch.setattr("app.jobs.queries.walk.ALWAYS_WALKED", 0)
+    monkeypatch.setattr("app.jobs.listing.walk.ALWAYS_WALKED", 0)
     is_late = func.clock_timestamp() > func.statement_timestamp() - timedelta(seconds=1)
-    monkeypatch.setattr("app.jobs.queries.walk.IS_LATE", is_late)
+    monkeypatch.setattr("app.jobs.listing.walk.IS_LATE", is_late)
 
 
 def search_on(session, filter, *, limit=100, cursor=None, direction="next"):
@@ -107,7 +107,7 @@ def test_a_late_walk_keeps_count_of_the_offset(session, late):
 
 def test_a_busy_moment_does_not_cut_a_short_list(session, monkeypatch):
     monkeypatch.setattr(
-        "app.jobs.queries.walk.IS_LATE", func.clock_timestamp() > text("'-infinity'")
+        "app.jobs.listing.walk.IS_LATE", func.clock_timestamp() > text("'-infinity'")
     )
     [pending_job() for _ in range(20)]
     page = list_jobs(session, JobFilter(search="nothing has it"), limit=10)
@@ -118,7 +118,7 @@ def test_a_busy_moment_does_not_cut_a_short_list(session, monkeypatch):
     "name", [{"unique_key": "order-1"}, {"tags": ["order-1"]}, {"type": "order-1"}]
 )
 def test_an_exact_name_is_found_beyond_the_bound(session, monkeypatch, name):
-    monkeypatch.setattr("app.jobs.queries.walk.CANDIDATES", BOUND)
+    monkeypatch.setattr("app.jobs.listing.walk.CANDIDATES", BOUND)
     job = pending_job(**name)
     [completed_job() for _ in range(BOUND * 2)]
     page = list_jobs(session, JobFilter(search="order-1"), limit=10)
@@ -146,11 +146,11 @@ def test_nothing_failed_in_a_long_queue_is_known_without_reading_it(session, bou
 def test_dead_letters_are_bounded_the_same_way(session, bound):
     old = failed_job(error="needle", finished_ago=60)
     [failed_job() for _ in range(BOUND * 2)]
-    page = dead_letters(session, limit=10, search="needle")
+    page = list_dead_letters(session, limit=10, search="needle")
     assert (page.items, page.is_cut_short) == ([], True)
     found = []
     while page.next_cursor:
-        page = dead_letters(session, limit=10, search="needle", cursor=page.next_cursor)
+        page = list_dead_letters(session, limit=10, search="needle", cursor=page.next_cursor)
         found += page.items
     assert [letter.job_id for letter in found] == [old.id]
 

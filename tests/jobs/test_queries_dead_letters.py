@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from app.errors import DeadLetterNotFound, InvalidCursor, OffsetTooLarge
-from app.jobs.deadletters import dead_letter_entry, iso_milliseconds
+from app.jobs.dead_letters import dead_letter_entry, iso_milliseconds
+from app.jobs.listing import letters_of, list_dead_letters, open_dead_letter
 from app.jobs.models import DeadLetter
-from app.jobs.queries import dead_letters, letters_of, open_dead_letter
 from tests.factories import completed_job, failed_job, pending_job
 
 
@@ -24,7 +24,7 @@ def jobs_of(page):
 def test_newest_failure_first_whatever_the_age_of_the_job(session):
     old, new = failed_job(finished_ago=10), failed_job(finished_ago=20)
     failed_job(is_discarded=True)
-    assert jobs_of(dead_letters(session, limit=10)) == [old.id, new.id]
+    assert jobs_of(list_dead_letters(session, limit=10)) == [old.id, new.id]
 
 
 def test_filters_and_search(session):
@@ -45,7 +45,7 @@ def test_filters_and_search(session):
         ({"search": "\0"}, []),
         ({"type": "\0"}, []),
     ):
-        assert jobs_of(dead_letters(session, limit=10, **fields)) == expected, fields
+        assert jobs_of(list_dead_letters(session, limit=10, **fields)) == expected, fields
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5])
@@ -61,15 +61,15 @@ def test_pages_cover_the_list_once_in_both_directions(session, limit, fields):
         expected.insert(0, job.id)
     session.commit()
     expected.sort(key=lambda one: (letters_of(session, one)[-1].failed_at, one), reverse=True)
-    page = dead_letters(session, limit=limit, **fields)
+    page = list_dead_letters(session, limit=limit, **fields)
     seen = jobs_of(page)
     while page.next_cursor:
-        page = dead_letters(session, limit=limit, cursor=page.next_cursor, **fields)
+        page = list_dead_letters(session, limit=limit, cursor=page.next_cursor, **fields)
         seen += jobs_of(page)
     assert seen == expected
     seen = jobs_of(page)
     while page.previous_cursor:
-        page = dead_letters(session, limit=limit, cursor=page.previous_cursor, **fields)
+        page = list_dead_letters(session, limit=limit, cursor=page.previous_cursor, **fields)
         seen = jobs_of(page) + [one for one in seen if one not in jobs_of(page)]
     assert seen == expected
 
@@ -77,10 +77,10 @@ def test_pages_cover_the_list_once_in_both_directions(session, limit, fields):
 def test_bad_cursors_and_offsets_are_refused(session):
     failed_job()
     with pytest.raises(InvalidCursor):
-        dead_letters(session, limit=1, cursor="bm9uc2Vuc2U")
+        list_dead_letters(session, limit=1, cursor="bm9uc2Vuc2U")
     with pytest.raises(OffsetTooLarge):
-        dead_letters(session, limit=1, offset=10_001)
-    assert jobs_of(dead_letters(session, limit=1, offset=1)) == []
+        list_dead_letters(session, limit=1, offset=10_001)
+    assert jobs_of(list_dead_letters(session, limit=1, offset=1)) == []
 
 
 def test_the_letter_of_a_job_is_its_last_one(session):

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from app.jobs import ids
+from app.jobs.listing import JobFilter, list_dead_letters, list_jobs
 from app.jobs.models import VIEWS
-from app.jobs.queries import JobFilter, dead_letters, list_jobs
 from tests import factories
 from tests.factories import (
     cancelled_job,
@@ -204,7 +204,7 @@ def test_all_filters_at_once(session):
 
 
 def test_scheduled_jobs_behind_a_long_backlog_are_all_found(session, monkeypatch):
-    monkeypatch.setattr("app.jobs.queries.walk.CANDIDATES", 3)
+    monkeypatch.setattr("app.jobs.listing.walk.CANDIDATES", 3)
     scheduled = [scheduled_job() for _ in range(2)]
     [pending_job() for _ in range(10)]
     page = list_jobs(session, JobFilter(status="scheduled"), limit=5)
@@ -213,7 +213,7 @@ def test_scheduled_jobs_behind_a_long_backlog_are_all_found(session, monkeypatch
 
 
 def test_rare_tags_are_found_however_old(session, monkeypatch):
-    monkeypatch.setattr("app.jobs.queries.walk.CANDIDATES", 3)
+    monkeypatch.setattr("app.jobs.listing.walk.CANDIDATES", 3)
     job = cancelled_job(tags=["needle"])
     [completed_job() for _ in range(10)]
     page = list_jobs(session, JobFilter(tag="needle"), limit=5)
@@ -247,7 +247,7 @@ def matches(job, f: JobFilter) -> bool:
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("candidates", [4, 100_000])
 def test_any_filter_finds_what_the_model_finds(session, monkeypatch, seed, candidates):
-    monkeypatch.setattr("app.jobs.queries.walk.CANDIDATES", candidates)
+    monkeypatch.setattr("app.jobs.listing.walk.CANDIDATES", candidates)
     random = Random(seed)
 
     def any_of(*values):
@@ -319,7 +319,7 @@ def test_text_of_dead_letters_is_found_as_people_see_it(session, text):
     failed_job(payload={})
     in_payload = failed_job(payload={"to": f"<{text}>"}, finished_ago=20)
     in_reason = failed_job(error=f"<{text}>", finished_ago=10)
-    found = [one.job_id for one in dead_letters(session, limit=10, search=text).items]
+    found = [one.job_id for one in list_dead_letters(session, limit=10, search=text).items]
     assert found == [in_reason.id, in_payload.id]
 
 
@@ -331,7 +331,9 @@ def test_an_id_is_found_by_its_end_as_well(session, length):
     assert ids_of(session, search=part) == [job.id]
     assert ids_of(session, search=part.upper()) == [job.id]
     assert ids_of(session, id_part=part) == [job.id]
-    assert [one.job_id for one in dead_letters(session, limit=9, search=part).items] == [job.id]
+    assert [one.job_id for one in list_dead_letters(session, limit=9, search=part).items] == [
+        job.id
+    ]
 
 
 @pytest.mark.parametrize("part", ["x", "", "0" * 33, "zzzzzzzz"])
@@ -341,7 +343,7 @@ def test_what_is_no_part_of_an_id_matches_nothing(session, part):
 
 
 def test_an_old_id_is_found_by_its_start_however_many_jobs_are_newer(session, monkeypatch):
-    monkeypatch.setattr("app.jobs.queries.walk.CANDIDATES", 3)
+    monkeypatch.setattr("app.jobs.listing.walk.CANDIDATES", 3)
     old = failed_job(id=UUID("01970000-0000-7000-8000-000000000001"), finished_ago=99)
     [failed_job() for _ in range(9)]
     for filter in (
@@ -351,7 +353,7 @@ def test_an_old_id_is_found_by_its_start_however_many_jobs_are_newer(session, mo
     ):
         page = list_jobs(session, filter, limit=5)
         assert [job.id for job in page.items] == [old.id], filter
-    page = dead_letters(session, limit=5, search="01970000")
+    page = list_dead_letters(session, limit=5, search="01970000")
     assert [one.job_id for one in page.items] == [old.id]
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from app.errors import JobNotFound
-from app.jobs.queries import attempts_of, get_job, list_jobs, log_of
+from app.jobs.listing import attempts_of, get_job, list_jobs, log_of
 from tests import factories
 from tests.factories import (
     completed_job,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from app.jobs.queries import JobFilter, Order, Page, dead_letters, list_jobs, order_of
-from app.jobs.queries import walk as walks
+from app.jobs.listing import JobFilter, Order, Page, list_dead_letters, list_jobs, order_of
+from app.jobs.listing import walk as walks
 from tests import factories as make
 
 FINISHED = {"completed": make.completed_job, "failed": make.failed_job, "cancelled": make.cancelled_job}  # fmt: skip
@@ -70,7 +70,7 @@ def test_an_order_with_a_filter_by_sorting_few_and_by_walking(
     session: Any, monkeypatch: pytest.MonkeyPatch, is_walked: bool
 ) -> None:
     if is_walked:
-        monkeypatch.setattr("app.jobs.queries.jobs.FEW", 0)
+        monkeypatch.setattr("app.jobs.listing.jobs.FEW", 0)
     rare = [make.failed_job(type="rare", finished_ago=ago, failure="a" * 12) for ago in (50, 3, 20)]
     for ago in range(12):
         make.failed_job(finished_ago=ago)
@@ -112,7 +112,7 @@ def test_an_id_is_found_by_either_end_however_old(
                 session, JobFilter(**{**vars(filter), "status": "failed"}), limit=5, order=order
             )
             assert job.id in [found.id for found in page.items], filter
-    letters = dead_letters(session, limit=5, search=digits)
+    letters = list_dead_letters(session, limit=5, search=digits)
     assert job.id in [letter.job_id for letter in letters.items]
 
 

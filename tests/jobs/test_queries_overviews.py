@@ -10,15 +10,16 @@ import pytest
 from sqlalchemy import text
 
 from app.errors import WorkerNotFound
-from app.jobs import backlog, registry, stats
-from app.jobs.queries import (
+from app.jobs import registry
+from app.jobs.listing import (
     job_type_overview,
+    list_workers,
     paused_queues,
     paused_types,
     queue_overview,
     worker,
-    workers,
 )
+from app.jobs.statistics import backlog, summary
 from tests import factories
 from tests.factories import (
     completed_job,
@@ -63,7 +64,7 @@ def test_pending_is_split_into_what_can_run_and_what_cannot(session):
         assert mail.due.is_exact
         assert mail.scheduled.is_exact
         assert mail.retrying.is_exact
-        stats.fold(session)
+        summary.fold(session)
         session.commit()
 
 
@@ -99,7 +100,7 @@ def test_every_number_of_a_large_backlog_is_exact(session):
     )
     session.commit()
     check_queues(session)
-    counts = stats.view_counts(session)
+    counts = summary.view_counts(session)
     assert counts["scheduled"] > 10_000
     assert (counts["pending"] - counts["scheduled"], counts["retrying"]) == (15_000, 6_000)
     session.execute(text("UPDATE jobs SET queue = 'q0', updated_at = now() WHERE queue = 'q1'"))
@@ -111,10 +112,10 @@ def test_every_number_of_a_large_backlog_is_exact(session):
     session.execute(text("DELETE FROM jobs WHERE queue = 'q3' AND run_at > now()"))
     session.commit()
     check_queues(session)
-    stats.fold(session)
+    summary.fold(session)
     session.commit()
     check_queues(session)
-    assert stats.check(session).is_clean
+    assert summary.check(session).is_clean
 
 
 def test_a_job_whose_minute_comes_moves_from_scheduled_to_due(session):
@@ -133,7 +134,7 @@ def test_a_job_whose_minute_comes_moves_from_scheduled_to_due(session):
 
 
 def test_more_than_can_be_counted_within_the_present_minute_is_said(session, monkeypatch):
-    monkeypatch.setattr("app.jobs.backlog.SOON_BOUND", 2)
+    monkeypatch.setattr("app.jobs.statistics.backlog.SOON_BOUND", 2)
     [scheduled_job(due_in=30) for _ in range(3)]
     # The present minute is the next five, so that a test begun at its end sees the same.
     minute = re.compile(r"date_trunc\('minute', now\(\), 'UTC'\) \+ interval '1 minute'")
@@ -143,17 +144,17 @@ def test_more_than_can_be_counted_within_the_present_minute_is_said(session, mon
     assert not one.due.is_exact
     assert not one.scheduled.is_exact
     assert one.retrying.is_exact
-    assert stats.overview(session).drain_seconds is None
+    assert summary.overview(session).drain_seconds is None
 
 
 def test_the_counts_of_waiting_jobs_are_checked_and_repaired(session):
     scheduled_job(queue="mail")
     session.execute(text("UPDATE job_waiting_deltas SET n = 5"))
     session.commit()
-    [drift] = stats.check(session, fix=True).rows
+    [drift] = summary.check(session, fix=True).rows
     assert (drift.queue, drift.type, drift.counted, drift.actual) == ("mail", "scheduled", 5, 1)
     session.commit()
-    assert stats.check(session).is_clean
+    assert summary.check(session).is_clean
     check_queues(session)
 
 
@@ -224,7 +225,7 @@ def test_types_are_the_registered_ones_and_those_that_have_jobs(session):
 def test_type_counts_cover_all_queues(session):
     completed_job(queue="a")
     completed_job(queue="b")
-    stats.fold(session)
+    summary.fold(session)
     completed_job(queue="a")
     assert job_type(session, "echo").counts["completed"] == 3
 
@@ -254,20 +255,20 @@ def test_workers_are_alive_by_the_database_clock(session):
         factories.worker(stopped_ago=5).id: ("stopped", False),
         factories.worker(stopping_at=factories._now()).id: ("stopping", True),
     }
-    found = workers(session)
+    found = list_workers(session)
     assert {one.id: (one.state, one.is_alive) for one in found} == states
     assert [one.is_alive for one in found] == [True, True, True, False, False]
     assert found[0].running in (running, [])
     by_id = {one.id: one for one in found}
     silent = next(one for one in by_id.values() if one.state == "silent")
     assert silent.silent_seconds == pytest.approx(45, abs=5)
-    assert not any(one.is_alive for one in workers(session, alive_seconds=0))
+    assert not any(one.is_alive for one in list_workers(session, alive_seconds=0))
 
 
 def test_workers_long_gone_are_left_out_but_can_be_asked_for(session):
     stopped = factories.worker(stopped_ago=700, silent_for=700)
     silent = factories.worker(silent_for=4000)
-    assert workers(session) == []
+    assert list_workers(session) == []
     assert worker(session, stopped.id).state == "stopped"
     assert worker(session, silent.id).state == "silent"
     with pytest.raises(WorkerNotFound, match=str(UUID(int=3))):

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import InvalidCursor, OffsetTooLarge
-from app.jobs.queries import JobFilter, list_jobs
-from app.jobs.queries.cursors import Position, decode, encode
+from app.jobs.listing import JobFilter, list_jobs
+from app.jobs.listing.cursors import Position, decode, encode
 from tests.factories import (
     completed_job,
     pending_job,

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, func, text
 
 from app.extensions import db
-from app.jobs.queries import JobFilter, dead_letters, list_jobs
+from app.jobs.listing import JobFilter, list_dead_letters, list_jobs
 from tests.factories import completed_job, failed_job, pending_job
 
 KB = 1024
@@ -20,8 +20,8 @@ PAGE = 80 * KB
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr("app.jobs.queries.sizes.PAGE_BYTES", PAGE)
-    monkeypatch.setattr("app.jobs.queries.sizes.PORTION_BYTES", PAGE)
+    monkeypatch.setattr("app.jobs.listing.page_sizes.PAGE_BYTES", PAGE)
+    monkeypatch.setattr("app.jobs.listing.page_sizes.PORTION_BYTES", PAGE)
 
 
 def large(is_compressible: bool) -> dict[str, str]:
@@ -70,7 +70,7 @@ def test_pages_back_to_newer_ones_miss_none_either(session):
 
 
 def test_one_row_is_always_shown(session, monkeypatch):
-    monkeypatch.setattr("app.jobs.queries.sizes.PAGE_BYTES", 1)
+    monkeypatch.setattr("app.jobs.listing.page_sizes.PAGE_BYTES", 1)
     made = [pending_job(payload=large(False)).id for _ in range(3)][::-1]
     found = pages(lambda cursor, way: list_jobs(session, limit=100, cursor=cursor))
     assert found == [[job_id] for job_id in made]
@@ -95,7 +95,7 @@ def test_small_jobs_come_in_one_page_and_few_statements(session):
 
 def test_a_page_of_large_dead_letters_is_short_and_the_next_misses_none(session):
     made = [failed_job(payload=large(False)).id for _ in range(20)]
-    found = pages(lambda cursor, way: dead_letters(session, limit=100, cursor=cursor))
+    found = pages(lambda cursor, way: list_dead_letters(session, limit=100, cursor=cursor))
     assert [len(page) for page in found] == [8, 8, 4]
     assert sorted(chain(*found)) == sorted(made)
 
@@ -107,7 +107,7 @@ def test_a_list_for_the_dashboard_loads_no_payload_and_is_whole(session):
 
 def test_a_search_stops_in_time_even_among_few_rows(session, monkeypatch):
     late = func.clock_timestamp() > text("'-infinity'")
-    monkeypatch.setattr("app.jobs.queries.walk.IS_TOO_LATE", late)
+    monkeypatch.setattr("app.jobs.listing.walk.IS_TOO_LATE", late)
     [pending_job() for _ in range(3)]
     page = list_jobs(session, JobFilter(search="nowhere"), limit=10)
     assert page.is_cut_short

@@ -7,46 +7,46 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.jobs import memo, stats
+from app import cache
 
 
 @pytest.fixture(autouse=True)
 def _nothing_kept():
-    stats.forget()
+    cache.forget()
     yield
-    stats.forget()
+    cache.forget()
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that stands still until moved: ``clock[0] += 5``."""
     now = [1000.0]
-    monkeypatch.setattr(memo.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(cache.time, "monotonic", lambda: now[0])
     return now
 
 
 def test_an_answer_is_good_for_its_time(clock):
     answers = iter(range(10))
-    ask = lambda: stats.cached("n", 2.0, lambda: next(answers))  # noqa: E731
+    ask = lambda: cache.cached("n", 2.0, lambda: next(answers))  # noqa: E731
     assert [ask(), ask()] == [0, 0]
     clock[0] += 1.9
     assert ask() == 0
     clock[0] += 0.2
     assert [ask(), ask()] == [1, 1]
-    stats.forget()
+    cache.forget()
     assert ask() == 2
 
 
 def test_names_are_kept_apart():
-    assert stats.cached("a", 60, lambda: 1) == 1
-    assert stats.cached("b", 60, lambda: 2) == 2
-    assert stats.cached("a", 60, lambda: 3) == 1
+    assert cache.cached("a", 60, lambda: 1) == 1
+    assert cache.cached("b", 60, lambda: 2) == 2
+    assert cache.cached("a", 60, lambda: 3) == 1
 
 
 def test_none_is_an_answer_too():
     calls = []
     for _ in range(2):
-        assert stats.cached("none", 60, lambda: calls.append(1)) is None
+        assert cache.cached("none", 60, lambda: calls.append(1)) is None
     assert len(calls) == 1
 
 
@@ -61,7 +61,7 @@ def test_fifty_threads_ask_once():
 
     def ask(_: int) -> str:
         barrier.wait()
-        return stats.cached("shared", 60, fn)
+        return cache.cached("shared", 60, fn)
 
     with ThreadPoolExecutor(50) as pool:
         answers = [pool.submit(ask, n) for n in range(50)]
@@ -76,13 +76,13 @@ def test_a_failure_is_not_kept():
         raise ValueError("database is away")
 
     with pytest.raises(ValueError, match="away"):
-        stats.cached("x", 60, fail)
-    assert stats.cached("x", 60, lambda: 1) == 1
+        cache.cached("x", 60, fail)
+    assert cache.cached("x", 60, lambda: 1) == 1
 
 
 def test_names_that_nobody_asks_for_any_more_are_dropped(clock):
-    for n in range(memo.MAX_NAMES):
-        stats.cached(f"old-{n}", 1, lambda: 0)
+    for n in range(cache.MAX_NAMES):
+        cache.cached(f"old-{n}", 1, lambda: 0)
     clock[0] += 2
-    stats.cached("new", 1, lambda: 0)
-    assert len(memo._entries) == 1
+    cache.cached("new", 1, lambda: 0)
+    assert len(cache._entries) == 1

@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import text
 
 from app.extensions import db
-from app.jobs import counters, ids, stats
+from app.jobs import ids
 from app.jobs.models import STATUSES
+from app.jobs.statistics import counters, summary
 from tests import factories
 from tests.factories import completed_job, failed_job, pending_job, processing_job
 
@@ -34,10 +35,10 @@ def deltas(session, table="job_counter_deltas") -> int:
 
 
 def test_every_status_is_counted_even_if_empty(session):
-    assert stats.status_counts(session) == dict.fromkeys(STATUSES, 0)
+    assert summary.status_counts(session) == dict.fromkeys(STATUSES, 0)
     for make in factories.BY_VIEW.values():
         make()
-    counts = stats.status_counts(session)
+    counts = summary.status_counts(session)
     assert counts == {
         "pending": 3, "processing": 1, "completed": 1, "failed": 1, "cancelled": 1,
     }  # fmt: skip
@@ -47,31 +48,31 @@ def test_folding_changes_no_count(session):
     for _ in range(3):
         failed_job(queue="mail")
         completed_job(type="sleep")
-    before = stats.status_counts(session)
-    while stats.fold(session, limit=2):
+    before = summary.status_counts(session)
+    while summary.fold(session, limit=2):
         session.commit()
-        assert stats.status_counts(session) == before
+        assert summary.status_counts(session) == before
     assert (deltas(session), deltas(session, "job_series_deltas")) == (0, 0)
     assert base(session) == {("mail", "echo", "failed"): 3, ("default", "sleep", "completed"): 3}
 
 
 def test_folded_counts_go_down_again(session):
     job = pending_job()
-    stats.fold(session)
+    summary.fold(session)
     session.commit()
     session.delete(job)
     session.commit()
-    stats.fold(session)
+    summary.fold(session)
     session.commit()
     assert base(session) == {("default", "echo", "pending"): 0}
-    assert stats.status_counts(session)["pending"] == 0
+    assert summary.status_counts(session)["pending"] == 0
 
 
 def test_count_by_any_part(session):
     failed_job(queue="mail", type="send-email")
     failed_job(queue="mail")
     pending_job(queue="mail")
-    stats.fold(session)
+    summary.fold(session)
     pending_job()
     assert counters.count(session) == 4
     assert counters.count(session, queue="mail") == 3
@@ -119,7 +120,7 @@ def test_counts_are_exact_under_concurrent_writers_and_folds(app, session):
         barrier.wait()
         while not is_over.is_set():
             with db.engine.begin() as connection:
-                stats.fold(connection, limit=20)
+                summary.fold(connection, limit=20)
 
     def look() -> None:
         barrier.wait()
@@ -127,7 +128,7 @@ def test_counts_are_exact_under_concurrent_writers_and_folds(app, session):
             with db.engine.connect().execution_options(
                 isolation_level="REPEATABLE READ"
             ) as connection:
-                counted = stats.status_counts(connection)
+                counted = summary.status_counts(connection)
                 if counted != (actual := truth(connection)):
                     problems.append((counted, actual))
 
@@ -147,15 +148,15 @@ def test_counts_are_exact_under_concurrent_writers_and_folds(app, session):
             other.result()
     assert problems == []
     assert sum(truth(session).values()) > 0
-    while stats.fold(session):
+    while summary.fold(session):
         session.commit()
-    assert stats.check(session).is_clean
+    assert summary.check(session).is_clean
 
 
 def test_two_folds_share_the_work_without_waiting(session):
     [pending_job() for _ in range(4)]
     with db.engine.connect() as one, db.engine.connect() as two:
-        assert stats.fold(one, limit=2) == 4  # two of each kind
+        assert summary.fold(one, limit=2) == 4  # two of each kind
         two.execute(text("SET LOCAL lock_timeout = '1s'"))
         taken = two.execute(
             text(
@@ -165,21 +166,21 @@ def test_two_folds_share_the_work_without_waiting(session):
         assert taken.scalar_one() == 2
         two.rollback()
         one.commit()
-    assert stats.status_counts(session)["pending"] == 4
+    assert summary.status_counts(session)["pending"] == 4
 
 
 def test_check_finds_nothing_wrong(session):
     for make in factories.BY_VIEW.values():
         make()
-    stats.fold(session)
+    summary.fold(session)
     pending_job()
-    drift = stats.check(session)
+    drift = summary.check(session)
     assert (drift.rows, drift.is_clean) == ([], True)
 
 
 def test_check_names_what_is_wrong_and_fix_repairs_it(session):
     completed_job(queue="mail")
-    stats.fold(session)
+    summary.fold(session)
     pending_job()
     session.execute(text("UPDATE job_counters SET n = n + 3"))
     session.execute(text("DELETE FROM job_counter_deltas"))
@@ -190,12 +191,12 @@ def test_check_names_what_is_wrong_and_fix_repairs_it(session):
         counters.CounterDrift("gone", "old", "failed", counted=2, actual=0),
         counters.CounterDrift("mail", "echo", "completed", counted=4, actual=1),
     ]
-    assert stats.check(session).rows == expected
-    fixed = stats.check(session, fix=True)
+    assert summary.check(session).rows == expected
+    fixed = summary.check(session, fix=True)
     assert (fixed.rows, fixed.is_fixed) == (expected, True)
     session.commit()
-    assert stats.check(session).is_clean
-    assert stats.status_counts(session) == truth(session)
+    assert summary.check(session).is_clean
+    assert summary.status_counts(session) == truth(session)
 
 
 def test_repairs_at_the_same_time_add_the_difference_once(app, session):
@@ -207,11 +208,11 @@ def test_repairs_at_the_same_time_add_the_difference_once(app, session):
     def repair(_: int) -> int:
         with app.app_context(), db.engine.begin() as connection:
             barrier.wait()
-            return len(stats.check(connection, fix=True).rows)
+            return len(summary.check(connection, fix=True).rows)
 
     with ThreadPoolExecutor(3) as pool:
         assert sorted(pool.map(repair, range(3))) == [0, 0, 1]
-    assert stats.check(session).is_clean
+    assert summary.check(session).is_clean
 
 
 def test_repair_is_right_while_others_write(app, session):
@@ -220,17 +221,17 @@ def test_repair_is_right_while_others_write(app, session):
     session.commit()
     with db.engine.connect() as other:
         other.execute(text(WRITES[0]), {"ids": [str(ids.new_id())]})  # not yet committed
-        stats.check(session, fix=True)
+        summary.check(session, fix=True)
         session.commit()
         other.commit()
-    assert stats.check(session).is_clean
+    assert summary.check(session).is_clean
 
 
 def test_the_web_folds_only_what_is_overdue(session):
     [pending_job() for _ in range(3)]
-    assert stats.fold_if_overdue(db.engine, limit=3) == 0
-    assert stats.fold_if_overdue(db.engine, limit=2) == 4  # two of each kind
-    assert stats.status_counts(session)["pending"] == 3
+    assert summary.fold_if_overdue(db.engine, limit=3) == 0
+    assert summary.fold_if_overdue(db.engine, limit=2) == 4  # two of each kind
+    assert summary.status_counts(session)["pending"] == 3
 
 
 def put(session, ago: timedelta, *, outcome="completed", run=40, wait=20, n=1, type="echo"):
@@ -249,7 +250,7 @@ def series(session) -> Counter:
 
 
 def settle(session):
-    while stats.fold(session) + stats.prune_series(session):
+    while summary.fold(session) + summary.prune_series(session):
         session.commit()
 
 
@@ -281,8 +282,8 @@ def test_late_deltas_are_folded_into_their_hour(session):
 def test_prune_goes_in_batches(session):
     for n in range(5):
         put(session, timedelta(days=8, hours=n))
-    stats.fold(session)
-    assert [stats.prune_series(session, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+    summary.fold(session)
+    assert [summary.prune_series(session, limit=2) for _ in range(4)] == [2, 2, 1, 0]
 
 
 @pytest.mark.parametrize("ended", ["completed", "failed"])
@@ -294,6 +295,6 @@ def test_a_finished_attempt_enters_the_series_with_its_times(session, ended):
         {"ended": ended, "id": job.id},
     )
     session.commit()
-    activity = stats.last_hour(session).types["echo"]
+    activity = summary.last_hour(session).types["echo"]
     assert getattr(activity, ended) == 1
     assert 3_500 < activity.run_ms(0.5) < 5_500

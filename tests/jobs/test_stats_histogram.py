@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.jobs.histogram import percentile_ms
+from app.jobs.statistics.histogram import percentile_ms
 
 #: One bucket up or down: what the scale can resolve.
 FACTOR = 2 ** (1 / 4)

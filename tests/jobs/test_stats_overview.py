@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from app.jobs import stats
-from app.jobs.count import Count
-from app.jobs.series import LastHour, Minute, Pace
+from app.jobs.statistics import summary
+from app.jobs.statistics.count import Count
+from app.jobs.statistics.series import LastHour, Minute, Pace
 from tests import factories
 from tests.factories import (
     completed_job,
@@ -50,7 +50,7 @@ def test_view_counts_know_statuses_views_all_and_dead_letters(session):
         make()
     failed_job(is_discarded=True)
     retrying_job(due_in=-5)
-    counts = stats.view_counts(session)
+    counts = summary.view_counts(session)
     assert counts == {
         "pending": 4, "scheduled": 1, "retrying": 2, "processing": 1, "completed": 1,
         "failed": 2, "cancelled": 1, "all": 9, "dead_letters": 1,
@@ -59,15 +59,15 @@ def test_view_counts_know_statuses_views_all_and_dead_letters(session):
 
 
 def test_view_counts_of_nothing(session):
-    counts = stats.view_counts(session)
+    counts = summary.view_counts(session)
     assert set(counts.values()) == {0}
 
 
 def test_a_count_that_stopped_at_its_bound_says_so(session, monkeypatch):
     bound = 3
-    monkeypatch.setattr("app.jobs.queries.letters.COUNT_BOUND", bound)
+    monkeypatch.setattr("app.jobs.listing.dead_letters.COUNT_BOUND", bound)
     [failed_job() for _ in range(bound + 1)]
-    counts = stats.view_counts(session)
+    counts = summary.view_counts(session)
     assert (counts["dead_letters"], counts["dead_letters"].is_exact) == (bound, False)
     assert (counts["failed"], counts["failed"].is_exact) == (bound + 1, True)
 
@@ -79,7 +79,7 @@ def test_count_is_a_number_that_knows_its_worth():
 
 
 def test_overview_of_nothing_has_sixty_quiet_minutes(session, this_minute):
-    overview = stats.overview(session)
+    overview = summary.overview(session)
     assert len(overview.per_minute) == 60
     assert overview.per_minute[-1].minute - this_minute in (timedelta(0), timedelta(minutes=1))
     assert overview.per_minute[0].minute == overview.per_minute[-1].minute - timedelta(minutes=59)
@@ -97,7 +97,7 @@ def test_throughput_is_per_minute_from_base_and_deltas_together(session, ended, 
     ended(0, "completed", n=1, type="sleep")
     ended(61, "completed", n=100)
     ended(3, "enqueued", n=100, run=-1, wait=-1)
-    by_minute = {m.minute: (m.completed, m.failed) for m in stats.overview(session).per_minute}
+    by_minute = {m.minute: (m.completed, m.failed) for m in summary.overview(session).per_minute}
     assert by_minute[this_minute - timedelta(minutes=3)] == (7, 1)
     assert by_minute[this_minute] == (1, 0)
     assert sum(completed for completed, _ in by_minute.values()) == 8
@@ -107,7 +107,7 @@ def test_latency_is_that_of_attempts_not_of_enqueueing(session, ended):
     ended(1, "enqueued", n=1000, run=-1, wait=-1)
     ended(1, "completed", n=90, run=40, wait=20)  # 1 ms run, 32 µs wait
     ended(1, "failed", n=10, run=80, wait=60)  # 1 s run, 33 ms wait
-    overview = stats.overview(session)
+    overview = summary.overview(session)
     assert overview.run_p50_ms == pytest.approx(1.024, rel=0.2)
     assert overview.run_p95_ms == pytest.approx(1049, rel=0.2)
     assert overview.wait_p50_ms == pytest.approx(0.032, rel=0.2)
@@ -120,7 +120,7 @@ def test_failing_types_come_worst_first(session, ended):
     ended(5, "failed", n=3, type="b")
     ended(5, "retried", n=1, type="c")
     ended(5, "completed", n=50, type="fine")
-    worst, middle, least = stats.overview(session).failing_types
+    worst, middle, least = summary.overview(session).failing_types
     assert (worst.type, worst.failed, worst.failure_share) == ("b", 3, 1.0)
     assert (middle.type, middle.failure_share) == ("a", 0.5)
     assert (least.type, least.failed, least.retried) == ("c", 0, 1)
@@ -131,14 +131,14 @@ def test_oldest_due_leaves_out_what_waits_on_purpose(session):
     pending_job(due_in=-500, queue="paused")
     scheduled_job(due_in=900)
     paused_queue("paused")
-    assert stats.overview(session).oldest_due_seconds == pytest.approx(100, abs=10)
+    assert summary.overview(session).oldest_due_seconds == pytest.approx(100, abs=10)
 
 
 def test_latency_is_that_of_the_last_minutes_not_of_an_hour_ago(session, ended):
     ended(30, "completed", n=1000, run=80, wait=60)
-    assert stats.overview(session).run_p50_ms is None
+    assert summary.overview(session).run_p50_ms is None
     ended(2, "completed", n=3, run=40, wait=20)
-    overview = stats.overview(session)
+    overview = summary.overview(session)
     assert overview.run_p95_ms == pytest.approx(1.024, rel=0.2)
     assert overview.wait_p95_ms == pytest.approx(0.032, rel=0.2)
 
@@ -171,18 +171,18 @@ def test_the_pace_is_that_of_the_last_one_to_two_minutes(ended, seconds, rate, i
 def test_drain_time_is_what_is_due_at_the_present_pace(session, ended):
     [pending_job() for _ in range(10)]
     scheduled_job()
-    assert stats.overview(session).drain_seconds is None
+    assert summary.overview(session).drain_seconds is None
     ended(1, "completed", n=50)
     ended(1, "failed", n=10)
-    assert stats.overview(session).drain_seconds is None  # it began a moment ago
+    assert summary.overview(session).drain_seconds is None  # it began a moment ago
     ended(2, "completed", n=1)
-    assert 10 <= stats.overview(session).drain_seconds <= 20  # 60 jobs in one to two minutes
+    assert 10 <= summary.overview(session).drain_seconds <= 20  # 60 jobs in one to two minutes
 
 
 def test_overview_counts_are_the_view_counts(session):
     completed_job()
-    overview = stats.overview(session)
-    assert overview.counts == stats.view_counts(session)
+    overview = summary.overview(session)
+    assert overview.counts == summary.view_counts(session)
 
 
 def test_the_trend_leaves_the_running_minute_out(session):
@@ -201,4 +201,6 @@ def test_the_trend_leaves_the_running_minute_out(session):
         (3, "retried", 1000), (6, "failed", 5), (60, "failed", 6), (61, "failed", 1000),
     ):  # fmt: skip
         series(ago, outcome, n)
-    assert stats.trend(session) == stats.Trend(enqueued=77, ended=27, failed=4, failed_before=11)
+    assert summary.trend(session) == summary.Trend(
+        enqueued=77, ended=27, failed=4, failed_before=11
+    )

@@ -10,8 +10,8 @@ from werkzeug.routing import Rule
 
 from app import config
 from app.extensions import db
-from app.security import tokens
-from app.security.door import ADMIN_ENDPOINTS, OPEN_ENDPOINTS
+from app.security import api_tokens
+from app.security.authentication import ADMIN_ENDPOINTS, OPEN_ENDPOINTS
 from tests.security.conftest import PRODUCTION
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
@@ -95,7 +95,7 @@ def test_a_token_names_whoever_did_it(closed: Any, bearer: Any) -> None:
 
 
 def test_stored_tokens_are_hashed_and_end_when_revoked(closed: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(tokens, "REMEMBERED_SECONDS", 0)
+    monkeypatch.setattr(api_tokens, "REMEMBERED_SECONDS", 0)
     runner, client = closed.test_cli_runner(), closed.test_client()
     secret = runner.invoke(args=["tokens", "create", "ci", "--role", "viewer"]).output.strip()
     assert secret.startswith("jq_")

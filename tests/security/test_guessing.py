@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.security.rates import source_of
+from app.security.rate_limits import source_of
 from tests.security.conftest import PASSWORDS
 
 RIGHT = PASSWORDS["ada"][0]

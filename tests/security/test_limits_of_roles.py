@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from app.extensions import db
 from app.jobs import bulk
-from app.jobs.queries import JobFilter
+from app.jobs.listing import JobFilter
 from tests import factories
 
 

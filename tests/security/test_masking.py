@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.security import MASK, is_secret_name, masked
-from app.security.secret_names import _is_secret_name
+from app.security.masking.names import _is_secret_name
 from tests import factories
 
 SECRET = "hunter2Zq"

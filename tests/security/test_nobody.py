@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from app import cache
 from app.extensions import db
-from app.jobs import lifecycle, stats
+from app.jobs import lifecycle
 from app.security import actor, current, may
 from tests import factories
 from tests.security.conftest import PASSWORDS
@@ -22,7 +23,7 @@ def inside(closed: Any, session: Any) -> None:
     factories.pending_job(queue="payroll-secret")
     lifecycle.pause_queue(session, "payroll-secret", by="ada")
     session.commit()
-    stats.forget()
+    cache.forget()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from app import config
 from app.config import ConfigError
 from app.extensions import db
-from app.security import events, tokens
+from app.security import api_tokens, events
 from app.worker import sweeper
 from tests.security.conftest import PASSWORDS, PRODUCTION
 
@@ -179,7 +179,7 @@ def test_an_actor_twin_a_stored_token_that_got_a_twin_is_refused(
     closed: Any, make: Any, lines: Any
 ) -> None:
     with closed.app_context():
-        secret = tokens.create("eye", "admin", taken=())
+        secret = api_tokens.create("eye", "admin", taken=())
         db.session.commit()
     headers = {"Authorization": f"Bearer {secret}"}
     assert closed.test_client().get("/api/jobs", headers=headers).status_code == 200

@@ -1,4 +1,4 @@
-"""What a child process may do instead of app.worker.child.main."""
+"""What a child process may do instead of app.worker.child.process.main."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from app.worker import child
+from app.worker.child import process
 
 
 def die_inside_its_outcome(pipe: Any, job: Any, settings: Any) -> None:
     """Waits for the file ``job.payload["until"]``, sends all of an outcome but its last byte, and dies."""
-    message = json.dumps([child.OUTCOME, {"verb": "complete", "lines": []}]).encode()
+    message = json.dumps([process.OUTCOME, {"verb": "complete", "lines": []}]).encode()
     whole = struct.pack("!i", len(message)) + message
     while not Path(job.payload["until"]).exists():
         pass

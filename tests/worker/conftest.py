@@ -12,17 +12,16 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine, Row, create_engine, text
 
-from app.database import attend, engine_options
+from app.broker.ready_set import ReadySet
+from app.database import attend, autocommit, engine_options
 from app.extensions import db
 from app.jobs import lifecycle
 from app.jobs.lifecycle import NewJob
-from app.jobs.sessions import autocommit
 from app.jobs.testing import temporary_types
 from app.worker.clock import Clock
 from app.worker.inbox import Claimed, Inbox
 from app.worker.kernel import Kernel
 from app.worker.outbox import Outbox
-from app.worker.queue import ReadySet
 from tests.support.proxy import Proxy
 from tests.support.racing import in_thread
 

@@ -14,13 +14,13 @@ import pytest
 from redis import Redis
 from sqlalchemy import event
 
+from app.broker.client import connect
+from app.broker.keys import Keys
+from app.broker.publisher import RedisTrigger
+from app.broker.ready_set import ReadySet
 from app.extensions import db
 from app.jobs import lifecycle
-from app.redis_client import connect
 from app.worker import sweeper
-from app.worker.keys import Keys
-from app.worker.queue import ReadySet
-from app.worker.trigger import RedisTrigger
 from tests.factories import paused_queue, paused_type, pending_job, scheduled_job
 from tests.support.proxy import Proxy
 

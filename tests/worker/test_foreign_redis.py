@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from app.redis_client import LONGEST_ERROR, brief
+from app.broker.client import LONGEST_ERROR, brief
+from app.broker.keys import Keys
 from app.worker import sweeper
-from app.worker.keys import Keys
 from app.worker.sweeper import Sweeper
 
 KEYS = Keys()

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from app.broker.keys import Keys
+from app.broker.ready_set import ReadySet
 from app.jobs import lifecycle
-from app.jobs.publishing import Ref
+from app.jobs.publication import Ref
 from app.worker import inbox as inboxes
-from app.worker.keys import Keys
-from app.worker.queue import ReadySet
 from tests.factories import completed_job, paused_queue, paused_type, pending_job
 from tests.support.proxy import Proxy
 from tests.support.racing import race

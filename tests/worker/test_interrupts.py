@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from app.jobs import Cancel
-from app.jobs.outcomes import JobTimeout
-from app.worker.interrupts import Interrupts
+from app.jobs.control_flow import JobTimeout
+from app.worker.child.interrupts import Interrupts
 
 
 def test_a_sleep_in_c_is_interrupted_at_the_deadline() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from app.worker import forking, isolation
+from app.worker.child import forking, parent
 from app.worker.kernel import Kernel
 from tests.support import children
 from tests.support.waiting import wait_until
@@ -95,7 +95,7 @@ def test_what_a_child_reported_is_kept_when_it_dies(begin: Any, row: Any, messag
 def test_a_cancelled_child_cleans_up_as_a_thread_would(
     kernel: Kernel, begin: Any, row: Any, tmp_path: Path, monkeypatch: Any, is_deaf: bool
 ) -> None:
-    monkeypatch.setattr(isolation, "CANCEL_SECONDS", 2.0)
+    monkeypatch.setattr(parent, "CANCEL_SECONDS", 2.0)
     file = tmp_path / "ledger"
     payload = {"do": "clean up", "file": str(file), "name": "job", "is_deaf": is_deaf}
     job_id, end = begin(payload)
@@ -113,7 +113,7 @@ def test_a_cancelled_child_cleans_up_as_a_thread_would(
 def test_a_child_that_ignores_its_cancel_is_killed(
     kernel: Kernel, begin: Any, row: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(isolation, "CANCEL_SECONDS", 0.3)
+    monkeypatch.setattr(parent, "CANCEL_SECONDS", 0.3)
     job_id, end = begin({"do": "hold the gil"})
     wait_until(lambda: kernel.runner.attempts)
     [attempt] = kernel.runner.attempts.values()
@@ -126,7 +126,7 @@ def test_a_child_that_ignores_its_cancel_is_killed(
 def test_what_the_handler_started_ends_with_a_child_that_is_killed(
     begin: Any, row: Any, messages: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(isolation, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(parent, "GRACE_SECONDS", 0.0)
     job_id, end = begin({"do": "start a program"}, timeout_seconds=1.0)
     end()
 
@@ -191,7 +191,7 @@ def test_no_child_to_be_had_is_no_attempt_spent(
     def refuse(*_: Any) -> None:
         raise OSError("no more processes")
 
-    monkeypatch.setattr(isolation._Child, "__init__", refuse)
+    monkeypatch.setattr(parent._Child, "__init__", refuse)
     job_id, end = begin({"do": "attempt"})
     end()
 
@@ -205,14 +205,14 @@ def test_an_outcome_sent_just_before_the_child_ends_counts(
     begin: Any, row: Any, monkeypatch: Any
 ) -> None:
     """The child may send it and end between two looks: the look at its end must not come last."""
-    plain = isolation._Child.is_gone.fget
+    plain = parent._Child.is_gone.fget
     assert plain
 
     def after_the_end(child: Any) -> bool:
         child._process.join(10)
         return bool(plain(child))
 
-    monkeypatch.setattr(isolation._Child, "is_gone", property(after_the_end))
+    monkeypatch.setattr(parent._Child, "is_gone", property(after_the_end))
     job_id, end = begin({"do": "return", "result": 7})
     end()
     assert (row(job_id).status, row(job_id).crashes) == ("completed", 0)
@@ -252,7 +252,7 @@ def ends_unread(tmp_path: Path, monkeypatch: Any) -> Callable[[str], str]:
         assert wait([one._process.sentinel], 20)
 
     def ends_unread(moment: str) -> str:
-        original: Any = getattr(isolation._Child, moment)
+        original: Any = getattr(parent._Child, moment)
 
         def is_gone(one: Any) -> Any:
             let_it_end(one)
@@ -263,7 +263,7 @@ def ends_unread(tmp_path: Path, monkeypatch: Any) -> Callable[[str], str]:
             original(one)
 
         changed = property(is_gone) if moment == "is_gone" else kill
-        monkeypatch.setattr(isolation._Child, moment, changed)
+        monkeypatch.setattr(parent._Child, moment, changed)
         return str(until)
 
     return ends_unread
@@ -283,7 +283,7 @@ def test_an_outcome_sent_after_the_last_read_counts_although_the_child_is_gone(
 def test_an_outcome_sent_just_before_the_kill_counts(
     begin: Any, row: Any, monkeypatch: Any, ends_unread: Any
 ) -> None:
-    monkeypatch.setattr(isolation, "GRACE_SECONDS", -60.0)  # killed as soon as it runs
+    monkeypatch.setattr(parent, "GRACE_SECONDS", -60.0)  # killed as soon as it runs
     payload = {"do": "report and wait", "until": ends_unread("kill")}
     job_id, end = begin(payload, timeout_seconds=60)
     end()
@@ -294,7 +294,7 @@ def test_an_outcome_sent_just_before_the_kill_counts(
 def test_half_an_outcome_is_a_death(
     begin: Any, row: Any, monkeypatch: Any, ends_unread: Any
 ) -> None:
-    monkeypatch.setattr(isolation.child, "main", children.die_inside_its_outcome)
+    monkeypatch.setattr(parent.process, "main", children.die_inside_its_outcome)
     job_id, end = begin({"until": ends_unread("is_gone")})
     end()
 

@@ -10,13 +10,13 @@ from uuid import UUID
 import pytest
 from redis import Redis
 
+from app.broker.keys import Keys
+from app.broker.lanes import Lanes
+from app.broker.ready_set import ReadySet
 from app.jobs import lifecycle, registry
 from app.jobs.lifecycle import NewJob
 from app.worker import sweeper
 from app.worker.inbox import Inbox
-from app.worker.keys import Keys
-from app.worker.lanes import Lanes
-from app.worker.queue import ReadySet
 from tests import factories
 from tests.support.waiting import wait_until
 

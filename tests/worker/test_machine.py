@@ -23,11 +23,11 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
+from app.broker.keys import Keys
 from app.jobs import lifecycle
 from app.jobs.lifecycle import NewJob
-from app.jobs.publishing import Ref
+from app.jobs.publication import Ref
 from app.worker import sweeper
-from app.worker.keys import Keys
 
 KEYS = Keys()
 

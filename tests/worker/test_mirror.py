@@ -11,11 +11,10 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.jobs import lifecycle
-from app.jobs.deadletters import dead_letter_entry
-from app.worker import mirror
-from app.worker.keys import Keys
-from app.worker.queue import ReadySet
+from app.broker.keys import Keys
+from app.broker.ready_set import ReadySet
+from app.jobs import dead_letter_mirror, lifecycle
+from app.jobs.dead_letters import dead_letter_entry
 from tests import factories
 
 KEYS = Keys()
@@ -39,7 +38,7 @@ def expected(rows: Any) -> Any:
 
 @pytest.fixture
 def follow(ready: ReadySet, session: Any) -> Any:
-    return lambda: mirror.run_once(ready, OURS)
+    return lambda: dead_letter_mirror.run_once(ready, OURS)
 
 
 def test_newest_first_with_the_fields_of_the_contract(
@@ -94,7 +93,7 @@ def test_changes_stay_noted_while_redis_is_away(
     away = Redis.from_url(redis_proxy.url, socket_timeout=0.3, socket_connect_timeout=0.3)
     redis_proxy.cut()
     with pytest.raises(RedisError):
-        mirror.run_once(ReadySet(away), OURS)
+        dead_letter_mirror.run_once(ReadySet(away), OURS)
     away.close()
     assert listed() == []
     assert follow() == 1
@@ -138,7 +137,7 @@ def test_a_flushed_redis_gets_the_list_back(
 
 def test_an_empty_list_is_not_rebuilt_again_and_again(follow: Any, monkeypatch: Any) -> None:
     follow()
-    monkeypatch.setattr(mirror, "_rebuild", lambda *_: pytest.fail("rebuilt"))
+    monkeypatch.setattr(dead_letter_mirror, "_rebuild", lambda *_: pytest.fail("rebuilt"))
     factories.failed_job()
     assert follow() == 1
 
@@ -146,8 +145,8 @@ def test_an_empty_list_is_not_rebuilt_again_and_again(follow: Any, monkeypatch: 
 def test_a_flood_is_written_at_once_and_in_order(
     follow: Any, listed: Any, expected: Any, rows: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(mirror, "MAX_CHANGES", 5)
-    monkeypatch.setattr(mirror, "CHUNK", 3)
+    monkeypatch.setattr(dead_letter_mirror, "MAX_CHANGES", 5)
+    monkeypatch.setattr(dead_letter_mirror, "CHUNK", 3)
     for ago in range(20):
         factories.failed_job(finished_ago=ago)
     assert follow() == 20
@@ -167,7 +166,7 @@ def test_two_writers_at_once_leave_one_list(
         try:
             with app.app_context():
                 barrier.wait(10)
-                mirror.run_once(ReadySet(redis), OURS)
+                dead_letter_mirror.run_once(ReadySet(redis), OURS)
         except BaseException as error:
             errors.append(error)
 
@@ -177,7 +176,7 @@ def test_two_writers_at_once_leave_one_list(
     for thread in threads:
         thread.join(10)
     assert errors == []
-    mirror.run_once(ReadySet(redis), OURS)
+    dead_letter_mirror.run_once(ReadySet(redis), OURS)
     assert listed() == expected()
 
 

@@ -14,12 +14,12 @@ import pytest
 from redis import Redis
 from sqlalchemy import event, text
 
+from app.broker.keys import Keys
+from app.broker.publisher import RedisTrigger
 from app.extensions import db
 from app.jobs import lifecycle
 from app.worker.inbox import Claimed
-from app.worker.keys import Keys
 from app.worker.outbox import Outbox, Outcome
-from app.worker.trigger import RedisTrigger
 from tests.support.proxy import Proxy
 from tests.support.racing import race
 from tests.support.waiting import wait_until

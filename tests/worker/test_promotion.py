@@ -10,14 +10,14 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from app.broker.client import connect
+from app.broker.keys import Keys
+from app.broker.ready_set import ReadySet
 from app.jobs import lifecycle
 from app.jobs.ids import new_id
-from app.jobs.publishing import Ref
-from app.redis_client import connect
+from app.jobs.publication import Ref
 from app.worker import sweeper
 from app.worker.clock import Clock
-from app.worker.keys import Keys
-from app.worker.queue import ReadySet
 from tests.factories import completed_job, pending_job
 from tests.support.proxy import Proxy
 from tests.support.racing import in_thread, race

@@ -2,9 +2,9 @@
 
 from redis import Redis
 
+from app.broker.ready_set import ReadySet
 from app.jobs.ids import new_id
-from app.jobs.publishing import Ref
-from app.worker.queue import ReadySet
+from app.jobs.publication import Ref
 
 
 def ref(queue: str) -> Ref:

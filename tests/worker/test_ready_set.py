@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
+from app.broker.keys import Keys
+from app.broker.ready_set import CHUNK, ReadySet, score
 from app.extensions import db
 from app.jobs import lifecycle
 from app.jobs.ids import new_id
-from app.jobs.publishing import Ref
-from app.worker.keys import Keys
-from app.worker.queue import CHUNK, ReadySet, score
+from app.jobs.publication import Ref
 from tests.support.racing import race
 
 KEYS = Keys()

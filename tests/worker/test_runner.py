@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.jobs import registry
-from app.jobs.outcomes import JobTimeout
+from app.jobs.control_flow import JobTimeout
 from app.worker import runner as runners
 from app.worker.runner import describe
 from tests.support import handlers

@@ -14,12 +14,13 @@ from redis import Redis
 from sqlalchemy import Engine, create_engine, text
 
 from app import config
+from app.broker.keys import Keys
+from app.broker.ready_set import ReadySet
+from app.jobs import dead_letter_mirror
 from app.jobs.deployment import identity
-from app.jobs.publishing import Ref
-from app.worker import mirror, sweeper
-from app.worker.keys import Keys
-from app.worker.queue import ReadySet
-from app.worker.sharing import Lookout, Sharer
+from app.jobs.publication import Ref
+from app.worker import sweeper
+from app.worker.sweeper.sharing import Lookout, Sharer
 from tests import factories
 from tests.support import services
 
@@ -122,7 +123,9 @@ def test_an_offer_is_looked_at_once_by_each(
     lookout = Lookout(engine, ready)
     ready.pass_on([UUID(int=5)])
     asked: list[int] = []
-    monkeypatch.setattr("app.worker.sharing.autocommit", lambda e: asked.append(1) or e.connect())
+    monkeypatch.setattr(
+        "app.worker.sweeper.sharing.autocommit", lambda e: asked.append(1) or e.connect()
+    )
 
     for _ in range(3):
         assert lookout.run_once() == 0
@@ -173,9 +176,9 @@ def test_the_list_of_dead_letters_stays_with_whom_it_belongs_to(
     assert ours.mirror() == 1
     other.sharer.sign_in()
 
-    assert mirror.owner(other.ready, other.sharer._own()) == ours._own()
+    assert dead_letter_mirror.owner(other.ready, other.sharer._own()) == ours._own()
     redis.delete(KEYS.dead_letters)  # even where it looks lost
-    assert mirror.owner(other.ready, other.sharer._own()) == ours._own()
+    assert dead_letter_mirror.owner(other.ready, other.sharer._own()) == ours._own()
     assert ours.mirror() == 0
 
     redis.set(KEYS.mirrored, other.sharer._own())

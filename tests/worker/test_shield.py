@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.worker.shield import Shield
+from app.worker.interrupt import Shield
 from tests.support.racing import in_thread, race
 
 

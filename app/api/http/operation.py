@@ -1,0 +1,94 @@
+"""One decorator makes a route, checks what it takes, renders what it answers, and documents both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
+
+from flask import Response
+from marshmallow import Schema
+
+from app.api import blueprint
+from app.api.http import request
+from app.api.http.response import dumper, render
+from app.api.schemas.shapes import NO_QUERY, NOTHING
+
+View = Callable[..., Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """What the OpenAPI document tells of one route; nothing in it is written twice."""
+
+    method: str
+    path: str  # as Flask spells it: /api/jobs/<uuid:job_id>
+    tag: str
+    view: View  # its docstring: summary, blank line, description
+    query: Schema | None = NO_QUERY  # None: whatever it says
+    body: Schema | None = None
+    is_bulk: bool = False
+    answers: Mapping[int, Schema | None]
+    is_list: bool = False
+    errors: tuple[int, ...] = ()
+    request_headers: Mapping[str, str] = field(default_factory=dict)  # name → description
+    request_header_schemas: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    response_headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.view.__name__
+
+
+OPERATIONS: list[Operation] = []
+
+
+def operation(
+    method: str, path: str, *, read: Callable[[Any], Any] | None = None, **facts: Any
+) -> Callable[[View], View]:
+    """Registers a view that gets the path's arguments, ``query`` and ``body`` (those it declares).
+
+    It returns an object, or (object, status, headers), to be rendered by the shape of that status.
+    ``read`` takes the place of ``body.load`` where that is too slow; it must agree with it.
+    """
+
+    def register(view: View) -> View:
+        told = Operation(method=method, path=path, view=view, **facts)
+        OPERATIONS.append(told)
+        blueprint.add_url_rule(path, told.name, _checked(told, read), methods=[method])
+        return view
+
+    return register
+
+
+def _checked(told: Operation, read: Callable[[Any], Any] | None) -> Callable[..., Response]:
+    dumpers = {status: dumper(shape) for status, shape in told.answers.items() if shape}
+    first_status = next(iter(told.answers))
+    body_shape = NOTHING if told.body is None else told.body
+
+    def load_body() -> Any:
+        data = request.json_body(is_bulk=told.is_bulk, is_optional=told.body is None)
+        return read(data) if read else request.load(body_shape, data)
+
+    @wraps(told.view)
+    def run(**arguments: Any) -> Response:
+        query = request.query(told.query) if told.query else None
+        if query is not None and told.query is not NO_QUERY:
+            arguments["query"] = query
+        if told.method != "GET":
+            body = load_body()
+            if told.body is not None:
+                arguments["body"] = body
+        answer = told.view(**arguments)
+        found, status, headers = answer if type(answer) is tuple else (answer, first_status, None)
+        dump = dumpers.get(status)
+        if dump is None:
+            empty = Response(status=status, headers=headers)
+            del empty.headers["Content-Type"]  # there is no content
+            return empty
+        return render(
+            [dump(one) for one in found] if told.is_list else dump(found), status, headers
+        )
+
+    return run

@@ -1,0 +1,216 @@
+"""The OpenAPI document, and a page that shows it: ours, offline, without a script."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+from flask import Response, render_template, request
+from markupsafe import Markup
+
+from app.api import blueprint
+from app.api.http.openapi import TAGS, document
+from app.api.http.response import render
+
+SAMPLE_ID = "019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One parameter or field, as a line of a table."""
+
+    name: str
+    kind: str
+    is_required: bool
+    description: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One operation, as the page shows it."""
+
+    anchor: str
+    method: str
+    path: str
+    summary: str
+    description: str
+    parameters: list[Row]
+    body: list[Row]
+    answers: list[tuple[str, str, str]]  # status, meaning, name of the shape
+    curl: str
+
+
+@dataclass
+class Section:
+    name: str
+    about: str
+    entries: list[Entry] = field(default_factory=list)
+
+
+@blueprint.app_template_filter()
+def code_words(text: str) -> Markup:
+    """Text whose `words in backticks` become code."""
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if n % 2 else part
+        for n, part in enumerate(text.split("`"))
+    )
+
+
+@blueprint.cli.command("openapi")
+@click.option("--server", help="Address of the server, for generators that take it from there.")
+def print_document(server: str | None) -> None:
+    """Print the OpenAPI document of the JSON API."""
+    servers = {"servers": [{"url": server}]} if server else {}
+    click.echo(json.dumps({**document(), **servers}, indent=2, ensure_ascii=False))
+
+
+@blueprint.get("/api/openapi.json")
+def openapi_document() -> Response:
+    return render(document())
+
+
+@blueprint.get("/api/docs")
+def docs_page() -> str:
+    spec = document()
+    return render_template(
+        "api/docs.html", info=spec["info"], sections=sections(spec), shapes=shapes(spec)
+    )
+
+
+def sections(spec: dict[str, Any]) -> list[Section]:
+    """The operations by tag, in the order of TAGS."""
+    found = {name: Section(name, about) for name, about in TAGS.items()}
+    for path, operations in spec["paths"].items():
+        for method, told in operations.items():
+            found[told["tags"][0]].entries.append(_entry(spec, method.upper(), path, told))
+    return list(found.values())
+
+
+def shapes(spec: dict[str, Any]) -> list[tuple[str, str, list[Row]]]:
+    """The shapes of answers and bodies by name, each with its sentence and its fields."""
+    found = spec["components"]["schemas"]
+    return [
+        (name, found[name].get("description", ""), _fields(found[name])) for name in sorted(found)
+    ]
+
+
+def _entry(spec: dict[str, Any], method: str, path: str, told: dict[str, Any]) -> Entry:
+    body = _content(told.get("requestBody", {}))
+    return Entry(
+        anchor=told["operationId"],
+        method=method,
+        path=path,
+        summary=told["summary"],
+        description=told.get("description", ""),
+        parameters=[
+            Row(
+                one["name"],
+                f"{one['in']} · {kind(one['schema'])}",
+                one.get("required", False),
+                one.get("description", ""),
+            )
+            for one in told["parameters"]
+        ],
+        body=_fields(_resolved(spec, body)) if body else [],
+        answers=[
+            (status, one["description"], _shape_name(_content(one)))
+            for status, one in sorted(told["responses"].items())
+        ],
+        curl=_curl(spec, method, path, body),
+    )
+
+
+def _fields(schema: dict[str, Any]) -> list[Row]:
+    required = schema.get("required", ())
+    return [
+        Row(name, kind(one), name in required, one.get("description", ""))
+        for name, one in schema.get("properties", {}).items()
+    ]
+
+
+def kind(schema: dict[str, Any]) -> str:
+    """A type in words: ``string · 1 to 100 characters``."""
+    if "$ref" in schema:
+        return schema["$ref"].rpartition("/")[2]
+    words = [_type(schema)]
+    if "enum" in schema:
+        words.append(", ".join(map(str, schema["enum"])))
+    elif "format" in schema:
+        words.append(schema["format"])
+    for low, high, unit in _BOUNDS:
+        if "exclusiveMinimum" in schema and high in schema:
+            words.append(f"more than {_n(schema['exclusiveMinimum'])}, at most {_n(schema[high])}")
+        elif high in schema:
+            words.append(f"{_n(schema.get(low, 0))} to {_n(schema[high])}{unit}")
+    if "default" in schema:
+        words.append(f"default {json.dumps(schema['default'])}")
+    return " · ".join(words)
+
+
+_BOUNDS = (
+    ("minimum", "maximum", ""),
+    ("minLength", "maxLength", " characters"),
+    ("minItems", "maxItems", " items"),
+)
+
+
+def _n(number: float) -> str:
+    return f"{int(number):,}" if number == int(number) else f"{number}"
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "items" in schema:
+        return f"array of {kind(schema['items'])}"
+    if "anyOf" in schema:
+        return " or ".join(map(kind, schema["anyOf"]))
+    types = schema.get("type", "any")
+    if isinstance(types, str):
+        return types
+    return " or ".join(types) if len(types) < 4 else "any JSON"
+
+
+def _content(told: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = told.get("content", {}).get("application/json", {}).get("schema", {})
+    return found
+
+
+def _shape_name(schema: dict[str, Any]) -> str:
+    return kind(schema) if schema else ""
+
+
+def _resolved(spec: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    name = schema.get("$ref", "").rpartition("/")[2]
+    found: dict[str, Any] = spec["components"]["schemas"][name] if name else schema
+    return found
+
+
+def _curl(spec: dict[str, Any], method: str, path: str, body: dict[str, Any]) -> str:
+    name = "echo" if "job-types" in path else "default"
+    address = re.sub("{name}", name, path)
+    address = re.sub("{(jobId|workerId)}", SAMPLE_ID, address)
+    words = ["curl", f"{request.host_url.rstrip('/')}{address}"]
+    if method != "GET":
+        words.insert(1, f"-X {method}")
+    if body:
+        words += ["-H 'Content-Type: application/json'", f"-d '{json.dumps(example(spec, body))}'"]
+    return " ".join(words)
+
+
+def example(spec: dict[str, Any], schema: dict[str, Any]) -> Any:
+    """A body that the API takes: the fields that have an example; each test run sends it."""
+    schema = _resolved(spec, schema)
+    if "examples" in schema:
+        return schema["examples"][0]
+    if schema.get("type") == "array":
+        return [example(spec, schema["items"])]
+    if schema.get("type") == "object":
+        told = {name: _resolved(spec, one) for name, one in schema.get("properties", {}).items()}
+        return {
+            name: example(spec, one)
+            for name, one in told.items()
+            if "examples" in one or "properties" in one or one.get("items", {}).get("$ref")
+        }
+    return None

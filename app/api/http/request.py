@@ -1,0 +1,96 @@
+"""What a request says, taken strictly: body and query string against their shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+from flask import current_app, request
+from marshmallow import Schema
+from marshmallow import ValidationError as SchemaError
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from app.api.http import strict_json
+from app.api.http.errors import NotJson
+from app.api.schemas.fields import flat
+from app.errors import BodyTooLarge, ValidationFailed
+
+DISCARDED_BYTES = 64 * 1024 * 1024
+
+
+def load(shape: Schema, data: Any, *, at: str | None = None) -> Any:
+    """``data`` as ``shape`` loads it. Raises ValidationFailed, its paths beginning with ``at``."""
+    try:
+        return shape.load(data)
+    except SchemaError as error:
+        raise ValidationFailed(flat(error.messages, at)) from None
+
+
+def query(shape: Schema) -> Any:
+    """The query string; every parameter at most once, none that ``shape`` does not know."""
+    if not request.query_string and not shape.fields:
+        return {}
+    found: dict[str, str] = {}
+    errors: dict[str, list[str]] = {}
+    for name, value in _pairs():
+        if name in found:
+            errors[name] = ["must be given only once."]
+        found[name] = value
+    if errors:
+        raise ValidationFailed(errors)
+    return load(shape, found)
+
+
+def _pairs() -> list[tuple[str, str]]:
+    text = request.query_string.decode("latin-1")
+    try:
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError:
+        raise ValidationFailed(
+            {"query": ["must be at most 100 parameters in percent-encoded UTF-8."]}
+        ) from None
+
+
+def json_body(*, is_bulk: bool = False, is_optional: bool = False) -> Any:
+    """The body as Python values; {} where an optional one is missing.
+
+    Raises BodyTooLarge, NotJson, MalformedJson, ValidationFailed.
+    """
+    settings = current_app.extensions["settings"]
+    raw = _read(settings.max_bulk_bytes if is_bulk else settings.max_body_bytes)
+    if is_optional and not raw:
+        return {}
+    if request.mimetype != "application/json" or "Content-Encoding" in request.headers:
+        raise NotJson(
+            found=request.headers.get("Content-Encoding") or request.mimetype or "nothing"
+        )
+    return strict_json.parse(raw)
+
+
+def _read(limit: int) -> bytes:
+    if (request.content_length or 0) > limit:
+        _discard(request.content_length or 0)
+        raise BodyTooLarge(limit=limit)
+    # A chunked body tells no length: read up to one byte more than it may have.
+    request.max_content_length = limit + 1
+    try:
+        raw = request.get_data(cache=False)
+    except RequestEntityTooLarge:
+        raw = None
+    if raw is None or len(raw) > limit:
+        _discard(DISCARDED_BYTES)
+        raise BodyTooLarge(limit=limit)
+    return raw
+
+
+def _discard(left: int) -> None:
+    """Read the rest of a body that is too large, within reason.
+
+    A client that is still sending when the connection closes never gets to read why.
+    """
+    left = min(left, DISCARDED_BYTES)
+    while left > 0:
+        chunk = request.environ["wsgi.input"].read(min(left, 64 * 1024))
+        if not chunk:
+            return
+        left -= len(chunk)

@@ -1,0 +1,79 @@
+"""/api/dead-letters: the failed jobs that wait for a person."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from app.api.http.operation import operation
+from app.api.http.paging import NEXT_PAGE, listed
+from app.api.schemas.shapes import DEAD_LETTER, DEAD_LETTER_LIST, JOB
+from app.extensions import db
+from app.jobs import lifecycle, listing
+from app.jobs.models import DeadLetter, Job
+from app.security import actor, may_search_payloads
+
+TAG = "Dead letters"
+
+
+@operation(
+    "GET",
+    "/api/dead-letters",
+    query=DEAD_LETTER_LIST,
+    answers={200: DEAD_LETTER},
+    is_list=True,
+    response_headers=NEXT_PAGE,
+    tag=TAG,
+)
+def list_dead_letters(query: dict[str, Any]) -> Any:
+    """List dead letters.
+
+    The open ones, newest first. Pass the `X-Next-Cursor` header as `cursor` for the next page; the list ends where the
+    header is absent. A page also ends when its payloads reach 8 MiB.
+    """
+    return listed(
+        listing.list_dead_letters(db.session, **query, is_payload_searched=may_search_payloads())
+    )
+
+
+@operation(
+    "GET", "/api/dead-letters/<uuid:job_id>", answers={200: DEAD_LETTER}, errors=(404,), tag=TAG
+)
+def get_dead_letter(job_id: UUID) -> DeadLetter:
+    """Get a dead letter.
+
+    404 unless the job has an open one.
+    """
+    return listing.open_dead_letter(db.session, job_id)
+
+
+@operation(
+    "POST", "/api/dead-letters/<uuid:job_id>/retry", answers={200: JOB}, errors=(404, 409), tag=TAG
+)
+def retry_dead_letter(job_id: UUID) -> Job:
+    """Retry a dead letter.
+
+    Its job goes back to pending, which closes the dead letter. 404 if the job has no open dead letter; 409 while another job with its uniqueKey is live.
+    """
+    listing.open_dead_letter(db.session, job_id)
+    lifecycle.retry(db.session, [job_id], by=actor()).one()
+    db.session.commit()
+    return listing.get_job(db.session, job_id)
+
+
+@operation(
+    "POST",
+    "/api/dead-letters/<uuid:job_id>/discard",
+    answers={200: JOB},
+    errors=(404, 409),
+    tag=TAG,
+)
+def discard_dead_letter(job_id: UUID) -> Job:
+    """Discard a dead letter.
+
+    It is closed for good; its job stays failed.
+    """
+    listing.open_dead_letter(db.session, job_id)
+    lifecycle.discard(db.session, [job_id], by=actor()).one()
+    db.session.commit()
+    return listing.get_job(db.session, job_id)

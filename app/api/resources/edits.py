@@ -1,0 +1,35 @@
+"""PATCH: which verbs of the domain a set of changes comes to."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from app.errors import InvalidTransition
+from app.jobs import lifecycle, listing, registry
+from app.jobs.models import CANCELLED, PENDING
+
+#: Status to set → the verb that goes there. The others are a worker's business.
+VERBS = {CANCELLED: lifecycle.cancel, PENDING: lifecycle.retry}
+
+
+class StatusNotSettable(InvalidTransition):
+    """Job {job_id} is {status}. A request can set the status only to {allowed}; {verb} is set by workers."""
+
+
+def apply(db: Any, job_id: UUID, changes: dict[str, Any], *, by: str) -> None:
+    """Edits first, then moves the status; the caller commits. Raises what the verbs raise."""
+    job = listing.get_job(db, job_id)
+    status = changes.pop("status", None)
+    if status is not None and status not in VERBS:
+        raise StatusNotSettable(
+            job_id=job_id, status=job.status, verb=status, allowed=" or ".join(VERBS)
+        )
+    if "payload" in changes and (job_type := registry.find(job.type)):
+        registry.validate_payload(job_type, changes["payload"])
+    if changes:
+        if "next_run_at" in changes:
+            changes["run_at"] = changes.pop("next_run_at")
+        lifecycle.edit(db, [job_id], changes, by=by).one()
+    if status is not None:
+        VERBS[status](db, [job_id], by=by).one()

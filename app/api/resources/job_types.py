@@ -1,0 +1,90 @@
+"""/api/job-types: what can be enqueued, how it does, pause and resume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import current_app
+
+from app.api.http.errors import JobTypeNotFound
+from app.api.http.operation import operation
+from app.api.schemas.payload_schema import payload_schema
+from app.api.schemas.shapes import JOB_TYPE
+from app.extensions import db
+from app.jobs import lifecycle, listing
+from app.jobs.listing import TypeSummary
+from app.security import actor
+
+TAG = "Job types"
+
+
+@operation("GET", "/api/job-types", answers={200: JOB_TYPE}, is_list=True, tag=TAG)
+def list_job_types() -> list[dict[str, Any]]:
+    """List job types.
+
+    By name: every type that is registered, has jobs, or is paused. Attempts of the last hour make the shares and times.
+    """
+    return [_described(summary) for summary in listing.job_type_overview(db.session)]
+
+
+@operation("GET", "/api/job-types/<name>", answers={200: JOB_TYPE}, errors=(404,), tag=TAG)
+def get_job_type(name: str) -> dict[str, Any]:
+    """Get a job type.
+
+    404 unless it is registered, has jobs, or is paused.
+    """
+    for summary in listing.job_type_overview(db.session):
+        if summary.name == name:
+            return _described(summary)
+    raise JobTypeNotFound(name=name)
+
+
+@operation("POST", "/api/job-types/<name>/pause", answers={200: JOB_TYPE}, errors=(404,), tag=TAG)
+def pause_job_type(name: str) -> dict[str, Any]:
+    """Pause a job type.
+
+    Its jobs are not started any more. Running jobs finish; new ones are taken in and wait.
+    """
+    get_job_type(name)
+    lifecycle.pause_type(db.session, name, by=actor())
+    db.session.commit()
+    return get_job_type(name)
+
+
+@operation("POST", "/api/job-types/<name>/resume", answers={200: JOB_TYPE}, errors=(404,), tag=TAG)
+def resume_job_type(name: str) -> dict[str, Any]:
+    """Resume a job type.
+
+    Its jobs start again.
+    """
+    get_job_type(name)
+    lifecycle.resume_type(db.session, name, by=actor())
+    db.session.commit()
+    return get_job_type(name)
+
+
+def _described(summary: TypeSummary) -> dict[str, Any]:
+    """The summary with its policy, where None means the setting; all null for a type unknown here."""
+    settings, known = current_app.extensions["settings"], summary.job_type
+    policy: dict[str, Any] = dict.fromkeys(
+        (
+            "description",
+            "queue",
+            "priority",
+            "max_attempts",
+            "timeout_seconds",
+            "max_crashes",
+            "payload_schema",
+        )
+    )
+    if known is not None:
+        policy = {
+            "description": known.description,
+            "queue": known.queue,
+            "priority": known.priority,
+            "max_attempts": known.max_attempts or settings.max_attempts,
+            "timeout_seconds": known.timeout or settings.default_timeout_seconds,
+            "max_crashes": settings.max_crashes if known.max_crashes is None else known.max_crashes,
+            "payload_schema": payload_schema(known.schema),
+        }
+    return {**vars(summary), **policy, "is_registered": known is not None}

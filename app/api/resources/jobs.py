@@ -1,0 +1,230 @@
+"""/api/jobs: create, find, steer."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from flask import request
+
+from app.api.http.errors import NotRetryable
+from app.api.http.operation import operation
+from app.api.http.paging import NEXT_PAGE, listed
+from app.api.resources import creation, edits, idempotency, new_jobs
+from app.api.schemas.shapes import (
+    ATTEMPT,
+    BULK,
+    BULK_RESULT,
+    EDIT,
+    JOB,
+    JOB_LIST,
+    LOG_LINE,
+    LOG_QUERY,
+    NEW_JOB,
+    ORDERS,
+    STATS,
+)
+from app.errors import InvalidTransition
+from app.extensions import db
+from app.jobs import lifecycle, listing
+from app.jobs.lifecycle import NewJob
+from app.jobs.models import Job, JobAttempt, JobLogLine
+from app.jobs.statistics import summary
+from app.security import actor, may_search_payloads, require_payload_search
+
+TAG = "Jobs"
+
+
+@operation(
+    "POST",
+    "/api/jobs",
+    body=NEW_JOB,
+    read=new_jobs.read_one,
+    answers={201: JOB, 200: JOB},
+    errors=(404,),
+    request_headers={
+        "Idempotency-Key": "1 to 255 visible ASCII characters, kept for 24 hours. The same body again answers 200 with"
+        " the first job (404 once that is deleted), another body 422."
+    },
+    request_header_schemas={idempotency.HEADER: {"pattern": f"^{idempotency.KEY.pattern}$"}},
+    response_headers={"Location": "Where the job is."},
+    tag=TAG,
+)
+def create_job(body: NewJob) -> tuple[Any, int, dict[str, str]]:
+    """Create a job.
+
+    It is stored when this answers, and starts as soon as a worker is free. 200 instead of 201 when the job was there
+    before: by its `Idempotency-Key`, or by a `uniqueKey` that is live.
+    """
+    job_id, job, is_new = creation.create_one(
+        body, idempotency_key=request.headers.get("Idempotency-Key")
+    )
+    return job, 201 if is_new else 200, {"Location": f"/api/jobs/{job_id}"}
+
+
+@operation(
+    "POST",
+    "/api/jobs/bulk",
+    body=BULK,
+    is_bulk=True,
+    read=new_jobs.read_many,
+    answers={201: BULK_RESULT},
+    tag=TAG,
+)
+def create_jobs(body: list[NewJob]) -> dict[str, Any]:
+    """Create many jobs.
+
+    Up to 10,000, all or none. Errors name the job by its index: `jobs.17.priority`. A job whose `uniqueKey` is live gives the id of the live job;
+    that is how to send a bulk again safely (`Idempotency-Key` is refused here).
+    """
+    ids = creation.create_many(body, idempotency_key=request.headers.get("Idempotency-Key"))
+    return {"count": len(ids), "ids": ids}
+
+
+@operation(
+    "GET",
+    "/api/jobs",
+    query=JOB_LIST,
+    answers={200: JOB},
+    is_list=True,
+    response_headers=NEXT_PAGE,
+    tag=TAG,
+)
+def list_jobs(query: dict[str, Any]) -> Any:
+    """List jobs.
+
+    Newest first, unless `orderBy` says otherwise. Pass the `X-Next-Cursor` header as `cursor` for the next page; the list ends where the header is absent. A search
+    (`search`, `error`, `payload`, `tag`) looks at a bounded number of jobs at a time, so a page may be short or empty and still have
+    a next one. A page also ends when its payloads and results reach 8 MiB.
+    """
+    limit, offset, cursor = query.pop("limit"), query.pop("offset"), query.pop("cursor", None)
+    by, way = ORDERS[query.pop("order_by")], query.pop("order", None)
+    order = listing.Order(by, is_ascending=way == "asc" if way else by == "run")
+    if "payload" in query:
+        require_payload_search()
+    filter = listing.JobFilter(**query, is_payload_searched=may_search_payloads())
+    page = listing.list_jobs(
+        db.session, filter, limit=limit, offset=offset, cursor=cursor, order=order
+    )
+    return listed(page)
+
+
+@operation("GET", "/api/jobs/stats", answers={200: STATS}, tag=TAG)
+def get_stats() -> dict[str, int]:
+    """Count jobs by status.
+
+    Exact, and as cheap with ten million jobs as with ten.
+    """
+    return summary.status_counts(db.session)
+
+
+@operation("GET", "/api/jobs/<uuid:job_id>", answers={200: JOB}, errors=(404,), tag=TAG)
+def get_job(job_id: UUID) -> Job:
+    """Get a job.
+
+    It is over when `finishedAt` is set: `status` is then completed, failed or cancelled. Poll to wait for that.
+    """
+    return listing.get_job(db.session, job_id)
+
+
+@operation(
+    "GET",
+    "/api/jobs/<uuid:job_id>/attempts",
+    answers={200: ATTEMPT},
+    is_list=True,
+    errors=(404,),
+    tag=TAG,
+)
+def list_attempts(job_id: UUID) -> list[JobAttempt]:
+    """List attempts.
+
+    Those that did not complete, oldest first, the last 200. An attempt that completed leaves no entry: its result is the job's.
+    """
+    listing.get_job(db.session, job_id)
+    return listing.attempts_of(db.session, job_id)
+
+
+@operation(
+    "GET",
+    "/api/jobs/<uuid:job_id>/log",
+    query=LOG_QUERY,
+    answers={200: LOG_LINE},
+    is_list=True,
+    errors=(404,),
+    tag=TAG,
+)
+def list_log(job_id: UUID, query: dict[str, Any]) -> list[JobLogLine]:
+    """Read the log.
+
+    What the handler logged, in the order written. To follow a running job, ask again with `after` set to the last line's id.
+    """
+    listing.get_job(db.session, job_id)
+    return listing.log_of(db.session, job_id, query.get("after"), query["limit"])
+
+
+@operation(
+    "POST", "/api/jobs/<uuid:job_id>/retry", answers={200: JOB}, errors=(400, 404, 409), tag=TAG
+)
+def retry_job(job_id: UUID) -> Job:
+    """Retry a job.
+
+    A failed or cancelled job goes back to pending with attempts 0. It runs at once, unless it was cancelled before its `nextRunAt`: then it goes back to that
+    time (`POST …/run` starts it now). 400 `invalid_transition` from any other status; 409 `unique_conflict` while another job with its uniqueKey is pending or processing.
+    """
+    try:
+        lifecycle.retry(db.session, [job_id], by=actor()).one()
+    except InvalidTransition as refusal:
+        raise NotRetryable(**refusal.facts) from None
+    return _changed(job_id)
+
+
+@operation("POST", "/api/jobs/<uuid:job_id>/run", answers={200: JOB}, errors=(404, 409), tag=TAG)
+def run_job_now(job_id: UUID) -> Job:
+    """Run a job now.
+
+    A scheduled or retrying job becomes due at once; its attempts stay. A pending job that is due already stays as it is.
+    409 from any other status.
+    """
+    lifecycle.run_now(db.session, [job_id], by=actor()).one()
+    return _changed(job_id)
+
+
+@operation("POST", "/api/jobs/<uuid:job_id>/cancel", answers={200: JOB}, errors=(404, 409), tag=TAG)
+def cancel_job(job_id: UUID) -> Job:
+    """Cancel a job.
+
+    A pending job is cancelled at once. A processing one is asked to stop (`cancelRequested`) and may still complete.
+    Cancelling a cancelled job changes nothing; a completed or failed one is a 409.
+    """
+    lifecycle.cancel(db.session, [job_id], by=actor()).one()
+    return _changed(job_id)
+
+
+@operation(
+    "PATCH", "/api/jobs/<uuid:job_id>", body=EDIT, answers={200: JOB}, errors=(404, 409), tag=TAG
+)
+def edit_job(job_id: UUID, body: dict[str, Any]) -> Job:
+    """Change a job.
+
+    All of it or nothing. With `status` it is also cancelled or retried. A completed or processing job is a 409 `invalid_transition`
+    (a processing one can still be asked to stop by `{"status": "cancelled"}` alone).
+    """
+    edits.apply(db.session, job_id, body, by=actor())
+    return _changed(job_id)
+
+
+@operation("DELETE", "/api/jobs/<uuid:job_id>", answers={204: None}, errors=(404, 409), tag=TAG)
+def delete_job(job_id: UUID) -> tuple[None, int, None]:
+    """Delete a job.
+
+    With its history and dead letter. 409 while it is processing.
+    """
+    lifecycle.delete(db.session, [job_id], by=actor()).one()
+    db.session.commit()
+    return None, 204, None
+
+
+def _changed(job_id: UUID) -> Job:
+    """The job as it is after the change, which is committed."""
+    db.session.commit()
+    return listing.get_job(db.session, job_id)

@@ -1,0 +1,77 @@
+"""/api/queues: what waits where, pause and resume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.api.http.operation import operation
+from app.api.schemas.fields import NAME
+from app.api.schemas.shapes import QUEUE
+from app.errors import QueueNotFound
+from app.extensions import db
+from app.jobs import lifecycle, listing
+from app.jobs.listing import QueueSummary
+from app.security import actor
+
+TAG = "Queues"
+
+
+@operation("GET", "/api/queues", answers={200: QUEUE}, is_list=True, tag=TAG)
+def list_queues() -> list[dict[str, Any]]:
+    """List queues.
+
+    By name: every queue that holds jobs, belongs to a registered job type, or is paused.
+    """
+    return [_described(queue) for queue in listing.queue_overview(db.session)]
+
+
+@operation("GET", "/api/queues/<name>", answers={200: QUEUE}, errors=(404,), tag=TAG)
+def get_queue(name: str) -> dict[str, Any]:
+    """Get a queue.
+
+    404 unless it holds jobs, belongs to a registered job type, or is paused.
+    """
+    found = _find(name)
+    if found is None:
+        raise QueueNotFound(name=name)
+    return found
+
+
+@operation("POST", "/api/queues/<name>/pause", answers={200: QUEUE}, errors=(404,), tag=TAG)
+def pause_queue(name: str) -> dict[str, Any]:
+    """Pause a queue.
+
+    Its jobs are not started any more. Running jobs finish; new ones are taken in and wait. A queue may be paused before its first job.
+    """
+    lifecycle.pause_queue(db.session, _spelled(name), by=actor())
+    db.session.commit()
+    return get_queue(name)
+
+
+@operation("POST", "/api/queues/<name>/resume", answers={200: QUEUE}, errors=(404,), tag=TAG)
+def resume_queue(name: str) -> dict[str, Any]:
+    """Resume a queue.
+
+    Its jobs start again.
+    """
+    was = get_queue(name)
+    lifecycle.resume_queue(db.session, name, by=actor())
+    db.session.commit()
+    # Paused before its first job, it is no queue any more.
+    return _find(name) or {**was, "is_paused": False}
+
+
+def _spelled(name: str) -> str:
+    if not NAME.match(name):
+        raise QueueNotFound(name=name)
+    return name
+
+
+def _find(name: str) -> dict[str, Any] | None:
+    overview = listing.queue_overview(db.session)
+    return next((_described(queue) for queue in overview if queue.name == name), None)
+
+
+def _described(queue: QueueSummary) -> dict[str, Any]:
+    are_exact = (queue.due.is_exact, queue.scheduled.is_exact, queue.retrying.is_exact)
+    return {**vars(queue), "is_exact": all(are_exact)}

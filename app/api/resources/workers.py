@@ -1,0 +1,37 @@
+"""/api/workers: who runs the jobs."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from flask import current_app
+
+from app.api.http.operation import operation
+from app.api.schemas.shapes import WORKER
+from app.extensions import db
+from app.jobs import listing
+from app.jobs.listing import WorkerSummary
+
+TAG = "Workers"
+
+
+@operation("GET", "/api/workers", answers={200: WORKER}, is_list=True, tag=TAG)
+def list_workers() -> list[WorkerSummary]:
+    """List workers.
+
+    The living first, then those gone lately.
+    """
+    return listing.list_workers(
+        db.session, alive_seconds=current_app.extensions["settings"].lease_seconds
+    )
+
+
+@operation("GET", "/api/workers/<uuid:worker_id>", answers={200: WORKER}, errors=(404,), tag=TAG)
+def get_worker(worker_id: UUID) -> WorkerSummary:
+    """Get a worker.
+
+    Kept for a day after it stopped.
+    """
+    return listing.worker(
+        db.session, worker_id, alive_seconds=current_app.extensions["settings"].lease_seconds
+    )

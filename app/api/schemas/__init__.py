@@ -1,0 +1,1 @@
+"""The JSON shapes of the API: what is validated, rendered and documented."""

@@ -1,0 +1,86 @@
+"""The names of everything kept in Redis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Key names after ``prefix`` (the setting REDIS_PREFIX: empty, or ending with a colon).
+
+    The sets share the hash tag {jobs}, and the list of dead letters shares its slot with the copy
+    that replaces it, so that scripts and RENAME work on a cluster's node, too.
+    """
+
+    prefix: str = ""
+
+    def ready(self, queue: str) -> str:
+        """Sorted set: ids that are due, by priority and time."""
+        return f"{self.prefix}{{jobs}}:ready:{queue}"
+
+    @property
+    def delayed(self) -> str:
+        """Sorted set: ids that are not due yet, by the time they will be."""
+        return f"{self.prefix}{{jobs}}:delayed"
+
+    @property
+    def queues(self) -> str:
+        """Set: the queues anything was ever published to."""
+        return f"{self.prefix}{{jobs}}:queues"
+
+    @property
+    def wake(self) -> str:
+        """Sorted set that blocking workers wait on beside the queues they know."""
+        return f"{self.prefix}{{jobs}}:wake"
+
+    @property
+    def lanes(self) -> str:
+        """Sorted set: the names of lanes (see app.broker.lanes), by when they were last used."""
+        return f"{self.prefix}{{jobs}}:lanes"
+
+    @property
+    def epoch(self) -> str:
+        """String: the server that everything pending was published to."""
+        return f"{self.prefix}{{jobs}}:epoch"
+
+    @property
+    def probe(self) -> str:
+        """String: written to see whether Redis takes writes."""
+        return f"{self.prefix}{{jobs}}:probe"
+
+    @property
+    def unknown(self) -> str:
+        """Sorted set: ids that one worker took and its database does not know, by when."""
+        return f"{self.prefix}{{jobs}}:unknown"
+
+    @property
+    def deployments(self) -> str:
+        """Sorted set: the databases whose workers use these keys, by when they last said so."""
+        return f"{self.prefix}{{jobs}}:deployments"
+
+    @property
+    def dead_letters(self) -> str:
+        """List: the open dead letters, newest first."""
+        return f"{self.prefix}job-dlq"
+
+    @property
+    def new_dead_letters(self) -> str:
+        """The list while it is written; in the same cluster slot, so that RENAME works."""
+        return f"{self.prefix}{{{self.dead_letters}}}:new"
+
+    @property
+    def mirrored(self) -> str:
+        """String: whose dead letters the list holds. Without it an absent list is a lost one."""
+        return f"{self.prefix}{{{self.dead_letters}}}:mirrored"
+
+    def types(self) -> dict[str, str]:
+        """Key → the type it must have, for all but the ready sets (each a zset)."""
+        return {
+            self.queues: "set",
+            self.delayed: "zset",
+            self.wake: "zset",
+            self.unknown: "zset",
+            self.lanes: "zset",
+            self.deployments: "zset",
+        }

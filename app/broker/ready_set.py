@@ -1,0 +1,228 @@
+"""The Redis side: per queue one ready set, one delayed set, and nothing but job ids in them.
+
+A set, not a log: publishing an id twice changes nothing, so any component may publish any pending
+job at any time, and recovery needs no bookkeeping.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import groupby
+from uuid import UUID
+
+from redis import Redis
+
+from app.broker.keyspace import ID, KeySpace
+from app.jobs.publication import Ref
+
+CHUNK = 1000
+#: Ids that no worker knew yet are offered to the others this long, and at most so many of them.
+UNKNOWN_SECONDS = 5
+MAX_UNKNOWN = 1000
+#: Scores stay exact in a double: 201 priorities × 2^42 ms since 2023-11-14 (until 2163).
+_EPOCH_MS = 1_700_000_000_000
+_SPAN_MS = 2**42
+
+# KEYS: ready sets in order of preference, then the delayed set. ARGV: how many.
+_POP = """
+local ids, left = {}, tonumber(ARGV[1])
+for i = 1, #KEYS - 1 do
+  if left <= 0 then break end
+  local got = redis.call('ZPOPMIN', KEYS[i], left)
+  for j = 1, #got, 2 do ids[#ids + 1] = got[j] end
+  left = left - #got / 2
+end
+local first = redis.call('ZRANGE', KEYS[#KEYS], 0, 0, 'WITHSCORES')
+return {ids, first[2] or false}
+"""
+
+# One id, in one command: what every single POST waits for. KEYS: the ready set it may go to, delayed,
+# queues, wake. ARGV: is it due, its score there, id, queue.
+_PUBLISH_ONE = """
+local place, other = KEYS[1], KEYS[2]
+if ARGV[1] == '0' then place, other = other, place end
+redis.call('ZADD', place, ARGV[2], ARGV[3])
+redis.call('ZREM', other, ARGV[3])
+if redis.call('SADD', KEYS[3], ARGV[4]) == 1 then redis.call('ZADD', KEYS[4], 0, 'new queue') end
+"""
+
+# KEYS: the delayed set. ARGV: a time, then ids.
+_FORGET = """
+for i = 2, #ARGV do
+  local at = redis.call('ZSCORE', KEYS[1], ARGV[i])
+  if at and tonumber(at) <= tonumber(ARGV[1]) then redis.call('ZREM', KEYS[1], ARGV[i]) end
+end
+"""
+
+
+def score(priority: int, run_at_ms: int) -> int:
+    """Lower is sooner: by priority (higher first), then by due time; Redis breaks ties by id."""
+    since = min(max(run_at_ms - _EPOCH_MS, 0), _SPAN_MS - 1)
+    return (100 - priority) * _SPAN_MS + since
+
+
+class ReadySet(KeySpace):
+    """Commands on the ready and delayed sets over one Redis client; each may raise RedisError."""
+
+    def __init__(self, client: Redis, prefix: str = "") -> None:
+        super().__init__(client, prefix)
+        self._publish_one = self.client.register_script(_PUBLISH_ONE)
+        self._pop = self.client.register_script(_POP)
+        self._forget = self.client.register_script(_FORGET)
+
+    def publish(self, refs: Sequence[Ref], *, only_if_missing: bool = False) -> None:
+        """Put each id in exactly one place: the ready set when due, else the delayed set."""
+        for start in range(0, len(refs), CHUNK):
+            chunk = refs[start : start + CHUNK]
+            queues = {ref.queue for ref in chunk}
+            if len(refs) == 1 and not only_if_missing:
+                self.mended(partial(self._publish_single, chunk[0]), queues)
+            else:
+                self.mended(partial(self._publish_chunk, chunk, only_if_missing), queues)
+
+    def _publish_single(self, ref: Ref) -> None:
+        keys = self.keys
+        at = score(ref.priority, ref.run_at_ms) if ref.is_due else ref.run_at_ms
+        self._publish_one(
+            keys=[keys.ready(ref.queue), keys.delayed, keys.queues, keys.wake],
+            args=[int(ref.is_due), at, ref.id.hex, ref.queue],
+        )
+
+    def _publish_chunk(self, refs: Sequence[Ref], only_if_missing: bool) -> None:
+        keys = self.keys
+        # MULTI: an id is never seen in both sets, nor in none.
+        with self.client.pipeline(transaction=True) as pipe:
+            for (queue, is_due), group in groupby(
+                sorted(refs, key=lambda ref: (ref.queue, ref.is_due)),
+                key=lambda ref: (ref.queue, ref.is_due),
+            ):
+                batch = list(group)
+                ids = [ref.id.hex for ref in batch]
+                if is_due:
+                    scores = {ref.id.hex: score(ref.priority, ref.run_at_ms) for ref in batch}
+                    pipe.zadd(keys.ready(queue), scores, nx=only_if_missing)
+                    pipe.zrem(keys.delayed, *ids)
+                else:
+                    pipe.zadd(keys.delayed, {ref.id.hex: ref.run_at_ms for ref in batch})
+                    pipe.zrem(keys.ready(queue), *ids)
+            # Each time, because Redis may have been flushed since the last one.
+            pipe.sadd(keys.queues, *{ref.queue for ref in refs})
+            self._wake_if(pipe.execute()[-1])
+
+    def announce(self, queues: Iterable[str]) -> None:
+        """Let workers that serve all queues know these."""
+        if names := set(queues):
+            self._wake_if(self.mended(lambda: self.client.sadd(self.keys.queues, *names)))
+
+    def _wake_if(self, is_new_queue: int) -> None:
+        if is_new_queue:
+            # Poppers block on the queues they know: wake one, it looks at the new one.
+            self.client.zadd(self.keys.wake, {"new queue": 0})
+
+    def pop(self, queues: Sequence[str], count: int) -> tuple[list[str], float | None]:
+        """Up to ``count`` ids, first queue first, and when the next delayed one is due (ms)."""
+        keys = [*map(self.keys.ready, queues), self.keys.delayed]
+        ids, next_due = self.mended(lambda: self._pop(keys=keys, args=[count]), queues)
+        return self.ids_of(ids, "a ready set"), float(next_due) if next_due else None
+
+    def pop_blocking(self, queues: Sequence[str], timeout: float) -> str | None:
+        """The first id, waiting up to ``timeout`` seconds; None when there is none, or a new queue."""
+        keys = [*map(self.keys.ready, queues), self.keys.wake]
+        found = self.mended(lambda: self.client.bzpopmin(keys, timeout=timeout), queues)
+        if found is None or found[0] == self.keys.wake.encode():
+            return None
+        return next(iter(self.ids_of([found[1]], "a ready set")), None)
+
+    def due(self, now_ms: float, limit: int = 500) -> list[UUID]:
+        """Delayed ids whose time has come; they stay until promoted."""
+        found = self.mended(
+            lambda: self.client.zrangebyscore(self.keys.delayed, "-inf", now_ms, start=0, num=limit)
+        )
+        ids = self.ids_of(found, self.keys.delayed)
+        if len(ids) < len(found):
+            self.client.zrem(self.keys.delayed, *[m for m in found if not ID.fullmatch(m)])
+        return [UUID(i) for i in ids]
+
+    def forget_delayed(self, ids: Iterable[UUID], *, due_at_ms: float) -> None:
+        """Drop ids that are no longer pending from the delayed set, unless delayed again meanwhile."""
+        gone = [i.hex for i in ids]
+        if gone:
+            self.mended(lambda: self._forget(keys=[self.keys.delayed], args=[due_at_ms, *gone]))
+
+    def next_due_ms(self) -> float | None:
+        first = self.mended(lambda: self.client.zrange(self.keys.delayed, 0, 0, withscores=True))
+        return float(first[0][1]) if first else None
+
+    def missing(self, queue: str, ids: Sequence[UUID]) -> set[UUID]:
+        """Those of ``ids`` that the queue's ready set does not hold."""
+        if not ids:
+            return set()
+        key, members = self.keys.ready(queue), [i.hex for i in ids]
+        scores = self.mended(lambda: self.client.zmscore(key, members), [queue])
+        return {i for i, found in zip(ids, scores, strict=True) if found is None}
+
+    def absent(self, refs: Sequence[Ref]) -> list[Ref]:
+        """Those of ``refs`` that neither their ready set, the lane of their type nor the delayed set holds."""
+        if not refs:
+            return []
+        scores = self.mended(lambda: self._scores(refs), {ref.queue for ref in refs})
+        return [
+            ref
+            for n, ref in enumerate(refs)
+            if all(found is None for found in scores[3 * n : 3 * n + 3])
+        ]
+
+    def _scores(self, refs: Sequence[Ref]) -> list[float | None]:
+        with self.client.pipeline(transaction=False) as pipe:
+            for ref in refs:
+                pipe.zscore(self.keys.ready(ref.queue), ref.id.hex)
+                pipe.zscore(self.keys.ready(f"{ref.queue}|{ref.type}"), ref.id.hex)
+                pipe.zscore(self.keys.delayed, ref.id.hex)
+            scores: list[float | None] = pipe.execute()
+        return scores
+
+    def depths(self) -> dict[str, int]:
+        """Ids ready by queue, and "delayed"."""
+        queues = self.queues()
+        *ready, delayed = self.mended(lambda: self._counts(queues), queues)
+        return {**dict(zip(queues, ready, strict=True)), "delayed": delayed}
+
+    def _counts(self, queues: Sequence[str]) -> list[int]:
+        with self.client.pipeline(transaction=False) as pipe:
+            for queue in queues:
+                pipe.zcard(self.keys.ready(queue))
+            pipe.zcard(self.keys.delayed)
+            counts: list[int] = pipe.execute()
+        return counts
+
+    # Ids that our database does not know may be of another deployment with the same keys.
+
+    def pass_on(self, ids: Iterable[UUID | str]) -> None:
+        """Offer ids that our database does not know to the workers of others, for some seconds."""
+        now_ms = time.time() * 1000
+        members = {UUID(str(i)).hex: now_ms for i in ids}
+        if members:
+            self.mended(lambda: self._pass_on(members))
+
+    def _pass_on(self, members: dict[str, float]) -> None:
+        with self.client.pipeline(transaction=True) as pipe:
+            pipe.zadd(self.keys.unknown, members)
+            pipe.zremrangebyrank(self.keys.unknown, 0, -MAX_UNKNOWN - 1)
+            pipe.zrem(self.keys.delayed, *members)
+            pipe.execute()
+
+    def passed_on(self) -> dict[str, float]:
+        """Ids that workers passed on and nobody took yet, and when (ms); old ones are dropped."""
+        found = self.mended(lambda: self.client.zrange(self.keys.unknown, 0, -1, withscores=True))
+        if not found:
+            return {}
+        too_old = (time.time() - UNKNOWN_SECONDS) * 1000
+        self.client.zremrangebyscore(self.keys.unknown, "-inf", too_old)
+        return {m.decode(): float(at) for m, at in found if ID.fullmatch(m) and at > too_old}
+
+    def take_over(self, ids: Iterable[UUID]) -> None:
+        """These are ours: nobody else need look at them."""
+        if members := [i.hex for i in ids]:
+            self.client.zrem(self.keys.unknown, *members)

@@ -1,0 +1,120 @@
+"""Answers that all tabs of a process share for a moment, so that fifty open tabs cost one query a tick."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from flask import current_app
+
+from app import cache
+from app.extensions import db
+from app.jobs import bulk, listing
+from app.jobs.models import BulkAction
+from app.jobs.statistics import summary
+
+#: How old what a tab shows may be, for what is cheap and for what is not.
+QUICK_SECONDS, SLOW_SECONDS, NAMES_SECONDS = 1.0, 2.0, 10.0
+#: The outcome of a bulk action of this size is counted less often.
+MANY_ITEMS = 50_000
+#: While no worker lives, the web folds the counters' deltas now and then.
+FOLD_SECONDS = 10.0
+
+
+def counts() -> dict[str, summary.Count]:
+    cache.cached("fold", FOLD_SECONDS, lambda: summary.fold_if_overdue(db.engine))
+    return cache.cached("dashboard.counts", QUICK_SECONDS, lambda: summary.view_counts(db.session))
+
+
+def queues() -> list[listing.QueueSummary]:
+    return cache.cached(
+        "dashboard.queues", QUICK_SECONDS, lambda: listing.queue_overview(db.session)
+    )
+
+
+def types() -> list[listing.TypeSummary]:
+    return cache.cached(
+        "dashboard.types", SLOW_SECONDS, lambda: listing.job_type_overview(db.session)
+    )
+
+
+def type_names() -> list[str]:
+    """Every type that is registered or has jobs: rows may outlive the code of their type."""
+    return cache.cached(
+        "dashboard.type_names", NAMES_SECONDS, lambda: [one.name for one in types()]
+    )
+
+
+def oldest_created() -> datetime | None:
+    """When the oldest job was created; None without jobs."""
+    return cache.cached(
+        "dashboard.oldest", NAMES_SECONDS, lambda: listing.oldest_created(db.session)
+    )
+
+
+def workers() -> list[listing.WorkerSummary]:
+    lease_seconds = current_app.extensions["settings"].lease_seconds
+    return cache.cached(
+        "dashboard.workers",
+        QUICK_SECONDS,
+        lambda: listing.list_workers(db.session, alive_seconds=lease_seconds),
+    )
+
+
+def running() -> dict[UUID, list[dict[str, Any]]]:
+    """Worker → the attempts it reported that have not ended since."""
+    return cache.cached(
+        "dashboard.running",
+        QUICK_SECONDS,
+        lambda: {one.id: one.running for one in listing.still_running(db.session, workers())},
+    )
+
+
+def failures() -> list[listing.FailureGroup]:
+    return cache.cached(
+        "dashboard.failures", SLOW_SECONDS, lambda: listing.failure_groups(db.session)
+    )
+
+
+def failure_name(failure: str) -> str:
+    """ "KeyError in charge-card"; its digits where nothing is known of the group any more."""
+    name = cache.cached(
+        f"dashboard.failure.{failure}",
+        NAMES_SECONDS,
+        lambda: listing.failure_name(db.session, failure),
+    )
+    return name or f"failure {failure}"
+
+
+def latest_retries(failures: list[str]) -> dict[str, tuple[BulkAction, bulk.Outcome]]:
+    return cache.cached(
+        "dashboard.latest_retries",
+        QUICK_SECONDS,
+        lambda: bulk.latest_retries(db.session, failures),
+    )
+
+
+def outcome(action: BulkAction) -> bulk.Outcome:
+    seconds = QUICK_SECONDS if action.total < MANY_ITEMS else NAMES_SECONDS
+    return cache.cached(
+        f"dashboard.outcome.{action.id}.{action.done}",
+        seconds,
+        lambda: bulk.outcome(db.session, action),
+    )
+
+
+def history(range_name: str) -> list[summary.Minute]:
+    return cache.cached(
+        f"dashboard.history.{range_name}",
+        SLOW_SECONDS,
+        lambda: summary.history(db.session, range_name),
+    )
+
+
+def trend() -> summary.Trend:
+    return cache.cached("dashboard.trend", SLOW_SECONDS, lambda: summary.trend(db.session))
+
+
+def overview() -> summary.Overview:
+    return cache.cached("dashboard.overview", SLOW_SECONDS, lambda: summary.overview(db.session))

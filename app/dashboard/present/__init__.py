@@ -1,0 +1,1 @@
+"""How things read in the dashboard. Pure functions: no request, no query."""

@@ -1,0 +1,130 @@
+"""One URL, two answers: the page, or its live region alone when htmx asks for a part."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from typing import Any, cast
+
+from flask import Response, get_flashed_messages, make_response, render_template, request
+
+from app import clock
+from app.dashboard.layout import Shell, shell
+from app.security import current, may
+
+log = logging.getLogger(__name__)
+
+#: What differs between two renderings of the same state: told times. They tick in the browser.
+_ALWAYS_NEW = re.compile(r"(?<=>)[^<]*(?=</time>)")
+
+
+def is_part() -> bool:
+    """Whether htmx wants the live region; a history restore wants the whole page."""
+    headers = request.headers
+    return (
+        headers.get("HX-Request-Type") == "partial" and "HX-History-Restore-Request" not in headers
+    )
+
+
+def is_tick() -> bool:
+    """Whether the request is a periodic look, which must leave messages to the tab that caused them."""
+    return request.headers.get("HX-Source", "").endswith(("#live", "#pulse"))
+
+
+def is_search_step() -> bool:
+    """Whether the request goes on with a search whose first rows are in the page (search.js)."""
+    return is_part() and request.headers.get("HX-Source", "").endswith("#search-on")
+
+
+def show(page: str, region: str | None, /, *, status: int = 200, **context: Any) -> Response:
+    """``page`` in full, or ``region`` alone; 304 when a tick would find nothing new in it."""
+    context["shell"] = shell()
+    if not is_part():
+        return _answer(render_template(page, flashes=_flashes(), **page_facts(), **context), status)
+    flashes = [] if is_tick() else _flashes()
+    html = render_template("layout/_fragment.html", region=region, flashes=flashes, **context)
+    response = _unless_known(_answer(html, status), html)
+    if "query" in context and request.headers.get("HX-Source", "").endswith("#filter"):
+        # The address bar shows the list that the filter made, without the form's blank fields.
+        response.headers["HX-Replace-Url"] = context["query"].url()
+    return response
+
+
+def flash_only(message: str, status: int) -> Response:
+    """A message above the page, which keeps its rows; after a refused action it looks again at once."""
+    if is_tick():
+        # The page itself says since when it is not updating.
+        return _answer("", status)
+    html = render_template("errors/_error.html", flashes=[("problem", message)])
+    response = _answer(html, status)
+    if request.method == "POST":
+        response.headers["HX-Trigger"] = "refresh"
+    return response
+
+
+def plain_page(page: str, status: int, **context: Any) -> Response:
+    """A page that comes even when the database does not; without the shell for who was not let in."""
+    if not may("viewer"):
+        return _answer(render_template("errors/bare.html", **page_facts(), **context), status)
+    facts = page_facts() | {"flashes": [], "shell": _shell_if_any(status)} | context
+    return _answer(render_template(page, **facts), status)
+
+
+def _shell_if_any(status: int) -> Shell | None:
+    if status == 503:
+        return None
+    try:
+        return shell()
+    except Exception:  # an error page must not fail for the counts beside it
+        log.warning("dashboard: no counts for an error page", exc_info=True)
+        return None
+
+
+def _answer(html: str, status: int) -> Response:
+    response = make_response(html, status)
+    response.vary.update(("HX-Request", "HX-Request-Type"))
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _unless_known(response: Response, html: str) -> Response:
+    if response.status_code != 200 or not is_tick():
+        return response
+    etag = hashlib.sha256(_ALWAYS_NEW.sub("", html).encode()).hexdigest()[:20]
+    response.set_etag(etag, weak=True)
+    if request.if_none_match.contains_weak(etag):
+        response.status_code = 304
+        response.set_data(b"")
+    return response
+
+
+def page_facts() -> dict[str, Any]:
+    theme = request.cookies.get("theme")
+    return {
+        "theme": theme if theme in ("light", "dark") else None,
+        "now_ms": int(clock.epoch() * 1000),
+        "principal": current(),
+        "section": SECTIONS.get(request.endpoint or ""),
+    }
+
+
+def _flashes() -> list[tuple[str, str]]:
+    return cast(list[tuple[str, str]], get_flashed_messages(with_categories=True))
+
+
+#: Page → the entry of the navigation it belongs to.
+SECTIONS = {
+    f"dashboard.{page}": section
+    for section, pages in {
+        "overview": "overview",
+        "jobs": "jobs job delete_job edit_again run_again bulk_preview bulk_start act_on_selected bulk_actions bulk_action",
+        "dead_letters": "dead_letters",
+        "failures": "failures",
+        "queues": "queues",
+        "workers": "workers",
+        "job_types": "job_types",
+        "audit": "audit",
+    }.items()
+    for page in pages.split()
+}

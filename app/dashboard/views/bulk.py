@@ -1,0 +1,226 @@
+"""Everything that matches a list's filter: preview, confirm, watch. And the rows a person has ticked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from flask import Response, flash, make_response, redirect, request, url_for
+
+from app import clock
+from app.dashboard import blueprint as dashboard
+from app.dashboard import cached_reads
+from app.dashboard.list_query import JobQuery
+from app.dashboard.present.bulk_words import ASKS_ABOVE, DONE, became, became_of, choices, title
+from app.dashboard.present.search import masked_search
+from app.dashboard.render import show
+from app.dashboard.views.actions import done, leave
+from app.dashboard.views.new_job import priority_of
+from app.errors import ValidationFailed
+from app.extensions import db
+from app.jobs import bulk
+from app.jobs.bulk import scope as bulk_scope
+from app.jobs.bulk.scope import Scope
+from app.jobs.committed import Moment
+from app.jobs.models import BulkAction
+from app.names import NAME, NAME_RULE
+from app.security import MASK, actor, may_search_payloads
+from app.security.authentication import require
+
+#: An older preview has to be opened again.
+PREVIEW_HOURS = 24
+#: What was searched for, in a description.
+_SEARCH = re.compile("“.*”", re.DOTALL)
+
+
+@dashboard.get("/jobs/all")
+def bulk_preview() -> Response:
+    """What each verb, or the one named ``verb``, would do."""
+    query = JobQuery.parse(request.args)
+    only = request.args.get("verb") or None
+    if only is not None:
+        _check(only)
+    scope = bulk_scope.take_scope(db.session)
+    found = bulk_scope.preview(db.session, query.filter(scope.as_of), scope)
+    return show(
+        "bulk/preview.html", None, query=query, found=found, scope=found.scope, only=only,
+        choices=choices(found, only), description=describe(query),
+    )  # fmt: skip
+
+
+@dashboard.post("/jobs/all")
+def bulk_start() -> Response:
+    """Acts on the previewed jobs. A deletion that nobody confirmed asks first."""
+    query = JobQuery.parse(request.args)
+    verb = request.form.get("verb", "")
+    _check(verb)
+    args = _changes(request.form) if verb == "edit" else {}
+    scope, expected = _previewed(request.form)
+    if verb == "delete":
+        if expected is None:
+            message = (
+                "delete needs an exact count; narrow the filter by status, type, queue or time."
+            )
+            raise ValidationFailed({"verb": [message]})
+        if (problem := _not_confirmed(expected)) is not None:
+            return show(
+                "bulk/confirm.html", None, status=422 if problem else 200, query=query, scope=scope, n=expected,
+                title=title(verb, expected), is_typed=expected > ASKS_ABOVE, problem=problem, description=describe(query),
+            )  # fmt: skip
+    number = bulk.create(
+        db.session, verb, query.filter(scope.as_of), scope=scope, expected=expected, by=actor(), args=args,
+        description=": ".join([describe(query), *filter(None, [_described(args)])]), link=query.named(),
+    )  # fmt: skip
+    db.session.commit()
+    return leave(url_for("dashboard.bulk_action", number=number))
+
+
+def _previewed(form: Mapping[str, str]) -> tuple[Scope, int | None]:
+    """The moment of the preview and how many jobs it counted for the verb; None where that took too long."""
+    try:
+        as_of, upto = datetime.fromisoformat(form["as_of"]), UUID(form["upto"])
+        moment = Moment.parse(form["moment"])
+        expected = int(form["expected"]) if form["expected"] else None
+        if as_of.tzinfo is None or (expected or 0) < 0:
+            raise ValueError
+    except (KeyError, ValueError):
+        raise ValidationFailed(
+            {"preview": ["is missing; open “Act on all matching jobs” first."]}
+        ) from None
+    now = clock.now()
+    if not now - timedelta(hours=PREVIEW_HOURS) < as_of < now + timedelta(hours=PREVIEW_HOURS):
+        raise ValidationFailed({"preview": ["is too old; open it again."]})
+    return Scope(as_of, upto, moment), expected
+
+
+def _not_confirmed(n: int) -> str | None:
+    """None once a person has confirmed; else what they got wrong, "" if they were not asked yet."""
+    if request.form.get("confirmed") != "yes":
+        return ""
+    typed = "".join(c for c in request.form.get("typed", "") if c.isdigit())
+    if n > ASKS_ABOVE and typed != str(n):
+        return f"Type {n} to confirm. Nothing was deleted."
+    return None
+
+
+@dashboard.post("/jobs/selected")
+def act_on_selected() -> Response:
+    """The rows a person has ticked, at once. With scripts off, an unconfirmed delete asks first."""
+    verb, ids = request.form.get("verb", ""), _ids(request.form.getlist("ids"))
+    _check(verb)
+    if verb == "delete" and request.form.get("confirmed") != "yes":
+        return show("bulk/delete.html", None, ids=ids)
+    args = _changes(request.form) if verb == "edit" else {}
+    changes = bulk.act(db.session, verb, ids, by=actor(), args=args)
+    n, refused = len(changes.done), list(changes.refused.values())
+    message = became(verb, n) if n else ""
+    if refused:
+        message += f" {len(refused)} skipped: {refused[0]}" + (" …" if len(refused) > 1 else "")
+    return done(message.strip(), home="dashboard.jobs", tone="done" if n else "problem")
+
+
+@dashboard.get("/bulk")
+def bulk_actions() -> Response:
+    return show(
+        "bulk/index.html", "bulk/_table.html", actions=bulk.latest(db.session), title=title,
+        described=described,
+    )  # fmt: skip
+
+
+@dashboard.get("/bulk/<int:number>")
+def bulk_action(number: int) -> Response:
+    action = bulk.find(db.session, number)
+    return show(
+        "bulk/show.html", "bulk/_action.html", action=action, title=title(action.verb, action.total),
+        done_words=DONE[action.verb], became=_became(action), is_settled=_is_settled(action),
+        description=described(action), link=_link(action),
+    )  # fmt: skip
+
+
+def described(action: BulkAction) -> str:
+    """What it was about, in words; without what was searched for where the reader may not search payloads."""
+    if may_search_payloads():
+        return action.description
+    q = masked_search(action.scope["q"]) if "q" in action.scope else MASK
+    # An action without a stored filter may be from a release that kept it in the words alone.
+    is_searched = "q" in action.scope or not action.scope
+    return (
+        _SEARCH.sub(lambda _: f"“{q}”", action.description) if is_searched else action.description
+    )
+
+
+def _link(action: BulkAction) -> dict[str, str] | None:
+    """The list it was about; None where the address would tell more than the reader may see."""
+    q = action.scope.get("q", "")
+    return action.scope if may_search_payloads() or not q or masked_search(q) == q else None
+
+
+def _became(action: BulkAction) -> Any:
+    return became_of(action, cached_reads.outcome(action)) if action.done else []
+
+
+def _is_settled(action: BulkAction) -> bool:
+    """Whether nothing of it will change soon."""
+    if not action.finished_at or not action.done or action.verb in ("delete", "discard"):
+        return bool(action.finished_at)
+    now = cached_reads.outcome(action).by_status
+    return not now["pending"] + now["processing"]
+
+
+@dashboard.post("/bulk/<int:number>/<any(pause, resume, stop):what>")
+def steer_bulk(number: int, what: str) -> Response:
+    _check(bulk.find(db.session, number).verb)
+    {"pause": bulk.pause, "resume": bulk.resume, "stop": bulk.stop}[what](
+        db.session, number, by=actor()
+    )
+    db.session.commit()
+    words = {
+        "pause": "paused",
+        "resume": "resumed",
+        "stop": "stopped. Jobs already handled are not undone",
+    }
+    flash(f"Bulk action {number} {words[what]}.", "done")
+    return make_response(redirect(url_for("dashboard.bulk_action", number=number), 303))
+
+
+def _check(verb: str) -> None:
+    if verb not in bulk_scope.VERBS:
+        raise ValidationFailed({"verb": [f"must be one of {', '.join(bulk_scope.VERBS)}."]})
+    if verb == "delete":
+        require("admin")
+
+
+def _ids(texts: list[str]) -> list[UUID]:
+    try:
+        ids = [UUID(text) for text in dict.fromkeys(texts)]
+    except ValueError:
+        raise ValidationFailed({"ids": ["must be the ids of jobs."]}) from None
+    if not 1 <= len(ids) <= bulk.AT_ONCE:
+        raise ValidationFailed({"ids": [f"must be 1 to {bulk.AT_ONCE}; select a row."]})
+    return ids
+
+
+def _changes(form: Mapping[str, str]) -> dict[str, Any]:
+    """What edit is to change; empty fields stay unchanged."""
+    changes: dict[str, Any] = {}
+    if form.get("priority", "").strip():
+        changes["priority"] = priority_of(form["priority"])
+    if queue := form.get("queue", "").strip():
+        if not NAME.fullmatch(queue):
+            raise ValidationFailed({"queue": [NAME_RULE]})
+        changes["queue"] = queue
+    if not changes:
+        raise ValidationFailed({"priority": ["or queue must be filled in to change jobs."]})
+    return changes
+
+
+def _described(args: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in args.items())
+
+
+def describe(query: JobQuery) -> str:
+    """A list in words: "Failed jobs, type echo"."""
+    return ", ".join([query.label, *(chip.label for chip in query.chips())])

@@ -1,0 +1,57 @@
+"""Failures by group: look, retry one, ten as a canary, all of them; discard."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from flask import Response, abort, make_response, redirect, request, url_for
+
+from app.dashboard import blueprint as dashboard
+from app.dashboard import cached_reads
+from app.dashboard.present.bulk_words import ASKS_ABOVE, became, became_of
+from app.dashboard.render import is_part, show
+from app.dashboard.views.actions import done
+from app.errors import ValidationFailed
+from app.extensions import db
+from app.jobs import bulk
+from app.jobs.listing import FAILURE_GROUPS, JobFilter
+from app.jobs.models import FAILED
+from app.security import actor
+
+VERBS = ("retry", "discard")
+
+
+@dashboard.get("/failures")
+def failures() -> Response:
+    groups = cached_reads.failures()
+    return show(
+        "failures/index.html", "failures/_table.html", groups=groups, most=FAILURE_GROUPS,
+        asks_above=ASKS_ABOVE, retries=cached_reads.latest_retries([one.failure for one in groups]), became_of=became_of,
+    )  # fmt: skip
+
+
+@dashboard.post("/failures/<failure>/<verb>")
+def act_on_failure(failure: str, verb: str) -> Response:
+    """The newest ``most`` of a group, at once; without ``most``, and to discard without scripts, the preview."""
+    if verb not in VERBS or not re.fullmatch("[0-9a-f]{12}", failure):
+        abort(404)
+    link: dict[str, Any] = {"status": FAILED, "failure": failure}
+    # Discarding asks first: a dialog where there are scripts, the preview elsewhere.
+    is_asked_by_page = verb == "discard" and not is_part()
+    if "most" not in request.args or is_asked_by_page:
+        return make_response(redirect(url_for("dashboard.bulk_preview", verb=verb, **link), 303))
+    most = _most(request.args["most"])
+    description = f"newest {most} failed jobs, {cached_reads.failure_name(failure)}"
+    number = bulk.create(
+        db.session, verb, JobFilter(failure=failure, status=FAILED), newest=most, by=actor(),
+        description=description, link=link,
+    )  # fmt: skip
+    n = bulk.finish_at_once(db.session, number)
+    return done(became(verb, n) if n else "No jobs left in this group.", home="dashboard.failures")
+
+
+def _most(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:4]) <= bulk.AT_ONCE:
+        raise ValidationFailed({"most": [f"must be a whole number from 1 to {bulk.AT_ONCE}."]})
+    return int(text)

@@ -1,0 +1,130 @@
+"""Coming in and leaving: name and password, then a session."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from flask import Response, make_response, redirect, render_template, request, url_for
+
+from app.dashboard import blueprint as dashboard
+from app.dashboard.render import page_facts
+from app.extensions import db
+from app.jobs import lifecycle, listing
+from app.security import events
+from app.security.authentication import the_door
+
+#: An address that an account has signed in from so recently is not slowed by others' guessing.
+KNOWN_DAYS = 30
+
+REFUSED = "Wrong name or password."
+
+
+@dashboard.route("/sign-in", methods=["GET", "POST"])
+def sign_in() -> Response:
+    next_page = _ours(request.values.get("next"))
+    door = the_door()
+    if door.is_open:
+        return make_response(redirect(next_page, 303))
+    if request.method != "POST":  # HEAD comes to this view as well
+        return _ask(next_page)
+    name = request.form.get("name", "").strip()[:200]
+    address = request.remote_addr or "unknown"
+    if seconds := _wait(name, address):
+        events.refused("sign-in.limited", actor=_known(name))
+        minutes = -(-seconds // 60)
+        return _ask(
+            next_page, f"Too many failed attempts. Try again in {minutes} min.", 429, seconds
+        )
+    user = door.check_password(name, request.form.get("password", ""))
+    if user is None:
+        door.rates.count_failed_sign_in(address, name)
+        _record_refusal(name, address)
+        return _ask(next_page, REFUSED, 422, name=name)
+    door.admit(user)
+    _record(user.name, "sign-in", address)
+    return make_response(redirect(next_page, 303))
+
+
+@dashboard.post("/sign-out")
+def sign_out() -> Response:
+    door = the_door()
+    person = door.person()
+    door.leave()
+    db.session.commit()
+    if person is not None:
+        _record(person.name, "sign-out", request.remote_addr or "unknown")
+    return _leave_page()
+
+
+@dashboard.post("/sign-out/everywhere")
+def sign_out_everywhere() -> Response:
+    """End all sessions of this person, copied cookies included."""
+    door = the_door()
+    person = door.person()
+    if person is not None:
+        door.sessions.end_all(person.name)
+        _record(person.name, "sign-out everywhere", request.remote_addr or "unknown")
+    door.leave()
+    db.session.commit()
+    return _leave_page()
+
+
+def _wait(name: str, address: str) -> int:
+    rates = the_door().rates
+    # Asked only while somebody guesses at the account.
+    is_known_here = rates.is_account_guessed(name) and listing.has_audit_event(
+        db.session, actor=name, action="sign-in", subject=address, days=KNOWN_DAYS
+    )
+    return rates.sign_in_wait(address, name, is_known_here=is_known_here)
+
+
+def _ask(
+    next_page: str, problem: str = "", status: int = 200, retry_after: int = 0, name: str = ""
+) -> Response:
+    html = render_template(
+        "sign_in.html", next=next_page, problem=problem, name=name, **page_facts()
+    )
+    response = make_response(html, status)
+    response.headers["Cache-Control"] = "no-store"
+    if retry_after:
+        response.headers["Retry-After"] = str(retry_after)
+    return response
+
+
+def _record(name: str, action: str, address: str) -> None:
+    lifecycle.record(db.session, name, action, address)
+    db.session.commit()
+    events.happened(action.replace(" ", "-"), actor=name)
+
+
+def _record_refusal(name: str, address: str) -> None:
+    events.refused("sign-in.refused", actor=_known(name))
+    # Names that nobody has are not kept: strangers must not fill the table.
+    if the_door().user(name) is not None:
+        lifecycle.record(db.session, name, "sign-in refused", address)
+        db.session.commit()
+
+
+def _known(name: str) -> str:
+    # People type their password into the wrong field.
+    return name if the_door().user(name) is not None else "unknown"
+
+
+def _leave_page() -> Response:
+    response = make_response(redirect(url_for("dashboard.sign_in"), 303))
+    # Pages that the browser keeps for its back button as well.
+    response.headers["Clear-Site-Data"] = '"cache"'
+    return response
+
+
+def _ours(address: str | None) -> str:
+    """A path of this server, never an address of another."""
+    home = url_for("dashboard.overview")
+    if not address or not address.startswith("/") or "\\" in address:
+        return home
+    if any(ord(character) < 32 for character in address):
+        return home
+    parts = urlsplit(address)
+    if parts.scheme or parts.netloc or address.startswith("//"):
+        return home
+    return address

@@ -1,0 +1,132 @@
+"""The payload of ``http-request``."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load, validate, validates
+
+from app.handlers.http_request.client import BadUrl, parse
+from app.handlers.payload_fields import Number, messages, refuse_control_characters
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+MAX_URL_CHARACTERS = 8192
+MAX_HEADERS = 50
+MAX_HEADER_CHARACTERS = 8192
+MAX_TIMEOUT_SECONDS = 3600
+
+#: What the client itself must say, or the request could be smuggled or sent elsewhere.
+OURS = {
+    "host": "the URL names the host",
+    "content-length": "it is counted from body",
+    "transfer-encoding": "the body is sent whole",
+    "connection": "one connection serves one request",
+    "expect": "the body is sent at once",
+    "upgrade": "the answer is plain HTTP",
+    "te": "the answer is plain HTTP",
+    "trailer": "the body is sent whole",
+}
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
+_METHOD = f"give one of {', '.join(METHODS)}, or leave it out for GET"
+_URL = "give one such as https://example.com/hook"
+_HEADERS = 'give an object of texts, such as {"Accept": "application/json"}'
+_TIMEOUT = f"give seconds from 0.1 to {MAX_TIMEOUT_SECONDS}, or leave it out for 30"
+_SECRET = "give text of 1 to 1000 characters, or leave it out to send unsigned"
+
+
+def secret_bytes(secret: str) -> bytes:
+    """The HMAC key. Raises ValueError for a ``whsec_`` secret that is not base64."""
+    prefix = "whsec_"
+    if not secret.startswith(prefix):
+        return secret.encode()
+    key = base64.b64decode(secret.removeprefix(prefix), validate=True)
+    if not key:
+        raise ValueError("empty key")
+    return key
+
+
+class HttpRequestPayload(Schema):
+    """``{"url": "https://…", "method": "POST", "headers": {…}, "body": …, "timeout": 30, "secret": "…"}``
+
+    ``body`` is sent as it is when it is text, else as JSON. ``timeout`` bounds the whole attempt.
+    """
+
+    method = fields.String(load_default="GET", error_messages=messages(_METHOD))
+    url = fields.String(required=True, error_messages=messages(_URL))
+    headers = fields.Dict(
+        keys=fields.String(error_messages=messages(_HEADERS)),
+        values=fields.String(error_messages=messages(_HEADERS)),
+        load_default=dict,
+        error_messages=messages(_HEADERS),
+        validate=validate.Length(max=MAX_HEADERS, error=f"has more than {MAX_HEADERS} headers"),
+    )
+    body = fields.Raw(load_default=None, allow_none=True)
+    timeout = Number(
+        load_default=30.0,
+        error_messages=messages(_TIMEOUT),
+        validate=validate.Range(0.1, MAX_TIMEOUT_SECONDS, error=f"is out of range; {_TIMEOUT}"),
+    )
+    secret = fields.String(load_default=None, error_messages=messages(_SECRET))
+
+    @validates("method")
+    def check_method(self, value: str, data_key: str) -> None:
+        if value.upper() not in METHODS:
+            raise ValidationError(f"is not a method that can be sent; {_METHOD}")
+
+    @validates("url")
+    def check_url(self, value: str, data_key: str) -> None:
+        if len(value) > MAX_URL_CHARACTERS:
+            raise ValidationError(f"is longer than {MAX_URL_CHARACTERS} characters; {_URL}")
+        try:
+            parse(value)
+        except BadUrl as error:
+            raise ValidationError(str(error)) from None
+
+    @validates("headers")
+    def check_headers(self, value: dict[str, str], data_key: str) -> None:
+        errors: dict[str, list[str]] = {}
+        seen: set[str] = set()
+        for name, text in value.items():
+            try:
+                _check_header(name, text, seen)
+            except ValidationError as error:
+                errors[name] = [str(message) for message in error.messages]
+            seen.add(name.lower())
+        if errors:
+            raise ValidationError(errors)
+
+    @validates("secret")
+    def check_secret(self, value: str | None, data_key: str) -> None:
+        if value is None:
+            return
+        if not 1 <= len(value) <= 1000:
+            raise ValidationError(f"has a wrong length; {_SECRET}")
+        try:
+            secret_bytes(value)
+        except (ValueError, binascii.Error):
+            raise ValidationError("starts with whsec_ but is not base64 after it") from None
+
+    @post_load
+    def normalize(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return {**data, "method": data["method"].upper()}
+
+
+def _check_header(name: str, text: str, seen: set[str]) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise ValidationError("is not a header's name; use letters, digits and hyphens")
+    if name.lower() in OURS:
+        raise ValidationError(f"can't be set: {OURS[name.lower()]}; leave it out")
+    if name.lower() in seen:
+        raise ValidationError("is given twice; names differ by more than case")
+    if len(text) > MAX_HEADER_CHARACTERS:
+        raise ValidationError(f"is longer than {MAX_HEADER_CHARACTERS} characters")
+    refuse_control_characters(text.replace("\t", " "))
+    if not _is_latin1(text):
+        raise ValidationError("holds characters that headers can't; percent-encode them")
+
+
+def _is_latin1(text: str) -> bool:
+    return all(ord(character) < 256 for character in text)

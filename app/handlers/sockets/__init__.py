@@ -1,0 +1,1 @@
+"""What the built-in handlers share when they talk to the network."""

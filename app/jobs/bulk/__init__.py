@@ -1,0 +1,291 @@
+"""One verb for many jobs: previewed, then done in chunks that survive a restart.
+
+The jobs of an action are written down when a person confirms it, id by id: those of the preview that have not
+changed since (scope.py). Later arrivals are counted and left alone, and a job that changes between the
+confirmation and its chunk is skipped. A chunk is one transaction (the jobs' change and the progress together), so a
+crash repeats nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, insert, literal, select, text, true
+
+from app import statement_timeouts
+from app.errors import JobQueueError
+from app.jobs import lifecycle
+from app.jobs.bulk.scope import VERBS, Scope, Sessions, fits, matching
+from app.jobs.listing.filters import JobFilter
+from app.jobs.models import STATUSES, BulkAction, BulkItem, Job
+
+#: Jobs in one transaction: a second of work, and no lock held for longer.
+CHUNK = 500
+MOST = 1_000_000
+#: As many are done at once, in the request that asks for it.
+AT_ONCE = 100
+KEPT_DAYS = 30
+
+
+class TooMany(JobQueueError):
+    """More than {most} jobs match; narrow the filter and do it in parts."""
+
+    http_status, code = 422, "too_many"
+
+
+class PreviewOutdated(JobQueueError):
+    """{found} jobs match instead of the {expected} that were previewed. Nothing was done; review them again."""
+
+    http_status, code = 409, "preview_outdated"
+
+
+class NoSuchBulk(JobQueueError):
+    """No bulk action has the number {number}."""
+
+    http_status, code = 404, "bulk_not_found"
+
+
+def create(
+    db: Sessions,
+    verb: str,
+    filter: JobFilter,
+    *,
+    description: str,
+    by: str,
+    scope: Scope | None = None,
+    expected: int | None = None,
+    newest: int | None = None,
+    args: dict[str, Any] | None = None,
+    link: dict[str, str] | None = None,
+) -> int:
+    """Write down the jobs to act on; a worker does the rest. The action's number.
+
+    ``scope``: the preview's, else every match of this moment. ``expected``: how many the preview counted; more
+    are refused. ``newest``: only that many, the newest. ``args`` are the changes of edit: {"priority": 5}.
+    ``link``: the filter as the list's query string. Raises TooMany, PreviewOutdated.
+    """
+    if verb not in VERBS:
+        raise ValueError(f"verb is one of {', '.join(VERBS)}")
+    statement_timeouts.allow_bulk(db)
+    action = BulkAction(
+        verb=verb, args=args or {}, description=description, created_by=by, scope=link or {}
+    )
+    db.add(action)
+    db.flush()
+    action.total, action.late = _write_down(db, action.id, verb, filter, scope, newest)
+    if action.total > MOST:
+        raise TooMany(most=MOST)
+    if expected is not None and action.total > expected:
+        raise PreviewOutdated(found=action.total, expected=expected)
+    if not action.total:
+        action.finished_at = func.now()
+    details = {"bulk": action.id, "filter": description, **({"changes": args} if args else {})}
+    lifecycle.record(db, by, f"bulk.{verb}", f"{action.total} jobs", details)
+    db.flush()
+    return action.id
+
+
+def _write_down(
+    db: Sessions, number: int, verb: str, filter: JobFilter, scope: Scope | None, newest: int | None
+) -> tuple[int, int]:
+    """How many jobs belong to the action, and how many match but arrived or changed after its preview."""
+    is_in = scope.holds() if scope else true()
+    found = select(Job.id, Job.updated_at, is_in.label("is_in")).where(
+        *matching(filter), fits(verb)
+    )
+    if newest is not None:
+        found = found.order_by(Job.id.desc())
+    matches = found.limit(newest or MOST + 1).cte("matches")
+    chosen = select(literal(number), matches.c.id, matches.c.updated_at).where(matches.c.is_in)
+    columns = ["bulk_id", "job_id", "job_updated_at"]
+    written = insert(BulkItem).from_select(columns, chosen).cte("written")
+    counted = select(
+        func.count().filter(matches.c.is_in), func.count().filter(~matches.c.is_in)
+    ).select_from(matches)
+    total, late = db.execute(counted.add_cte(written)).one()
+    return total, late
+
+
+def act(
+    db: Sessions,
+    verb: str,
+    ids: list[UUID],
+    *,
+    by: str,
+    args: dict[str, Any] | None = None,
+    is_audited: bool = True,
+) -> lifecycle.Changes:
+    """``verb`` for these jobs now, in the caller's transaction.
+
+    ``is_audited`` False: the bulk action that they belong to is in the audit already.
+    """
+    statement_timeouts.allow_bulk(db)
+    if verb == "edit":
+        return lifecycle.edit(db, ids, args or {}, by=by, is_audited=is_audited)
+    acts = {
+        "retry": lifecycle.retry, "run": lifecycle.run_now, "cancel": lifecycle.cancel,
+        "delete": lifecycle.delete, "discard": lifecycle.discard,
+    }  # fmt: skip
+    return acts[verb](db, ids, by=by, is_audited=is_audited)
+
+
+# Of a worker that the network cuts off here PostgreSQL lets go after some seconds, not hours.
+_NEXT = text("""
+SELECT id, verb, args, created_by, created_at, set_config('idle_in_transaction_session_timeout', '10s', true)
+FROM bulk_actions
+WHERE finished_at IS NULL AND paused_at IS NULL ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+""")
+# ix_bulk_items_open
+_TAKE = text("""
+SELECT job_id FROM bulk_items WHERE bulk_id = :id AND result IS NULL ORDER BY job_id LIMIT :limit
+""")
+# Locked until the chunk is committed: PostgreSQL checks the condition again after it waited for a lock.
+_UNCHANGED = text("""
+SELECT j.id FROM jobs j JOIN bulk_items i ON i.bulk_id = :id AND i.job_id = j.id
+WHERE j.id = ANY(:ids) AND CASE WHEN i.job_updated_at IS NULL THEN j.updated_at <= :confirmed_at
+                                ELSE j.updated_at = i.job_updated_at END
+ORDER BY j.id FOR UPDATE OF j
+""")
+_RECORD = text("""
+WITH recorded AS (
+    UPDATE bulk_items SET result = CASE WHEN job_id = ANY(:done) THEN 'done' ELSE 'skipped' END
+    WHERE bulk_id = :id AND job_id = ANY(:ids))
+UPDATE bulk_actions SET done = done + :n_done, refused = refused + :n_skipped,
+    finished_at = CASE WHEN NOT EXISTS (
+        SELECT 1 FROM bulk_items WHERE bulk_id = :id AND result IS NULL AND job_id <> ALL(:ids)
+    ) THEN now() END
+WHERE id = :id
+""")
+
+
+def step(db: Sessions) -> int:
+    """One chunk of the oldest running action, committed; how many jobs it looked at."""
+    action = db.execute(_NEXT).first()
+    if action is None:
+        db.rollback()
+        return 0
+    looked_at = _chunk(db, action)
+    db.commit()
+    return looked_at
+
+
+def finish_at_once(db: Sessions, number: int) -> int:
+    """Does all of a small action in the caller's transaction; how many jobs it changed."""
+    action = find(db, number)
+    while _chunk(db, action):
+        pass
+    db.expire(action)
+    return action.done
+
+
+def _chunk(db: Sessions, action: Any) -> int:
+    ids = list(db.scalars(_TAKE, {"id": action.id, "limit": CHUNK}).all())
+    done: list[UUID] = []
+    if unchanged := _unchanged(db, action, ids):
+        by, args = action.created_by, action.args
+        done = act(db, action.verb, unchanged, by=by, args=args, is_audited=False).done
+    db.execute(
+        _RECORD,
+        {"id": action.id, "ids": ids, "done": done, "n_done": len(done), "n_skipped": len(ids) - len(done)},
+    )  # fmt: skip
+    return len(ids)
+
+
+def _unchanged(db: Sessions, action: Any, ids: list[UUID]) -> list[UUID]:
+    """Those of the jobs that are as they were when the action was confirmed, locked."""
+    values = {"id": action.id, "ids": ids, "confirmed_at": action.created_at}
+    return list(db.scalars(_UNCHANGED, values).all()) if ids else []
+
+
+def find(db: Sessions, number: int) -> BulkAction:
+    """Raises NoSuchBulk."""
+    action = db.get(BulkAction, number, populate_existing=True)
+    if action is None:
+        raise NoSuchBulk(number=number)
+    return action
+
+
+def latest(db: Sessions, limit: int = 50) -> list[BulkAction]:
+    """Newest first."""
+    return list(db.scalars(select(BulkAction).order_by(BulkAction.id.desc()).limit(limit)).all())
+
+
+def pause(db: Sessions, number: int, *, by: str) -> None:
+    """No further chunk begins."""
+    action = find(db, number)
+    action.paused_at = func.coalesce(BulkAction.paused_at, func.now())
+    lifecycle.record(db, by, "bulk.pause", str(number), {"bulk": number})
+
+
+def resume(db: Sessions, number: int, *, by: str) -> None:
+    action = find(db, number)
+    action.paused_at = None
+    lifecycle.record(db, by, "bulk.resume", str(number), {"bulk": number})
+
+
+_LEAVE = text("DELETE FROM bulk_items WHERE bulk_id = :id AND result IS NULL")
+
+
+def stop(db: Sessions, number: int, *, by: str) -> None:
+    """The jobs not reached yet are left alone; nothing is undone."""
+    action = find(db, number)
+    if action.finished_at is None:
+        statement_timeouts.allow_bulk(db)
+        action.cancelled_by, action.finished_at = by, func.now()
+        db.execute(_LEAVE, {"id": number})
+        lifecycle.record(db, by, "bulk.stop", str(number), {"bulk": number})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the jobs that an action changed are doing now."""
+
+    by_status: dict[str, int]  # every status → jobs
+    gone: int  # deleted since, by a person or by retention
+
+
+_OUTCOME = text("""
+SELECT j.status, count(*) AS n FROM bulk_items i JOIN jobs j ON j.id = i.job_id
+WHERE i.bulk_id = :id AND i.result = 'done' GROUP BY 1
+""")
+
+
+def outcome(db: Sessions, action: BulkAction) -> Outcome:
+    """Reads all of its jobs: a second for a million of them."""
+    found = {row.status: row.n for row in db.execute(_OUTCOME, {"id": action.id})}
+    by_status = {status: found.get(status, 0) for status in STATUSES}
+    return Outcome(by_status, max(action.done - sum(found.values()), 0))
+
+
+# The latest retry of some of a group, within the last day. bulk_actions_pkey, newest first.
+_CANARIES = text("""
+SELECT DISTINCT ON (failure) failure, id FROM (
+    SELECT scope ->> 'failure' AS failure, id FROM bulk_actions
+    WHERE verb = 'retry' AND created_at > now() - interval '1 day' AND id > (
+        SELECT coalesce(max(id), 0) - 1000 FROM bulk_actions)) AS recent
+WHERE failure = ANY(:failures) ORDER BY failure, id DESC
+""")
+
+
+def latest_retries(db: Sessions, failures: list[str]) -> dict[str, tuple[BulkAction, Outcome]]:
+    """Group of failures → its latest retry of the last day and what became of it."""
+    found = {}
+    for row in db.execute(_CANARIES, {"failures": failures}).all():
+        action = find(db, row.id)
+        found[row.failure] = (action, outcome(db, action))
+    return found
+
+
+_OLD_ITEMS = text("""
+WITH old AS (
+    SELECT bulk_id, job_id FROM bulk_items JOIN bulk_actions a ON a.id = bulk_id
+    WHERE a.finished_at < now() - make_interval(days => :days) LIMIT :limit)
+DELETE FROM bulk_items i USING old WHERE i.bulk_id = old.bulk_id AND i.job_id = old.job_id
+""")
+
+
+def prune(db: Any, limit: int = 10_000) -> int:
+    """Forgets which jobs belonged to actions that ended more than KEPT_DAYS ago; how many."""
+    return int(db.execute(_OLD_ITEMS, {"days": KEPT_DAYS, "limit": limit}).rowcount)

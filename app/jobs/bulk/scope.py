@@ -1,0 +1,191 @@
+"""Which jobs a bulk action is about: counted at the preview, frozen there, never more afterwards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import ARRAY, ColumnElement, Uuid, and_, any_, cast, func, select, text, true
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, scoped_session
+
+from app.database import sqlstate
+from app.jobs import committed
+from app.jobs.listing import find_ids, list_jobs
+from app.jobs.listing.filters import IS_AHEAD, LAST_ID, JobFilter, conditions
+from app.jobs.models import ALLOWED, PROCESSING, DeadLetter, Job
+
+Sessions = Session | scoped_session[Any]
+VERBS = ("retry", "run", "cancel", "delete", "discard", "edit")
+SAMPLE = 10
+#: Counting every match may take this long; a search in large payloads takes minutes.
+EXACT_MILLISECONDS = 500
+#: Then this many are looked for, for this long.
+MOST_FOUND = 10_000
+FIND_SECONDS = 0.5
+QUERY_CANCELED = "57014"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The moment of a preview. A job belongs to it if it existed then and has not changed since.
+
+    Judged by the database clock, against clients whose clock is behind by the largest id, and against transactions
+    that began before it and were committed after it by ``moment``.
+    """
+
+    as_of: datetime
+    upto: UUID = LAST_ID
+    moment: committed.Moment | None = None
+
+    def holds(self) -> ColumnElement[bool]:
+        """Every verb and every attempt sets updated_at, so an old one means: as it was then."""
+        return and_(self._is_old(), self._is_seen())
+
+    def listing(self, db: Sessions, matches: list[ColumnElement[bool]]) -> Scope:
+        """The same scope, exact for these matches: with the recent transactions that wrote their rows."""
+        if self.moment is None:
+            return self
+        is_recent = committed.row_xid >= self.moment.ended
+        recent = select(committed.row_xid).where(*matches, self._is_old(), is_recent).distinct()
+        xids = (
+            [] if self.moment.is_quiet else db.scalars(recent.limit(committed.MOST_XIDS + 1)).all()
+        )
+        return replace(self, moment=self.moment.listing(list(xids)))
+
+    def _is_old(self) -> ColumnElement[bool]:
+        return and_(Job.id <= self.upto, Job.created_at < self.as_of, Job.updated_at < self.as_of)
+
+    def _is_seen(self) -> ColumnElement[bool]:
+        # Each heartbeat writes the row of a running job again.
+        return (Job.status == PROCESSING) | self.moment.has_seen() if self.moment else true()
+
+
+class Part(NamedTuple):
+    """Jobs of one kind among the matches."""
+
+    type: str
+    queue: str
+    status: str
+    is_ahead: bool  # its run_at lies in the future
+    n: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What each verb would do to the jobs that match now."""
+
+    scope: Scope
+    parts: list[Part]
+    letters: int  # open dead letters among them
+    sample: list[Job] = field(default_factory=list)  # the newest
+    is_exact: bool = True  # else there are more, and the counts are of those found in time
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Verb → how many jobs it applies to."""
+        return {verb: sum(part.n for part in self.of(verb)) for verb in VERBS} | {
+            "discard": self.letters
+        }
+
+    @property
+    def restored(self) -> int:
+        """How many of those to retry go back to their schedule instead of running at once."""
+        return sum(part.n for part in self.of("retry") if part.is_ahead)
+
+    def of(self, verb: str) -> list[Part]:
+        """The parts that ``verb`` applies to."""
+        return [
+            part
+            for part in self.parts
+            if part.status in ALLOWED[verb] and (verb != "run" or part.is_ahead)
+        ]
+
+    def by(self, verb: str, name: str) -> list[tuple[str, int]]:
+        """(value, jobs) of the column ``name`` among the jobs of ``verb``, most first."""
+        return most_first((getattr(part, name), part.n) for part in self.of(verb))
+
+
+def most_first(counted: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    sums: Counter[str] = Counter()
+    for value, n in counted:
+        sums[value] += n
+    return sums.most_common()
+
+
+def take_scope(db: Sessions) -> Scope:
+    """This moment, by the transaction's clock."""
+    row = db.execute(  # jobs_pkey
+        text("SELECT now() AS as_of, (SELECT id FROM jobs ORDER BY id DESC LIMIT 1) AS upto")
+    ).one()
+    return Scope(row.as_of, row.upto or LAST_ID, committed.now(db))
+
+
+def preview(db: Sessions, filter: JobFilter, scope: Scope | None = None) -> Preview:
+    """Counts and the newest matches: all of them where that takes EXACT_MILLISECONDS, else those found in time."""
+    scope = scope or take_scope(db)
+    sample = list_jobs(db, filter, limit=SAMPLE, is_light=True).items
+    try:
+        with _limited(db, EXACT_MILLISECONDS):
+            listed = scope.listing(db, matching(filter))
+            parts, letters = _count(db, listed, [*matching(filter), listed.holds()])
+        return Preview(listed, parts, letters, sample)
+    except OperationalError as error:
+        if sqlstate(error) != QUERY_CANCELED:
+            raise
+    ids, is_complete = find_ids(db, filter, limit=MOST_FOUND, seconds=FIND_SECONDS)
+    is_found = Job.id == any_(cast(ids, ARRAY(Uuid)))
+    parts, letters = _count(db, scope, [is_found, scope.holds()])
+    return Preview(scope, parts, letters, sample, is_exact=is_complete)
+
+
+def _count(
+    db: Sessions, scope: Scope, matches: list[ColumnElement[bool]]
+) -> tuple[list[Part], int]:
+    """The jobs by kind, and the open dead letters among them."""
+    kinds = (Job.type, Job.queue, Job.status, Job.run_at > scope.as_of)
+    rows = db.execute(select(*kinds, func.count()).where(*matches).group_by(*kinds)).all()
+    parts = [Part(*row) for row in rows]
+    if not any(part.status == "failed" for part in parts):
+        return parts, 0
+    letters = select(func.count()).select_from(Job).where(*matches, fits("discard"))
+    return parts, db.execute(letters).scalar_one()
+
+
+@contextmanager
+def _limited(db: Sessions, milliseconds: int) -> Iterator[None]:
+    """Statements inside have that much time; when one is cut off, the transaction goes on without it."""
+    before = db.execute(text("SELECT current_setting('statement_timeout')")).scalar_one()
+    with db.begin_nested():
+        db.execute(text(f"SET LOCAL statement_timeout = {milliseconds}"))
+        yield
+        db.execute(
+            text("SELECT set_config('statement_timeout', :before, true)"), {"before": before}
+        )
+
+
+def matching(filter: JobFilter) -> list[ColumnElement[bool]]:
+    """The filter of a list as conditions on jobs."""
+    filter = filter.normalized()
+    if not filter.can_match:
+        return [text("false")]  # type: ignore[list-item]
+    low, high = filter.id_range()
+    return [Job.id >= low, Job.id <= high, *conditions(filter).values()]
+
+
+def fits(verb: str) -> ColumnElement[bool]:
+    """What ``verb`` applies to."""
+    if verb == "discard":
+        return (
+            select(DeadLetter.id)
+            .where(DeadLetter.job_id == Job.id, DeadLetter.closed_at.is_(None))
+            .exists()
+        )
+    if verb == "run":
+        return IS_AHEAD
+    return Job.status.in_(ALLOWED[verb])

@@ -1,0 +1,78 @@
+"""Every SELECT of the API and the dashboard. Nothing here writes.
+
+All functions take a session first. Each statement names the index it uses in a comment beside it,
+and stays within a bound however large the table: lists are keyset pages, searches look at so many
+candidates and then say that they stopped, and counts that stopped say so (``Count.is_exact``).
+"""
+
+from app.jobs.listing.audit import audit_events, audit_of, has_audit_event
+from app.jobs.listing.cursors import OFFSET_BOUND, Page
+from app.jobs.listing.dead_letters import (
+    count_newer_letters,
+    letters_of,
+    list_dead_letters,
+    open_dead_letter,
+)
+from app.jobs.listing.error_groups import FAILURE_GROUPS, FailureGroup, failure_groups, failure_name
+from app.jobs.listing.filters import JobFilter
+from app.jobs.listing.jobs import (
+    attempts_of,
+    count_newer_jobs,
+    find_ids,
+    get_job,
+    list_jobs,
+    log_of,
+    oldest_created,
+)
+from app.jobs.listing.orders import NEWEST, ORDERED_BY, Order, order_of
+from app.jobs.listing.overviews import (
+    QueueSummary,
+    TypeSummary,
+    job_type_overview,
+    paused_queues,
+    paused_types,
+    queue_overview,
+)
+from app.jobs.listing.walk import CANDIDATES
+from app.jobs.listing.workers import WorkerSummary, list_workers, still_running, worker
+from app.jobs.statistics.count import Count
+
+__all__ = [
+    "CANDIDATES",
+    "FAILURE_GROUPS",
+    "NEWEST",
+    "OFFSET_BOUND",
+    "ORDERED_BY",
+    "Count",
+    "FailureGroup",
+    "JobFilter",
+    "Order",
+    "Page",
+    "QueueSummary",
+    "TypeSummary",
+    "WorkerSummary",
+    "attempts_of",
+    "audit_events",
+    "audit_of",
+    "count_newer_jobs",
+    "count_newer_letters",
+    "failure_groups",
+    "failure_name",
+    "find_ids",
+    "get_job",
+    "has_audit_event",
+    "job_type_overview",
+    "letters_of",
+    "list_dead_letters",
+    "list_jobs",
+    "list_workers",
+    "log_of",
+    "oldest_created",
+    "open_dead_letter",
+    "order_of",
+    "paused_queues",
+    "paused_types",
+    "queue_overview",
+    "still_running",
+    "worker",
+]

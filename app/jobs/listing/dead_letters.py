@@ -1,0 +1,170 @@
+"""Dead letters: the open ones, newest first, and the one of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, select
+
+from app.database import Database, Reader
+from app.errors import DeadLetterNotFound
+from app.jobs.listing.cursors import Direction, Page, Position, check_offset, decode, paginate
+from app.jobs.listing.filters import (
+    FIRST_ID,
+    LAST_ID,
+    is_found,
+    is_part_of_id,
+    is_storable,
+    looks_like_id,
+)
+from app.jobs.listing.page_sizes import json_bytes, load_page
+from app.jobs.listing.walk import Found, Key, Walk, gather, merge, walk
+from app.jobs.models import DeadLetter
+from app.jobs.statistics.count import COUNT_BOUND, Count
+
+_FIRST = (datetime(1970, 1, 1, tzinfo=UTC), FIRST_ID)
+_LAST = (datetime(9999, 1, 1, tzinfo=UTC), LAST_ID)
+
+
+def list_dead_letters(
+    db: Reader,
+    *,
+    limit: int,
+    offset: int = 0,
+    cursor: str | None = None,
+    direction: Direction | None = None,
+    type: str | None = None,
+    queue: str | None = None,
+    search: str | None = None,
+    is_payload_searched: bool = True,
+) -> Page[DeadLetter]:
+    """Open dead letters by (failed_at, job_id), newest first.
+
+    ``search`` is text in type, reason or payload, or the start or end of a job's id (8 digits and
+    more) (not payload unless ``is_payload_searched``, as in JobFilter).
+    Pages and cursors as in list_jobs. Raises OffsetTooLarge, InvalidCursor.
+    """
+    position = decode(cursor, width=2, direction=direction) if cursor else None
+    check_offset(offset)
+    if not is_storable([type, queue, search]):
+        return Page()
+    return paginate(
+        find=_finder(db, type, queue, search, offset, is_payload_searched),
+        load=lambda keys: _load(db, keys),
+        instant_of=lambda key: key[0],
+        position=position,
+        is_first=position is None and offset == 0,
+        limit=limit,
+    )
+
+
+def count_newer_letters(
+    db: Reader,
+    cursor: str,
+    *,
+    limit: int,
+    type: str | None = None,
+    search: str | None = None,
+    is_payload_searched: bool = True,
+) -> int:
+    """How many are newer than a page's start_cursor, up to ``limit``. Raises InvalidCursor."""
+    position = decode(cursor, width=2, direction="previous")
+    if not is_storable([type, search]):
+        return 0
+    return len(_finder(db, type, None, search, 0, is_payload_searched)(position, limit).keys)
+
+
+def _finder(
+    db: Reader,
+    type: str | None,
+    queue: str | None,
+    search: str | None,
+    offset: int,
+    is_payload_searched: bool,
+) -> Callable[[Position | None, int], Found]:
+    words = (search or "").strip()
+    plan = Walk(  # ix_dead_letters_failed_at
+        key=(DeadLetter.failed_at, DeadLetter.job_id),
+        floor=_FIRST,
+        ceiling=_LAST,
+        driver=DeadLetter.closed_at.is_(None),
+        conditions=tuple(_conditions(type, queue, words, is_payload_searched)),
+    )
+
+    def find(at: Position | None, limit: int) -> Found:
+        after = at.key if at else None
+        way: Direction = at.direction if at else "next"
+        found = walk(db, plan, after=after, direction=way, skip=offset, limit=limit)
+        if found.stopped_at is None or at is not None or offset or not looks_like_id(words):
+            return found
+        # The first page was cut short; indexes know ids by both ends.
+        is_it = DeadLetter.closed_at.is_(None) & is_part_of_id(words, DeadLetter.job_id)
+        return merge(plan, found, gather(db, plan, is_it, limit=limit), limit=limit)
+
+    return find
+
+
+def _conditions(
+    type: str | None,
+    queue: str | None,
+    words: str,
+    is_payload_searched: bool,
+) -> Iterator[ColumnElement[bool]]:
+    if type is not None:
+        yield DeadLetter.type == type
+    if queue is not None:
+        yield DeadLetter.queue == queue
+    if words:
+        payload = DeadLetter.payload if is_payload_searched else None
+        yield is_found(words, DeadLetter.job_id, payload, DeadLetter.type, DeadLetter.reason)
+
+
+def _load(db: Reader, keys: list[Key]) -> tuple[list[DeadLetter], int]:
+    """The letters of these keys in their order, without those closed since."""
+    # ix_dead_letters_job; "is open" is judged here, in WHERE it would invite another index.
+    rows = select(DeadLetter, json_bytes(DeadLetter.payload))
+    wanted = {(key[0], key[1]) for key in keys}
+
+    def load(ids: Sequence[UUID]) -> list[tuple[UUID, DeadLetter | None, int]]:
+        found = db.execute(
+            rows.where(DeadLetter.job_id.in_(ids)), execution_options={"populate_existing": True}
+        )
+        return [
+            (letter.job_id, letter, size)
+            for letter, size in found
+            if letter.closed_at is None and (letter.failed_at, letter.job_id) in wanted
+        ]
+
+    ids = [job_id for _, job_id in keys]
+    return load_page(db, ids, key=DeadLetter.job_id, columns=(DeadLetter.payload,), load=load)
+
+
+def letters_of(db: Reader, job_id: UUID, *, limit: int = 50) -> list[DeadLetter]:
+    """The last dead letters of a job, open or closed, oldest first."""
+    newest = (  # ix_dead_letters_job
+        select(DeadLetter)
+        .where(DeadLetter.job_id == job_id)
+        .order_by(DeadLetter.id.desc())
+        .limit(limit)
+        .execution_options(populate_existing=True)
+    )
+    return list(reversed(db.scalars(newest).all()))
+
+
+def open_dead_letter(db: Reader, job_id: UUID) -> DeadLetter:
+    """The open dead letter of a job. Raises DeadLetterNotFound."""
+    letters = letters_of(db, job_id, limit=1)
+    if not letters or letters[0].closed_at is not None:
+        raise DeadLetterNotFound(job_id=job_id)
+    return letters[0]
+
+
+def count_dead_letters(db: Database) -> Count:
+    """How many are open, up to a bound."""
+    some = (  # uq_dead_letters_open
+        select(DeadLetter.job_id).where(DeadLetter.closed_at.is_(None)).limit(COUNT_BOUND + 1)
+    )
+    n = db.execute(select(func.count()).select_from(some.subquery())).scalar_one()
+    return Count(min(n, COUNT_BOUND), is_exact=n <= COUNT_BOUND)

@@ -1,0 +1,299 @@
+"""One job with its history, and the list of jobs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    true,
+    tuple_,
+)
+from sqlalchemy.orm import defer
+
+from app.database import Reader
+from app.errors import JobNotFound
+from app.jobs import ids
+from app.jobs.listing.cursors import Direction, Page, Position, check_offset, decode, paginate
+from app.jobs.listing.filters import (
+    IS_AHEAD,
+    JobFilter,
+    drivers,
+    has_tag,
+    index_to_walk,
+    is_part_of_id,
+    jobs_of_bulk,
+    looks_like_id,
+)
+from app.jobs.listing.filters import conditions as conditions_of
+from app.jobs.listing.orders import NEWEST, Order, timed_walk
+from app.jobs.listing.page_sizes import json_bytes, load_page
+from app.jobs.listing.walk import FEW, Found, Key, Walk, gather, merge, walk
+from app.jobs.models import UNIQUE_KEY_IS_LIVE, BulkAction, Job, JobAttempt, JobCounter, JobLogLine
+from app.jobs.statistics import counters
+
+#: A job that snoozes every minute has attempts without end; the last ones are shown.
+ATTEMPTS_SHOWN = 200
+_LAST_LINE = 2**63 - 1
+
+
+def get_job(db: Reader, job_id: UUID) -> Job:
+    """The job as it stands now. Raises JobNotFound."""
+    job = db.get(Job, job_id, populate_existing=True)  # jobs_pkey
+    if job is None:
+        raise JobNotFound(job_id=job_id)
+    return job
+
+
+def oldest_created(db: Reader) -> datetime | None:
+    """When the oldest job was created; None without jobs."""
+    oldest = db.scalar(select(Job.id).order_by(Job.id).limit(1))  # jobs_pkey
+    return ids.created_at(oldest) if oldest else None
+
+
+def attempts_of(db: Reader, job_id: UUID, *, limit: int = ATTEMPTS_SHOWN) -> list[JobAttempt]:
+    """The last ``limit`` attempts that did not complete, oldest first."""
+    newest = (  # job_attempts_pkey (job_id, …)
+        select(JobAttempt)
+        .where(JobAttempt.job_id == job_id)
+        .order_by(JobAttempt.started_at.desc(), JobAttempt.attempt.desc())
+        .limit(limit)
+    )
+    return list(reversed(db.scalars(newest).all()))
+
+
+def log_of(
+    db: Reader, job_id: UUID, after: int | None = None, limit: int = 500
+) -> list[JobLogLine]:
+    """Up to ``limit`` lines in the order written, from the start or after the line with id ``after``."""
+    # ix_job_log_lines_job; rows compared whole, or the primary key might be walked (see walk.py).
+    here = tuple_(JobLogLine.job_id, JobLogLine.id)
+    lines = (
+        select(JobLogLine)
+        .where(here > (job_id, after or 0), here <= (job_id, _LAST_LINE))
+        .order_by(JobLogLine.job_id, JobLogLine.id)
+        .limit(limit)
+    )
+    return list(db.scalars(lines).all())
+
+
+def list_jobs(
+    db: Reader,
+    filter: JobFilter | None = None,
+    *,
+    limit: int,
+    offset: int = 0,
+    cursor: str | None = None,
+    direction: Direction | None = None,
+    order: Order = NEWEST,
+    is_light: bool = False,
+) -> Page[Job]:
+    """The jobs that match in the given order, newest first without one, ``limit`` to a page.
+
+    A cursor knows whether it leads to older or newer jobs (``direction`` overrides it). A page may
+    be short or empty and yet have a next cursor: then ``is_cut_short`` is set and the cursor goes
+    on with the search. ``is_light`` leaves payload and result to be loaded when looked at.
+    Raises OffsetTooLarge, InvalidCursor.
+    """
+    filter = (filter or JobFilter()).normalized()
+    position = decode(cursor, width=order.width, direction=direction) if cursor else None
+    check_offset(offset)
+    if not filter.can_match:
+        return Page()
+    return paginate(
+        find=lambda at, limit: _find(db, filter, order, at, offset, limit),
+        load=lambda keys: _load(db, filter, [key[-1] for key in keys], is_light),
+        instant_of=lambda key: ids.created_at(key[0]) if order.by == "created" else key[0],
+        position=position,
+        is_first=position is None and offset == 0,
+        limit=limit,
+        is_ascending=order.is_ascending,
+    )
+
+
+def count_newer_jobs(
+    db: Reader, filter: JobFilter, cursor: str, *, limit: int, order: Order = NEWEST
+) -> int:
+    """How many matches come before a page's start_cursor, up to ``limit``. Raises InvalidCursor."""
+    filter = filter.normalized()
+    position = decode(cursor, width=order.width, direction="previous")
+    return len(_find(db, filter, order, position, 0, limit).keys) if filter.can_match else 0
+
+
+def find_ids(
+    db: Reader, filter: JobFilter, *, limit: int, seconds: float
+) -> tuple[list[UUID], bool]:
+    """The newest matches, found within about ``seconds``, and whether they are all there are."""
+    filter = filter.normalized()
+    if not filter.can_match:
+        return [], True
+    ids: list[UUID] = []
+    at: Position | None = None
+    until = time.monotonic() + seconds
+    while len(ids) < limit:
+        wanted = limit - len(ids)
+        found = _find(db, filter, NEWEST, at, 0, wanted)
+        # A first page cut short may show an id that the walk comes to again.
+        ids = list(dict.fromkeys([*ids, *(key[0] for key in found.keys)]))
+        if found.stopped_at is None and len(found.keys) < wanted:
+            return ids, True
+        if time.monotonic() > until:
+            break
+        at = Position(found.stopped_at or found.keys[-1], "next")
+    return ids, False
+
+
+def _find(
+    db: Reader, filter: JobFilter, order: Order, at: Position | None, offset: int, limit: int
+) -> Found:
+    direction: Direction = at.direction if at else "next"
+    plan = _plan(db, filter, order)
+    after = at.key if at else None
+    if (few := _few(db, filter, order)) is not None:
+        return Found(
+            gather(db, plan, few, after=after, direction=direction, skip=offset, limit=limit)
+        )
+    found = walk(db, plan, after=after, direction=direction, skip=offset, limit=limit)
+    if found.stopped_at is None or at is not None or offset:
+        return found
+    # The first page was cut short. The counters may know that it shows all there is …
+    if filter.is_countable and _count(db, filter) == len(found.keys):
+        return Found(found.keys)
+    # … and an index what a search did not come to.
+    ahead: list[Key] = []
+    if filter.id_digits:  # jobs_pkey, ix_jobs_id_end
+        ahead = gather(db, plan, is_part_of_id(filter.id_digits, Job.id), limit=limit)
+    if filter.search is not None and not found.keys and not ahead:
+        ahead = _by_name(db, filter, plan, limit)
+    return merge(plan, found, ahead, limit=limit)
+
+
+def _plan(db: Reader, filter: JobFilter, order: Order) -> Walk:
+    if order.by != "created":
+        return timed_walk(filter, order)
+    plan = index_to_walk(filter, _best_driver(db, filter))
+    return replace(plan, is_ascending=order.is_ascending)
+
+
+def _best_driver(db: Reader, filter: JobFilter) -> str:
+    """The index with the fewest rows, by the counters (near enough without their deltas)."""
+    possible = drivers(filter)
+    if len(possible) == 1:
+        return possible[0]
+    wanted = {"status": filter.stored_status, "type": filter.type, "queue": filter.queue}
+    sizes = select(
+        *(
+            func.coalesce(
+                func.sum(JobCounter.n).filter(getattr(JobCounter, name) == wanted[name]), 0
+            )
+            for name in possible
+        )
+    )
+    return min(zip(db.execute(sizes).one(), possible, strict=True))[1]
+
+
+def _count(db: Reader, filter: JobFilter) -> int:
+    """How many jobs match a countable filter, exactly."""
+    wanted = {"status": filter.stored_status, "type": filter.type, "queue": filter.queue}
+    return counters.count(
+        db, **{name: value for name, value in wanted.items() if value is not None}
+    )
+
+
+def _few(db: Reader, filter: JobFilter, order: Order) -> ColumnElement[bool] | None:
+    """A condition that every match fulfils, and few enough rows to sort; None if there is none."""
+    digits = filter.id_part or filter.id_prefix
+    if digits is not None and looks_like_id(digits):
+        return is_part_of_id(digits, Job.id)  # jobs_pkey, ix_jobs_id_end
+    if filter.bulk is not None and _is_small(db, filter.bulk):
+        return Job.id.in_(jobs_of_bulk(filter.bulk))  # bulk_items_pkey
+    if filter.status == "scheduled" and order.by == "created" and _has_few_ahead(db):
+        return IS_AHEAD  # ix_jobs_run_at
+    if filter.tag is not None and _estimated_tagged(db, filter.tag) <= FEW:
+        return has_tag(filter.tag)  # ix_jobs_tags
+    return _few_of_kind(db, filter) if order.by != "created" else None
+
+
+def _few_of_kind(db: Reader, filter: JobFilter) -> ColumnElement[bool] | None:
+    """As _few, for what the index of the order knows nothing of."""
+    if filter.failure is not None:
+        of_group = Job.failure == filter.failure  # ix_jobs_failure
+        some = select(literal(1)).where(of_group).limit(FEW + 1)
+        n = db.execute(select(func.count()).select_from(some.subquery())).scalar_one()
+        return of_group if n <= FEW else None
+    for name, column in (("type", Job.type), ("queue", Job.queue)):  # ix_jobs_type, ix_jobs_queue
+        value = getattr(filter, name)
+        if value is not None and counters.count(db, **{name: value}) <= FEW:
+            return column == value
+    return None
+
+
+def _is_small(db: Reader, bulk: int) -> bool:
+    action = db.get(BulkAction, bulk)
+    return action is None or action.total <= FEW
+
+
+def _has_few_ahead(db: Reader) -> bool:
+    # ix_jobs_run_at; ordered, or another partial index might be read to its end.
+    ahead = select(literal(1)).where(IS_AHEAD).order_by(Job.run_at).limit(FEW + 1)
+    return db.execute(select(func.count()).select_from(ahead.subquery())).scalar_one() <= FEW
+
+
+def _estimated_tagged(db: Reader, tag: str) -> int:
+    """About how many jobs have this tag, by the planner's statistics: no row is read."""
+    statement = text(
+        "EXPLAIN (FORMAT JSON) SELECT FROM jobs WHERE tags @> ARRAY[:tag] AND tags <> '{}'"
+    )
+    plan = db.scalar(statement, {"tag": tag})
+    plan = json.loads(plan) if isinstance(plan, str) else plan
+    return int(plan[0]["Plan"]["Plan Rows"])
+
+
+def _by_name(db: Reader, filter: JobFilter, plan: Walk, limit: int) -> list[Key]:
+    """Jobs older than the walk reached, whose unique key, tag or type is exactly the search."""
+    words = filter.search or ""
+    # uq_jobs_unique_key (live ones only).
+    keyed = (Job.unique_key == words) & literal_column(UNIQUE_KEY_IS_LIVE)
+    if found := gather(db, plan, keyed, limit=limit):
+        return found
+    if _estimated_tagged(db, words) <= FEW:
+        found = gather(db, plan, has_tag(words), limit=limit)  # ix_jobs_tags
+    if not found and filter.type is None:
+        typed = index_to_walk(replace(filter, search=None, type=words), "type")  # ix_jobs_type
+        found = walk(db, typed, after=None, limit=limit).keys
+    return found
+
+
+def _load(
+    db: Reader, filter: JobFilter, job_ids: list[UUID], is_light: bool
+) -> tuple[list[Job], int]:
+    # What changed since its key was found no longer matches, and is left out. Judged here, not in
+    # WHERE: there it would tempt the planner to another index than jobs_pkey.
+    still = and_(true(), *conditions_of(filter).values())
+    columns = () if is_light else (Job.payload, Job.result)
+    rows = select(Job, still, json_bytes(*columns)).options(
+        *(defer(column) for column in (Job.payload, Job.result) if is_light)
+    )
+
+    def load(ids: Sequence[UUID]) -> list[tuple[UUID, Job | None, int]]:
+        found = db.execute(rows.where(Job.id.in_(ids)), execution_options=_FRESH)
+        return [(job.id, job if is_hit else None, size) for job, is_hit, size in found]
+
+    if is_light:
+        jobs = {job_id: job for job_id, job, _ in load(job_ids)} if job_ids else {}
+        return [job for job_id in job_ids if (job := jobs.get(job_id))], len(job_ids)
+    return load_page(db, job_ids, key=Job.id, columns=columns, load=load)
+
+
+_FRESH = {"populate_existing": True}

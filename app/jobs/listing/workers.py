@@ -1,0 +1,124 @@
+"""Workers: who is alive, busy, gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Float, cast, extract, func, select
+
+from app.database import Reader
+from app.errors import WorkerNotFound
+from app.jobs.models import Job, WorkerRow
+
+#: A worker silent for this long has lost its leases (LEASE_SECONDS, unless the caller knows better).
+ALIVE_SECONDS = 30.0
+#: How long a worker stays in the list after it stopped, or after it was last heard of.
+STOPPED_SHOWN_SECONDS = 10 * 60
+SILENT_SHOWN_SECONDS = 60 * 60
+
+
+@dataclass(frozen=True)
+class WorkerSummary:
+    """One consumer process, judged by the database clock."""
+
+    id: UUID
+    host: str
+    pid: int
+    version: str
+    queues: list[str]  # empty: all
+    types: list[str] | None  # it claims; None: every type
+    threads: int
+    live_threads: int
+    memory_bytes: int | None
+    #: [{"jobId", "type", "attempt", "since"}] as of heartbeat_at
+    running: list[dict[str, Any]]
+    completed: int  # jobs since it started
+    started_at: datetime
+    heartbeat_at: datetime
+    stop_requested_at: datetime | None
+    stopping_at: datetime | None
+    stopped_at: datetime | None
+    is_alive: bool  # not stopped, and heard of lately
+    silent_seconds: float  # since its last heartbeat
+
+    @property
+    def state(self) -> str:
+        """stopped, silent (gone without a word), stopping, busy or idle."""
+        if self.stopped_at is not None:
+            return "stopped"
+        if not self.is_alive:
+            return "silent"
+        if self.stopping_at is not None or self.stop_requested_at is not None:
+            return "stopping"
+        return "busy" if self.running else "idle"
+
+
+def list_workers(db: Reader, *, alive_seconds: float = ALIVE_SECONDS) -> list[WorkerSummary]:
+    """Workers alive or gone lately: the living first, then by start, newest first."""
+    # The table has a row per process and is pruned: no index but its key is wanted.
+    rows = select(WorkerRow, _silence()).where(
+        func.coalesce(WorkerRow.stopped_at, func.now()) > _ago(STOPPED_SHOWN_SECONDS),
+        WorkerRow.heartbeat_at > _ago(SILENT_SHOWN_SECONDS),
+    )
+    found = [_summary(row, alive_seconds) for row in db.execute(rows, execution_options=_FRESH)]
+    return sorted(found, key=lambda one: (not one.is_alive, -one.started_at.timestamp()))
+
+
+def worker(db: Reader, worker_id: UUID, *, alive_seconds: float = ALIVE_SECONDS) -> WorkerSummary:
+    """One worker, however long it is gone. Raises WorkerNotFound."""
+    row = db.execute(  # workers_pkey
+        select(WorkerRow, _silence()).where(WorkerRow.id == worker_id), execution_options=_FRESH
+    ).first()
+    if row is None:
+        raise WorkerNotFound(worker_id=worker_id)
+    return _summary(row, alive_seconds)
+
+
+def still_running(db: Reader, found: Sequence[WorkerSummary]) -> list[WorkerSummary]:
+    """The workers, with only those of their reported attempts that have not ended since."""
+    reported = [UUID(run["jobId"]) for worker in found for run in worker.running]
+    # jobs_pkey; a worker reports at most as many as it has threads.
+    rows = select(Job.id, Job.attempts, Job.worker_id).where(
+        Job.id.in_(reported), Job.lease_token.is_not(None)
+    )
+    running = {(job_id, worker): n for job_id, n, worker in db.execute(rows)} if reported else {}
+    return [
+        replace(
+            worker,
+            running=[
+                run
+                for run in worker.running
+                # A thread that is stuck past its timeout is busy, whatever became of the job.
+                if run.get("isOverdue")
+                or running.get((UUID(run["jobId"]), worker.id)) == run["attempt"]
+            ],
+        )
+        for worker in found
+    ]
+
+
+_FRESH = {"populate_existing": True}
+
+
+def _silence() -> Any:
+    return cast(extract("epoch", func.now() - WorkerRow.heartbeat_at), Float)
+
+
+def _ago(seconds: float) -> Any:
+    return func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+
+
+def _summary(row: Any, alive_seconds: float) -> WorkerSummary:
+    one, silent = row
+    silent = max(float(silent), 0.0)
+    columns = {
+        name: getattr(one, name)
+        for name in WorkerSummary.__dataclass_fields__
+        if name not in ("is_alive", "silent_seconds")
+    }
+    is_alive = one.stopped_at is None and silent < alive_seconds
+    return WorkerSummary(**columns, is_alive=is_alive, silent_seconds=silent)

@@ -1,0 +1,1 @@
+"""Attempts in child processes, which can be killed."""

@@ -1,0 +1,281 @@
+"""An attempt in a child process that can be killed: isolate=True, and jobs that crashed a worker.
+
+Children fork from a server process that has imported everything and started no thread: quick to start, and free of our
+locks and connections. One attempt each. The worker's thread watches its child itself: the child's end is seen by its
+process and by its pipe, whichever tells first, and whatever it reported until then is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from typing import Any, ClassVar
+
+from app.config import Settings
+from app.jobs.context import Context
+from app.worker.child import forking, process
+from app.worker.inbox import Claimed
+from app.worker.outbox import Outcome
+
+#: The child interrupts its handler at the deadline; one that can't be (C code that does not return, a
+#: signal handler of its own) is killed so much later.
+GRACE_SECONDS = 3.0
+#: A handler that does not look at a cancel request has Cancel raised in it after this long, and is killed after as long again.
+CANCEL_SECONDS = 3.0
+#: From the start of the process to the call of the handler, and from its return to the outcome.
+BOOT_SECONDS = LEAVE_SECONDS = 60.0
+POLL_SECONDS = 0.1
+#: For the pipe of a killed child to close. It closes at once unless a process that the handler forked holds it.
+LAST_WORDS_SECONDS = 1.0
+START_TRIES = 3
+_HEADER = struct.Struct("!i")  # of multiprocessing's messages
+
+
+@dataclass(frozen=True, slots=True)
+class NoOutcome:
+    """How a child ended that gave no outcome."""
+
+    how: str
+    text: str = ""
+
+    DIED: ClassVar = "died"
+    TIMED_OUT: ClassVar = "timed out"
+    CANCELLED: ClassVar = "cancelled"
+    STOPPED: ClassVar = "stopped"  # with the worker
+    NOT_STARTED: ClassVar = "not started"
+
+
+class Isolation:
+    """The children of one worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._children: set[_Child] = set()
+        self._stopping = threading.Event()
+
+    def run(self, job: Claimed, context: Context, timeout: float | None) -> Outcome | NoOutcome:
+        """The attempt in a child of its own: its outcome, or how it ended without one."""
+        started = self._start(job)
+        if isinstance(started, NoOutcome):
+            return started
+        try:
+            end = _Watch(job, started, context, timeout).until_it_ends()
+        finally:
+            with self._lock:
+                self._children.discard(started)
+            started.close()
+        is_stopped = self._stopping.is_set() and isinstance(end, NoOutcome)
+        return NoOutcome(NoOutcome.STOPPED) if is_stopped else end
+
+    def stop(self) -> None:
+        """Kill the children and the fork server: attempts end as stopped, those that wait for their start too."""
+        with self._lock:
+            self._stopping.set()
+            children = list(self._children)
+        for one in children:
+            one.kill()
+        # It ends with us by itself, unless it hangs. Another worker in this process starts its own.
+        forking.kill()
+
+    def _start(self, job: Claimed) -> _Child | NoOutcome:
+        reason = ""
+        for _ in range(START_TRIES):
+            with forking.turn:
+                if self._stopping.is_set():
+                    return NoOutcome(NoOutcome.STOPPED)
+                try:
+                    started = _Child(job, self._settings)
+                # The fork server died or hung, and the next try starts another; or no thread can be started.
+                except (OSError, EOFError, RuntimeError) as error:
+                    reason = f"{type(error).__name__}: {error}".rstrip(": ")
+                    continue
+            with self._lock:
+                self._children.add(started)
+                if self._stopping.is_set():
+                    started.kill()
+            started.say(process.GO)
+            return started
+        return NoOutcome(NoOutcome.NOT_STARTED, f"no child process could be started ({reason})")
+
+
+class _Child:
+    """One child process and the pipe to it."""
+
+    def __init__(self, job: Claimed, settings: Settings) -> None:
+        context = get_context("forkserver")
+        ours, theirs = context.Pipe()
+        # What the handler starts is its own: not a daemon, which may have no children.
+        self._process: Any = context.Process(target=process.main, args=(theirs, job, settings))
+        self._process.daemon = False
+        try:
+            forking.start(self._process)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._pipe: Connection = ours
+        self._buffer = bytearray()
+        self._is_open = True
+
+    def messages(self, seconds: float) -> Iterator[list[Any]]:
+        """What the child said, waiting up to ``seconds`` for it to say something or end."""
+        sources: list[Any] = [self._process.sentinel]
+        ready = wait([*sources, self._pipe] if self._is_open else sources, seconds)
+        # Its last words are read before its end is judged.
+        if self._pipe in ready or self._process.sentinel in ready:
+            while self._is_open and wait([self._pipe], 0):
+                self._read()
+                yield from self._whole()
+        yield from self._whole()
+
+    def last_words(self) -> Iterator[list[Any]]:
+        """What the child had sent by its end and nobody has read. Kills what is left of it: nothing follows."""
+        self.kill()
+        give_up_at = time.monotonic() + LAST_WORDS_SECONDS
+        while self._is_open and (seconds := give_up_at - time.monotonic()) > 0:
+            if wait([self._pipe], seconds):
+                self._read()
+        yield from self._whole()
+
+    def _read(self) -> None:
+        # Never a blocking read of a whole message: a child that dies inside one may have left the pipe to others.
+        try:
+            data = os.read(self._pipe.fileno(), 1 << 16)
+        except OSError:
+            data = b""
+        self._is_open = bool(data)
+        self._buffer += data
+
+    def _whole(self) -> Iterator[list[Any]]:
+        while len(self._buffer) >= _HEADER.size:
+            (size,) = _HEADER.unpack_from(self._buffer)
+            if len(self._buffer) < _HEADER.size + size:
+                return
+            message = bytes(self._buffer[_HEADER.size : _HEADER.size + size])
+            del self._buffer[: _HEADER.size + size]
+            yield json.loads(message)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it ended or can't say anything any more."""
+        return not self._is_open or not self._process.is_alive()
+
+    def exit_text(self) -> str:
+        self._process.join(1.0)
+        code = self._process.exitcode
+        if code is None:
+            return "its pipe closed"
+        return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+
+    def say(self, word: str) -> None:
+        with suppress(OSError):
+            self._pipe.send_bytes(word.encode())
+
+    def kill(self) -> None:
+        """kill -9, with what the handler started."""
+        with suppress(ValueError, OSError):  # closed meanwhile, or gone
+            os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(ValueError, OSError):
+            if self._process.is_alive():  # it had no group of its own yet
+                os.kill(self._process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """After its outcome, or its end."""
+        self.kill()
+        self._process.join(1.0)
+        self._pipe.close()
+        with suppress(ValueError):
+            self._process.close()
+
+
+class _Watch:
+    """Follows one child until it ends, and ends it where it must."""
+
+    def __init__(
+        self, job: Claimed, watched: _Child, context: Context, timeout: float | None
+    ) -> None:
+        self._job = job
+        self._child = watched
+        self._context = context
+        self._timeout = timeout
+        self._kill_at = time.monotonic() + BOOT_SECONDS
+        self._kill_for = NoOutcome(
+            NoOutcome.NOT_STARTED, f"the child process was not ready within {BOOT_SECONDS:g} s"
+        )
+        self._is_running = False
+        self._is_told = False
+        self._interrupt_at = float("inf")
+
+    def until_it_ends(self) -> Outcome | NoOutcome:
+        while True:
+            if end := self._end_in(self._child.messages(POLL_SECONDS)):
+                return end
+            if self._child.is_gone:
+                died = self._died()
+                return self._end_in(self._child.last_words()) or died
+            if self._context.is_cancel_requested:
+                self._cancel()
+            if time.monotonic() >= self._kill_at:
+                reason = self._kill_for
+                return self._end_in(self._child.last_words()) or reason
+
+    def _end_in(self, messages: Iterator[list[Any]]) -> Outcome | NoOutcome | None:
+        """The end of the attempt, if ``messages`` tell of it. What they report is passed on."""
+        for kind, *facts in messages:
+            if kind == process.OUTCOME:
+                values = {**facts[0], "lines": process.lines_from(facts[0]["lines"])}
+                return Outcome(job=self._job, **values)
+            if kind == process.UNUSABLE:
+                return NoOutcome(
+                    NoOutcome.NOT_STARTED, f"the child process can't start: {facts[0]}"
+                )
+            self._hear(kind, facts)
+        return None
+
+    def _died(self) -> NoOutcome:
+        text = f"The child process that ran this job died ({self._child.exit_text()})."
+        return NoOutcome(NoOutcome.DIED, text)
+
+    def _hear(self, kind: str, facts: list[Any]) -> None:
+        now = time.monotonic()
+        if kind == process.REPORT:
+            progress, lines = facts
+            self._context.receive(progress, process.lines_from(lines))
+        elif kind == process.STARTED:
+            self._is_running = True
+            limit = float("inf") if self._timeout is None else self._timeout + GRACE_SECONDS
+            self._kill_at, self._kill_for = now + limit, NoOutcome(NoOutcome.TIMED_OUT)
+        elif kind == process.RETURNED:
+            # The work is done: neither its deadline nor a cancel request ends it now.
+            self._is_running = False
+            self._kill_at = now + LEAVE_SECONDS
+            text = (
+                f"The child process gave no outcome within {LEAVE_SECONDS:g} s after its handler."
+            )
+            self._kill_for = NoOutcome(NoOutcome.DIED, text)
+
+    def _cancel(self) -> None:
+        now = time.monotonic()
+        if not self._is_running:
+            return
+        if not self._is_told:
+            self._is_told = True
+            self._child.say(process.CANCEL)
+            self._interrupt_at = now + CANCEL_SECONDS
+        elif now >= self._interrupt_at:
+            self._child.say(process.INTERRUPT)
+            self._interrupt_at = float("inf")
+            if self._kill_at > now + CANCEL_SECONDS:
+                self._kill_at = now + CANCEL_SECONDS
+                self._kill_for = NoOutcome(NoOutcome.CANCELLED, "Stopped on request.")

@@ -1,0 +1,204 @@
+"""The child process of one isolated attempt: runs the handler as a thread of the worker would.
+
+It talks to the worker through a pipe: reports at once, its outcome at the end, and hears of a cancel request. When the
+pipe breaks or the fork server dies, nobody answers for the attempt any more, and the child ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import fields
+from datetime import datetime
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from typing import Any
+
+from app.config import Settings
+from app.jobs import registry
+from app.jobs.context import Context, LogLine
+from app.jobs.control_flow import Cancel
+from app.worker.child.interrupts import Interrupts
+from app.worker.inbox import Claimed
+from app.worker.outbox import Outcome
+
+#: From the child to the worker, as (kind, …): what became of it so far.
+STARTED, REPORT, RETURNED, OUTCOME, UNUSABLE = (
+    "started",
+    "report",
+    "returned",
+    "outcome",
+    "unusable",
+)
+#: From the worker to the child.
+GO, CANCEL, INTERRUPT = "go", "cancel", "interrupt"
+
+PROGRESS_SECONDS = 0.1
+LISTEN_SECONDS = 0.25
+_PR_SET_PDEATHSIG = 1
+
+
+def main(pipe: Any, job: Claimed, settings: Settings) -> None:
+    """Runs one attempt of ``job`` and ends the process."""
+    _die_with_the_fork_server()
+    os.setpgid(0, 0)  # what the handler starts ends with it
+    _wait_for_go(pipe)
+    worker = _Worker(pipe)
+    try:
+        outcome = _attempt(job, settings, worker)
+        worker.send(OUTCOME, as_json(outcome))
+    except BaseException as error:  # no handler's: the application could not be made
+        logging.getLogger("app.jobs").exception("A child process could not run its job")
+        with suppress(Exception):
+            worker.send(UNUSABLE, f"{type(error).__name__}: {error}")
+    finally:
+        with suppress(Exception):
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        # Threads that the handler left behind would keep the process, and programs outlive it.
+        os.killpg(0, signal.SIGKILL)
+
+
+def _die_with_the_fork_server() -> None:
+    # multiprocessing gives every child a copy of what keeps the fork server alive: without them, it
+    # ends with the worker, and we with it. Other systems than Linux rely on the pipe alone.
+    server: Any = forkserver._forkserver
+    alive_fd = getattr(server, "_forkserver_alive_fd", None)
+    if alive_fd is not None:
+        with suppress(OSError):
+            os.close(alive_fd)
+        server._forkserver_alive_fd = None
+    if sys.platform == "linux":
+        with suppress(Exception):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    preloaded = sys.modules.get("app.worker.child.fork_server")
+    if preloaded is not None and os.getppid() != preloaded.PID:
+        os._exit(1)
+
+
+def _wait_for_go(pipe: Connection) -> None:
+    # The worker may have given up this start, and started another child for the same attempt.
+    try:
+        pipe.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """All of an outcome but its job, which the worker knows."""
+    values = {
+        field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name != "job"
+    }
+    return {**values, "lines": [_line(line) for line in outcome.lines]}
+
+
+def _line(line: LogLine) -> tuple[str, str, str]:
+    at, level, message = line
+    return at.isoformat(), level, message
+
+
+def lines_from(rows: list[list[str]]) -> list[LogLine]:
+    """The log lines of a report or an outcome, as the worker reads them."""
+    return [(datetime.fromisoformat(at), level, message) for at, level, message in rows]
+
+
+class _Worker:
+    """The worker's end of the pipe, as its child sees it."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+        self.interrupts = Interrupts()
+        self.context: ChildContext | None = None
+
+    def send(self, kind: str, *facts: Any) -> None:
+        message = json.dumps([kind, *facts]).encode()
+        with self.interrupts.held(), self._lock:
+            self._pipe.send_bytes(message)
+
+    def listen(self) -> None:
+        """In a thread: what the worker says, until it is gone; then so are we."""
+        try:
+            while True:
+                if self._pipe.poll(LISTEN_SECONDS):
+                    self._hear(self._pipe.recv_bytes().decode())
+                elif self.context is not None:
+                    self.context.flush()
+        except (EOFError, OSError):
+            os._exit(1)
+
+    def _hear(self, word: str) -> None:
+        if self.context is not None:
+            self.context.request_cancel()
+        if word == INTERRUPT:
+            self.interrupts.throw(Cancel("a person asked the job to stop"))
+
+
+class ChildContext(Context):
+    """A Context whose log lines reach the worker at once, and survive the child."""
+
+    __slots__ = ("_sent_at", "_worker")
+
+    _worker: _Worker
+    _sent_at: float
+
+    def log(self, message: object, level: str = "info") -> None:
+        with self._worker.interrupts.held():
+            super().log(message, level)
+            self.flush()
+
+    def progress(self, percent: float, note: str = "") -> None:
+        with self._worker.interrupts.held():
+            super().progress(percent, note)
+            if time.monotonic() - self._sent_at >= PROGRESS_SECONDS:
+                self.flush()
+
+    def flush(self) -> None:
+        """Hand over what gathered."""
+        progress, lines = self.drain()
+        if progress is not None or lines:
+            self._sent_at = time.monotonic()
+            self._worker.send(REPORT, progress, [_line(line) for line in lines])
+
+
+def _attempt(job: Claimed, settings: Settings, worker: _Worker) -> Outcome:
+    from app import create_app, logs
+    from app.worker.handler_session import close_session
+    from app.worker.runner import judge, make_context, refused, report, unknown_type
+
+    app = create_app(settings)
+    logs.configure(settings)
+    with (
+        app.app_context(),
+        logs.during(jobId=str(job.id), jobType=job.type, attempt=job.attempt),
+    ):
+        job_type = registry.find(job.type)
+        if job_type is None:
+            return refused(job, settings, unknown_type(job.type))
+        context = make_context(job, job_type, settings, ChildContext)
+        assert isinstance(context, ChildContext)
+        context._worker, context._sent_at = worker, float("-inf")
+        worker.context = context
+        threading.Thread(target=worker.listen, name="Listener", daemon=True).start()
+
+        def call() -> Any:
+            worker.send(STARTED)
+            try:
+                return worker.interrupts.call(
+                    lambda: job_type.run(job.payload, context), context.remaining()
+                )
+            finally:
+                worker.send(RETURNED)
+
+        outcome = judge(job, job_type, settings, call)
+        close_session()
+        report(outcome, context)
+        return outcome

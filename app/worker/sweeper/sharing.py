@@ -1,0 +1,86 @@
+"""Two deployments on one Redis: none takes the other's jobs away, and both are named in the log.
+
+Each has its own keys by REDIS_PREFIX. Where that was forgotten, each pops ids that its own database
+does not know; it offers these to the workers of the other instead of dropping them.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy import Engine, text
+
+from app.broker.ready_set import ReadySet
+from app.database import autocommit
+from app.jobs import dead_letter_mirror
+from app.jobs.deployment import identity
+from app.jobs.publication import Ref
+
+log = logging.getLogger(__name__)
+
+#: What the database says about ids that Redis gave.
+KNOWN = text("""
+SELECT id, queue, priority, run_at <= now() AS is_due,
+       (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms, status = 'pending' AS is_pending
+FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
+""")
+
+
+class Lookout:
+    """Takes what workers of other databases passed on, where it is ours. One per process."""
+
+    def __init__(self, engine: Engine, ready: ReadySet) -> None:
+        self._engine = engine
+        self._ready = ready
+        self._seen: dict[str, float] = {}
+
+    def run_once(self) -> int:
+        """Looks at each offer once; returns how many were ours."""
+        offered = self._ready.passed_on()
+        fresh = [i for i, at in offered.items() if self._seen.get(i) != at]
+        self._seen = offered
+        if not fresh:
+            return 0
+        with autocommit(self._engine) as db:
+            rows = db.execute(KNOWN, {"ids": "{" + ",".join(fresh) + "}"}).all()
+        # Taken first: published, it may be popped and offered by the other again at once.
+        self._ready.take_over(row.id for row in rows)
+        self._ready.publish(
+            [
+                Ref(row.id, row.queue, row.priority, row.run_at_ms, row.is_due)
+                for row in rows
+                if row.is_pending
+            ]
+        )
+        return len(rows)
+
+
+class Sharer:
+    """Says whose keys these are, and keeps the list of dead letters where it is ours."""
+
+    def __init__(self, engine: Engine, ready: ReadySet) -> None:
+        self._engine = engine
+        self._ready = ready
+        self._identity: str | None = None
+        self._others: list[str] = []
+
+    def sign_in(self) -> int:
+        """Announce our database; warn once where another's workers use the same keys."""
+        others = self._ready.sign_in(self._own())
+        if others and others != self._others:
+            log.warning(
+                "Another deployment uses the same Redis keys (database %s), so jobs of both may"
+                " start late; set REDIS_PREFIX to a different name in each.", ", ".join(others),
+            )  # fmt: skip
+        self._others = others
+        return 0
+
+    def mirror(self) -> int:
+        """One round of app.jobs.dead_letter_mirror."""
+        return dead_letter_mirror.run_once(self._ready, self._own(), self._engine)
+
+    def _own(self) -> str:
+        if self._identity is None:
+            with self._engine.connect() as connection:
+                self._identity = identity(connection)
+        return self._identity
