@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from flask import Blueprint
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from app.api.http import cors, errors
+from app.api.blueprint import blueprint
+from app.api.http import cors, errors, reference
+from app.api.resources import dead_letters, health, job_types, jobs, queues, workers
 from app.errors import JobQueueError
 
-blueprint = Blueprint("api", __name__, cli_group=None)
+__all__ = ["blueprint"]
+
+#: Importing these registers their routes.
+ROUTES = (reference, dead_letters, health, job_types, jobs, queues, workers)
 
 blueprint.register_error_handler(JobQueueError, errors.tell)
 blueprint.register_error_handler(DBAPIError, errors.database_failed)
@@ -19,7 +23,3 @@ blueprint.register_error_handler(HTTPException, errors.answer)
 blueprint.register_error_handler(Exception, errors.crashed)
 blueprint.before_app_request(errors.no_such_route)
 blueprint.after_app_request(cors.add_headers)
-
-# The routes register themselves on the blueprint.
-from app.api.http import reference  # noqa: E402, F401
-from app.api.resources import dead_letters, health, job_types, jobs, queues, workers  # noqa: E402, F401

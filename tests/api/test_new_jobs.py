@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.api.http import request, strict_json
 from app.api.http.errors import MalformedJson
 from app.api.resources import new_jobs
-from app.api.schemas.shapes import BULK, BULK_ENVELOPE, NEW_JOB
+from app.api.schemas.new_jobs import BULK, BULK_ENVELOPE, NEW_JOB
 from app.errors import JobQueueError, ValidationFailed
 
 pytestmark = pytest.mark.usefixtures("app")  # which registers the job types

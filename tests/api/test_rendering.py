@@ -9,7 +9,10 @@ from uuid import uuid4
 import pytest
 
 from app.api.http.response import dumper, iso
-from app.api.schemas.shapes import DEAD_LETTER, JOB, JOB_TYPE, QUEUE, STATS
+from app.api.schemas.dead_letters import DEAD_LETTER
+from app.api.schemas.job_types import JOB_TYPE
+from app.api.schemas.jobs import JOB, STATS
+from app.api.schemas.queues import QUEUE
 from tests import factories
 
 

@@ -17,8 +17,8 @@ from marshmallow.validate import Range
 from app import __version__
 from app.api.http.errors import all_codes
 from app.api.http.operation import OPERATIONS, Operation
+from app.api.schemas.common import ERROR
 from app.api.schemas.fields import JsonText, RequestShape, Shape
-from app.api.schemas.shapes import ERROR
 
 TAGS = {
     "Jobs": "A job is one request to run a job type with a payload.",

@@ -10,10 +10,10 @@ from typing import Any
 from flask import Response
 from marshmallow import Schema
 
-from app.api import blueprint
+from app.api.blueprint import blueprint
 from app.api.http import request
 from app.api.http.response import dumper, render
-from app.api.schemas.shapes import NO_QUERY, NOTHING
+from app.api.schemas.common import NO_QUERY, NOTHING
 
 View = Callable[..., Any]
 

@@ -11,7 +11,7 @@ import click
 from flask import Response, render_template, request
 from markupsafe import Markup
 
-from app.api import blueprint
+from app.api.blueprint import blueprint
 from app.api.http.openapi import TAGS, document
 from app.api.http.response import render
 

@@ -7,7 +7,9 @@ from uuid import UUID
 
 from app.api.http.operation import operation
 from app.api.http.paging import NEXT_PAGE, listed
-from app.api.schemas.shapes import DEAD_LETTER, DEAD_LETTER_LIST, JOB
+from app.api.schemas.dead_letters import DEAD_LETTER
+from app.api.schemas.jobs import JOB
+from app.api.schemas.queries import DEAD_LETTER_LIST
 from app.extensions import db
 from app.jobs import lifecycle, listing
 from app.jobs.models import DeadLetter, Job

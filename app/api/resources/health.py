@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import database, database_errors, schema
 from app.api.http.operation import operation
-from app.api.schemas.shapes import HEALTH
+from app.api.schemas.health import HEALTH
 from app.errors import RETRY_AFTER_SECONDS, DatabaseUnavailable, JobQueueError
 from app.extensions import db
 from app.jobs.publication import current_trigger

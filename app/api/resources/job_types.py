@@ -8,8 +8,8 @@ from flask import current_app
 
 from app.api.http.errors import JobTypeNotFound
 from app.api.http.operation import operation
+from app.api.schemas.job_types import JOB_TYPE
 from app.api.schemas.payload_schema import payload_schema
-from app.api.schemas.shapes import JOB_TYPE
 from app.extensions import db
 from app.jobs import lifecycle, listing
 from app.jobs.listing import TypeSummary

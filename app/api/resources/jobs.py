@@ -11,19 +11,9 @@ from app.api.http.errors import NotRetryable
 from app.api.http.operation import operation
 from app.api.http.paging import NEXT_PAGE, listed
 from app.api.resources import creation, edits, idempotency, new_jobs
-from app.api.schemas.shapes import (
-    ATTEMPT,
-    BULK,
-    BULK_RESULT,
-    EDIT,
-    JOB,
-    JOB_LIST,
-    LOG_LINE,
-    LOG_QUERY,
-    NEW_JOB,
-    ORDERS,
-    STATS,
-)
+from app.api.schemas.jobs import ATTEMPT, EDIT, JOB, LOG_LINE, STATS
+from app.api.schemas.new_jobs import BULK, BULK_RESULT, NEW_JOB
+from app.api.schemas.queries import JOB_LIST, LOG_QUERY, ORDERS
 from app.errors import InvalidTransition
 from app.extensions import db
 from app.jobs import lifecycle, listing

@@ -14,7 +14,7 @@ from marshmallow import ValidationError as SchemaError
 
 from app.api.http import request
 from app.api.schemas.fields import NAME
-from app.api.schemas.shapes import BULK_ENVELOPE, NEW_JOB
+from app.api.schemas.new_jobs import BULK_ENVELOPE, NEW_JOB
 from app.errors import UnknownJobType, ValidationFailed
 from app.jobs import registry
 from app.jobs.bounds import (

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.api.http.operation import operation
 from app.api.schemas.fields import NAME
-from app.api.schemas.shapes import QUEUE
+from app.api.schemas.queues import QUEUE
 from app.errors import QueueNotFound
 from app.extensions import db
 from app.jobs import lifecycle, listing

@@ -7,7 +7,7 @@ from uuid import UUID
 from flask import current_app
 
 from app.api.http.operation import operation
-from app.api.schemas.shapes import WORKER
+from app.api.schemas.workers import WORKER
 from app.extensions import db
 from app.jobs import listing
 from app.jobs.listing import WorkerSummary

@@ -1,0 +1,26 @@
+"""The answer of /health."""
+
+from __future__ import annotations
+
+from marshmallow import fields
+
+from app.api.schemas.fields import Shape
+
+
+class DependencyShape(Shape):
+    """One thing the service stands on."""
+
+    status = fields.String(required=True, metadata={"enum": ["ok", "down"]})
+    error = fields.String(required=True, allow_none=True)
+    latency_ms = fields.Float(required=True, allow_none=True)
+
+
+class HealthShape(Shape):
+    """Whether the service can work."""
+
+    status = fields.String(required=True, metadata={"enum": ["ok", "degraded", "down"]})
+    database = fields.Nested(DependencyShape, required=True)
+    redis = fields.Nested(DependencyShape, required=True)
+
+
+HEALTH = HealthShape()

@@ -1,0 +1,139 @@
+"""A job, its edit, its attempts and log lines, and the counts by status."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from marshmallow import ValidationError, fields, validates_schema
+
+from app.api.schemas.common import about
+from app.api.schemas.fields import Choice, Instant, Name, Payload, RequestShape, Shape, Tags, Whole
+from app.api.schemas.masked_fields import SeenJson, SeenObject
+from app.jobs.bounds import MAX_ATTEMPTS, MAX_PRIORITY, MIN_PRIORITY
+from app.jobs.models import STATUSES, JobAttempt
+
+
+class EditShape(RequestShape):
+    """What may change of a job that is not processing; at least one field."""
+
+    more: ClassVar[dict[str, Any]] = {"minProperties": 1}
+
+    payload = Payload(metadata=about("Replaces the payload."))
+    priority = Whole(
+        MIN_PRIORITY, MAX_PRIORITY, metadata=about("Order within the queue, higher first.", 10)
+    )
+    queue = Name()
+    next_run_at = Instant(allow_none=True, metadata=about("null: as soon as possible."))
+    max_attempts = Whole(1, MAX_ATTEMPTS)
+    tags = Tags(metadata=about("Replaces the tags."))
+    status = Choice(
+        STATUSES,
+        metadata=about(
+            "`cancelled` cancels, `pending` retries, after the other changes; anything else is a 409."
+        ),
+    )
+
+    @validates_schema
+    def check_not_empty(self, data: dict[str, Any], **_: Any) -> None:
+        if not data:
+            raise ValidationError(
+                f"must change at least one of {', '.join(str(f.data_key) for f in self.fields.values())}."
+            )
+
+
+class JobShape(Shape):
+    """One request to run a type."""
+
+    id = fields.UUID(required=True)
+    type = fields.String(required=True)
+    payload = SeenObject(required=True)
+    status = fields.String(required=True, metadata={"enum": list(STATUSES)})
+    attempts = fields.Integer(
+        required=True, metadata=about("Executions started, less those given back.")
+    )
+    next_run_at = fields.DateTime(
+        required=True, allow_none=True, metadata=about("null unless pending and in the future.")
+    )
+    created_at = fields.DateTime(required=True)
+    updated_at = fields.DateTime(required=True)
+    queue = fields.String(required=True)
+    priority = fields.Integer(required=True)
+    max_attempts = fields.Integer(required=True)
+    crashes = fields.Integer(
+        required=True, metadata=about("How often its worker died while running it.")
+    )
+    timeout_seconds = fields.Float(required=True, allow_none=True)
+    expires_at = fields.DateTime(required=True, allow_none=True)
+    unique_key = fields.String(required=True, allow_none=True)
+    tags = fields.List(fields.String(), required=True)
+    progress = fields.Dict(
+        required=True, allow_none=True, metadata=about("What the handler reported last.")
+    )
+    result = SeenJson(
+        required=True, allow_none=True, metadata=about("What the handler returned: any JSON.")
+    )
+    last_error = fields.String(required=True, allow_none=True)
+    cancel_requested = fields.Boolean(
+        required=True, metadata=about("It is processing and was asked to stop.")
+    )
+    started_at = fields.DateTime(
+        required=True, allow_none=True, metadata=about("Start of the last attempt.")
+    )
+    finished_at = fields.DateTime(
+        required=True, allow_none=True, metadata=about("Set in the final statuses only.")
+    )
+    created_by = fields.String(
+        required=True, allow_none=True, metadata=about("Whose token or session it was.")
+    )
+
+
+class StatsShape(Shape):
+    """How many jobs there are in each status, exactly."""
+
+    pending = fields.Integer(required=True)
+    processing = fields.Integer(required=True)
+    completed = fields.Integer(required=True)
+    failed = fields.Integer(required=True)
+    cancelled = fields.Integer(required=True)
+
+
+class AttemptShape(Shape):
+    """One attempt that did not complete."""
+
+    attempt = fields.Integer(required=True)
+    outcome = fields.String(required=True, metadata={"enum": list(JobAttempt.OUTCOMES)})
+    error = fields.String(required=True, allow_none=True)
+    error_class = fields.String(required=True, allow_none=True)
+    traceback = fields.String(required=True, allow_none=True)
+    worker_id = fields.UUID(required=True, allow_none=True)
+    started_at = fields.DateTime(required=True)
+    ended_at = fields.DateTime(required=True)
+    times = fields.Integer(
+        required=True,
+        metadata=about(
+            "Attempts given back for one reason (snoozes, releases) are counted in one entry: how many."
+        ),
+    )
+    since = fields.DateTime(
+        required=True,
+        allow_none=True,
+        metadata=about("When the first of several counted attempts ended."),
+    )
+    retry_at = fields.DateTime(required=True, allow_none=True)
+
+
+class LogLineShape(Shape):
+    """One line that a handler logged."""
+
+    id = fields.Integer(required=True)
+    attempt = fields.Integer(required=True)
+    at = fields.DateTime(required=True)
+    level = fields.String(required=True)
+    message = fields.String(required=True)
+
+
+EDIT = EditShape()
+JOB = JobShape()
+STATS = StatsShape()
+ATTEMPT = AttemptShape()
+LOG_LINE = LogLineShape()

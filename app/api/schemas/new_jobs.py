@@ -1,0 +1,136 @@
+"""The bodies that create jobs, and the answer to a bulk."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from marshmallow import ValidationError, fields, validates_schema
+from marshmallow.validate import Length
+
+from app import clock
+from app.api.schemas.common import about
+from app.api.schemas.fields import (
+    Instant,
+    Name,
+    Payload,
+    RequestShape,
+    Seconds,
+    Shape,
+    Tags,
+    Text,
+    Whole,
+)
+from app.jobs.bounds import (
+    MAX_ATTEMPTS,
+    MAX_DELAY_SECONDS,
+    MAX_PRIORITY,
+    MAX_TIMEOUT_SECONDS,
+    MAX_UNIQUE_KEY,
+    MIN_PRIORITY,
+)
+
+MAX_BULK = 10_000
+
+NOT_BULK = {"type": 'must be a JSON object: {"jobs": [{"type": "echo"}, …]}.'}
+
+
+class JobRequestShape(RequestShape):
+    """A job to be created. Only `type` is required."""
+
+    type = Text(
+        longest=100,
+        required=True,
+        metadata=about("A registered job type; see /api/job-types.", "send-email"),
+    )
+    payload = Payload(
+        load_default=dict,
+        metadata=about("The handler's input.", {"to": "user@example.com", "subject": "Welcome"}),
+    )
+    queue = Name(metadata=about("Default: the type's queue."))
+    priority = Whole(
+        MIN_PRIORITY,
+        MAX_PRIORITY,
+        metadata=about("Order within the queue, higher first. Default: the type's."),
+    )
+    next_run_at = Instant(
+        allow_none=True, metadata=about("Not before this time. Not together with delay.")
+    )
+    delay = Seconds(
+        MAX_DELAY_SECONDS, allow_none=True, metadata=about("Seconds from now before it may run.")
+    )
+    max_attempts = Whole(1, MAX_ATTEMPTS, metadata=about("Default: the type's, else 5."))
+    timeout_seconds = Seconds(
+        MAX_TIMEOUT_SECONDS,
+        above_zero=True,
+        allow_none=True,
+        metadata=about("Limit of one attempt."),
+    )
+    expires_at = Instant(
+        allow_none=True, metadata=about("Not started after this time; it is cancelled instead.")
+    )
+    unique_key = Text(
+        longest=MAX_UNIQUE_KEY,
+        allow_none=True,
+        metadata=about(
+            "While a job with this key is pending or processing, creating answers 200 with that job."
+        ),
+    )
+    tags = Tags(metadata=about("Labels to find it by."))
+
+    @validates_schema
+    def check_times(self, data: dict[str, Any], **_: Any) -> None:
+        delay, run_at, expires_at = (
+            data.get(name) for name in ("delay", "next_run_at", "expires_at")
+        )
+        if delay is not None and run_at is not None:
+            raise ValidationError("must not be given together with nextRunAt.", "delay")
+        now = clock.now()
+        starts_at = max(run_at or now, now + timedelta(seconds=delay or 0))
+        if expires_at is not None and expires_at <= starts_at:
+            raise ValidationError(
+                "must be later than the time the job may start (now, nextRunAt, or after delay).",
+                "expiresAt",
+            )
+
+
+def _jobs(kind: Any) -> fields.List[Any]:
+    return fields.List(
+        kind,
+        required=True,
+        validate=Length(1, MAX_BULK, error="must hold {min} to {max} jobs."),
+        error_messages={
+            "required": "is required.",
+            "null": "must not be null.",
+            "invalid": "must be a list of jobs.",
+        },
+    )
+
+
+class BulkShape(RequestShape):
+    """Up to 10,000 jobs, stored all or none."""
+
+    error_messages = NOT_BULK
+
+    jobs = _jobs(fields.Nested(JobRequestShape))
+
+
+class BulkEnvelope(RequestShape):
+    """BulkShape without a look at its jobs, which new_jobs.py reads one by one."""
+
+    error_messages = NOT_BULK
+
+    jobs = _jobs(fields.Raw(allow_none=True))
+
+
+class BulkResultShape(Shape):
+    """The ids in the order of the request; a job whose uniqueKey is live gives the live job's id."""
+
+    count = fields.Integer(required=True)
+    ids = fields.List(fields.UUID(), required=True)
+
+
+NEW_JOB = JobRequestShape()
+BULK = BulkShape()
+BULK_ENVELOPE = BulkEnvelope()
+BULK_RESULT = BulkResultShape()

@@ -1,0 +1,33 @@
+"""A queue."""
+
+from __future__ import annotations
+
+from marshmallow import fields
+
+from app.api.schemas.common import about
+from app.api.schemas.fields import Shape
+
+
+class QueueShape(Shape):
+    """A named lane, with what waits and runs in it."""
+
+    name = fields.String(required=True)
+    is_paused = fields.Boolean(required=True)
+    pending = fields.Integer(
+        required=True, metadata=about("All pending jobs: due, scheduled and retrying.")
+    )
+    due = fields.Integer(required=True)
+    scheduled = fields.Integer(required=True)
+    retrying = fields.Integer(required=True)
+    is_exact = fields.Boolean(
+        required=True,
+        metadata=about("false: of due, scheduled and retrying there are at least so many."),
+    )
+    processing = fields.Integer(required=True)
+    oldest_wait_seconds = fields.Float(required=True, allow_none=True)
+    completed_per_minute = fields.Float(
+        required=True, metadata=about("Over the last five minutes.")
+    )
+
+
+QUEUE = QueueShape()
