@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from uuid import UUID
 
 import psycopg2
 from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event, text
@@ -32,6 +33,10 @@ STALE = frozenset({READ_ONLY, "57P01", "57P02", "57P03", "25P03"})
 LOST_IN_POOL = "the server closed a pooled connection"
 #: A connection that was in the handlers' pool for longer is tried before it is used.
 PING_AFTER_SECONDS = 1.0
+
+#: If a worker loses the network in the middle of a duty, PostgreSQL ends its transaction after this long; otherwise
+#: the lock lasts until TCP gives up, hours later, and no other process can do the duty.
+IDLE_SECONDS = 10
 
 
 def engine_options(settings: Settings) -> dict[str, Any]:
@@ -165,6 +170,24 @@ def autocommit(engine: Engine) -> Iterator[Connection]:
         finally:
             with suppress(Exception):  # a lost connection has nothing to switch back
                 raw.autocommit = False
+
+
+@contextmanager
+def elected(engine: Engine, duty: str) -> Iterator[Connection | None]:
+    """A short transaction in the one process that may do ``duty`` now; None in all others."""
+    with engine.begin() as connection:
+        # Local to the transaction, as a pooler in transaction mode demands.
+        lock = text(
+            "SELECT pg_try_advisory_xact_lock(hashtext(:name)),"
+            " set_config('idle_in_transaction_session_timeout', :idle, true)"
+        )
+        values = {"name": f"jobqueue.{duty}", "idle": f"{IDLE_SECONDS}s"}
+        yield connection if connection.execute(lock, values).scalar() else None
+
+
+def id_array(ids: Iterable[UUID | str]) -> str:
+    """``{<32 hex digits>,…}``: what ``CAST(:ids AS uuid[])`` reads; a string is taken as it is."""
+    return "{" + ",".join(i.hex if isinstance(i, UUID) else i for i in ids) + "}"
 
 
 def rows_in_order(

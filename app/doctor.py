@@ -20,7 +20,7 @@ from app.broker.client import brief
 from app.extensions import db
 from app.jobs import lifecycle, listing, pulses
 from app.jobs.deployment import identity
-from app.jobs.publication import Contents, ListOfOthers, Ref, Trigger, current_trigger
+from app.jobs.publication import REF, Contents, ListOfOthers, Ref, Trigger, current_trigger, ref
 from app.jobs.statistics import summary
 
 OK, WARNING, CRITICAL = 0, 1, 2
@@ -187,13 +187,7 @@ def _rescue() -> str:
     while True:
         rows = lifecycle.rescue(db.session)
         db.session.commit()
-        current_trigger().publish(
-            [
-                Ref(row.id, row.queue, row.priority, row.run_at_ms, row.is_due)
-                for row in rows
-                if row.status == "pending"
-            ]
-        )
+        current_trigger().publish([ref(row) for row in rows if row.status == "pending"])
         total += len(rows)
         if not rows:
             return f"rescued {total} jobs"
@@ -248,10 +242,8 @@ def _strangers(name: str, found: Contents) -> Finding:
 
 
 # Jobs of types that no worker knows wait for one outside of Redis.
-_PENDING = text("""
-SELECT id, queue, type, priority, (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms,
-       run_at <= now() AS is_due
-FROM jobs WHERE status = 'pending' AND (run_at > now() OR run_at <= now() - make_interval(secs => :age))
+_PENDING = text(f"""
+SELECT {REF}, type FROM jobs WHERE status = 'pending' AND (run_at > now() OR run_at <= now() - make_interval(secs => :age))
   AND NOT EXISTS (SELECT 1 FROM type_switches t WHERE t.type = jobs.type AND t.unknown_since IS NOT NULL)
 ORDER BY queue, priority DESC, run_at, id
 """)
@@ -269,7 +261,7 @@ def _missing(trigger: Trigger) -> Iterator[list[Ref]]:
     with db.engine.connect().execution_options(stream_results=True) as connection:
         rows = connection.execute(_PENDING, {"age": AUDIT_AGE_SECONDS})
         for batch in rows.partitions(BATCH):
-            yield trigger.missing([Ref(**row._mapping) for row in batch])
+            yield trigger.missing([ref(row) for row in batch])
 
 
 def _publish_missing(trigger: Trigger) -> str:

@@ -20,7 +20,7 @@ from app.broker.client import NotPrimary, brief, check_url, connect
 from app.broker.keys import Keys
 from app.broker.publisher import RedisTrigger
 from app.broker.ready_set import ReadySet
-from app.jobs import lifecycle
+from app.jobs import lifecycle, publication
 from app.jobs.lifecycle import NewJob
 from app.security.rate_limits import Rates
 from app.worker import sweeper
@@ -130,7 +130,7 @@ def settings(app: Any) -> Any:
 def ref_of(session: Any, job_id: Any) -> Any:
     row = session.connection().execute(sweeper._ALL_PENDING).one()
     assert row.id == job_id
-    return sweeper._ref(row)
+    return publication.ref(row)
 
 
 # ------------------------------------------------------------------------------------ failover
@@ -306,7 +306,7 @@ def test_the_rights_that_the_readme_names_are_enough_for_everything(
     assert sharer.mirror() == 1
     server.client.delete(ready.keys.queues)
     server.client.hset(ready.keys.queues, "foreign", "type")
-    trigger.ready.publish(list(map(sweeper._ref, pending(session))))
+    trigger.ready.publish(list(map(publication.ref, pending(session))))
     assert ready.queues() == ["default"]
     ready.forget_epoch()
     assert sweeper.audit(engine, ready) == 2

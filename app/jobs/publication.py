@@ -30,6 +30,17 @@ class Ref:
     type: str | None = None  # where it matters that the job may wait in the lane of its type
 
 
+#: The columns of jobs that make a reference; the row that a statement returns with them goes to ref().
+REF = """id, queue, priority, run_at <= now() AS is_due,
+    (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms"""
+
+
+def ref(row: Any) -> Ref:
+    """The reference of a row that has the columns REF, and perhaps ``type``."""
+    type_name = getattr(row, "type", None)
+    return Ref(row.id, row.queue, row.priority, row.run_at_ms, row.is_due, type_name)
+
+
 @dataclass(frozen=True, slots=True)
 class Contents:
     """What stands in our keys in Redis."""

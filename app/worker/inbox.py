@@ -26,10 +26,10 @@ from app import schema
 from app.broker.client import brief
 from app.broker.lanes import Lanes
 from app.broker.ready_set import ReadySet
-from app.database import autocommit, require_writable
+from app.database import autocommit, id_array, require_writable
 from app.errors import JobQueueError, SchemaProblem
 from app.jobs import lifecycle, registry
-from app.jobs.publication import Ref
+from app.jobs.publication import REF, ref
 from app.worker.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -42,11 +42,8 @@ MAX_PAUSE_SECONDS = 2.0
 
 # A claim refused these: early ones wait in the delayed set, those of types we don't know in a lane, those
 # that are not in our database may be another's, the rest are no longer ours to run.
-_REFUSED = text("""
-SELECT id, queue, type, priority, status = 'pending' AND run_at > now() AS is_early,
-       status = 'pending' AND run_at <= now() AS is_due,
-       (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms
-FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
+_REFUSED = text(f"""
+SELECT {REF}, type, status = 'pending' AS is_pending FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
 """)
 
 
@@ -212,11 +209,12 @@ class Inbox:
 
     def _return_refused(self, db: Any, ids: set[str]) -> None:
         try:
-            rows = db.execute(_REFUSED, {"ids": "{" + ",".join(ids) + "}"}).all()
+            rows = db.execute(_REFUSED, {"ids": id_array(ids)}).all()
             self._ready.pass_on(ids - {row.id.hex for row in rows})
-            early = [row for row in rows if row.is_early]
-            self._ready.publish([Ref(r.id, r.queue, r.priority, r.run_at_ms, False) for r in early])
-            self._lanes.set_aside([r for r in rows if r.is_due and registry.find(r.type) is None])
+            pending = [row for row in rows if row.is_pending]
+            self._ready.publish([ref(row) for row in pending if not row.is_due])
+            unknown = [r for r in pending if r.is_due and registry.find(r.type) is None]
+            self._lanes.set_aside(unknown)
         except (RedisError, SQLAlchemyError, OSError) as error:
             # The audit publishes them; what was claimed beside them is ours to run all the same.
             log.warning("Can't return %s jobs that were refused: %s", len(ids), brief(error))

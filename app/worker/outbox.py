@@ -24,7 +24,7 @@ from app import clock
 from app.database import autocommit
 from app.jobs import lifecycle, reports
 from app.jobs.context import LogLine, storable
-from app.jobs.publication import Ref
+from app.jobs.publication import Ref, ref
 from app.worker.inbox import Claimed
 
 log = logging.getLogger(__name__)
@@ -214,11 +214,7 @@ class Outbox:
                         "Outcome %s of job %s refused: its lease is no longer ours",
                         outcome.verb, outcome.job.id,
                     )  # fmt: skip
-        refs = [
-            Ref(row.id, row.queue, row.priority, row.run_at_ms, row.is_due)
-            for row in ended
-            if row.status == "pending"
-        ]
+        refs = [ref(row) for row in ended if row.status == "pending"]
         if refs:
             self._publish(refs)
         if any(row.status == "failed" for row in ended):

@@ -18,8 +18,9 @@ from app.broker.client import connect
 from app.broker.keys import Keys
 from app.broker.publisher import RedisTrigger
 from app.broker.ready_set import ReadySet
+from app.database import elected
 from app.extensions import db
-from app.jobs import lifecycle
+from app.jobs import lifecycle, publication
 from app.worker import sweeper
 from tests.factories import paused_queue, paused_type, pending_job, scheduled_job
 from tests.support.proxy import Proxy
@@ -53,7 +54,7 @@ def old_jobs(rows: Any) -> Callable[..., list[UUID]]:
 
 def test_a_lost_id_is_published_again(audit: Any, ready: ReadySet) -> None:
     kept, lost = pending_job(due_in=-10), pending_job(due_in=-10)
-    ready.publish([sweeper._ref(_row(kept))])
+    ready.publish([publication.ref(_row(kept))])
 
     assert audit() == 1
 
@@ -201,7 +202,7 @@ def test_everything_is_published_in_batches(
 def test_only_one_audits(engine: Any, ready: ReadySet) -> None:
     pending_job(due_in=-10)
 
-    with sweeper.elected(engine, "audit"):
+    with elected(engine, "audit"):
         assert sweeper.audit(engine, ready) == 0
 
     assert sweeper.audit(engine, ready) == 1
@@ -218,7 +219,7 @@ class TestMissedPublications:
         self, trigger: Any, audit: Any, enqueue: Any, ready: ReadySet, redis_proxy: Proxy,
         row: Any, monkeypatch: Any,
     ) -> None:  # fmt: skip
-        ref = sweeper._ref(_row(pending_job()))
+        ref = publication.ref(_row(pending_job()))
         redis_proxy.cut()
 
         assert trigger.publish([ref]) is False
@@ -236,7 +237,7 @@ class TestMissedPublications:
         self, trigger: Any, audit: Any, ready: ReadySet, redis_proxy: Proxy
     ) -> None:
         redis_proxy.cut()
-        trigger.publish([sweeper._ref(_row(pending_job()))])
+        trigger.publish([publication.ref(_row(pending_job()))])
         redis_proxy.mend()
 
         trigger.ping()
@@ -246,14 +247,14 @@ class TestMissedPublications:
     def test_who_missed_nothing_leaves_the_epoch(
         self, trigger: Any, audit: Any, ready: ReadySet
     ) -> None:
-        trigger.publish([sweeper._ref(_row(pending_job()))])
+        trigger.publish([publication.ref(_row(pending_job()))])
 
         assert ready.is_epoch_current()
 
     def test_it_is_logged_once_not_per_job(
         self, trigger: Any, redis_proxy: Proxy, caplog: Any, monkeypatch: Any
     ) -> None:
-        ref = sweeper._ref(_row(pending_job()))
+        ref = publication.ref(_row(pending_job()))
         redis_proxy.cut()
 
         with caplog.at_level(logging.WARNING, "app"):

@@ -13,8 +13,10 @@ from redis.exceptions import ConnectionError as RedisAway
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from app import database
+from app.database import elected
 from app.worker import sweeper
-from app.worker.sweeper import NIL, Pruner, Sweeper, elected, expire, prune_small_tables, rescue
+from app.worker.sweeper import NIL, Pruner, Sweeper, expire, prune_small_tables, rescue
 from tests import factories
 
 
@@ -164,7 +166,7 @@ class TestSchedule:
 def test_a_duty_whose_process_was_cut_off_is_somebody_elses_soon(
     engine: Any, monkeypatch: Any, wait_until: Any
 ) -> None:
-    monkeypatch.setattr(sweeper, "IDLE_SECONDS", 1)
+    monkeypatch.setattr(database, "IDLE_SECONDS", 1)
     cut_off = elected(engine, "test")
     held = cut_off.__enter__()
     assert held is not None

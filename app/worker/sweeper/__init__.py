@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -25,10 +24,10 @@ from app.broker.client import brief
 from app.broker.lanes import lane
 from app.broker.ready_set import ReadySet
 from app.config import Settings
-from app.database import autocommit
+from app.database import autocommit, elected, id_array
 from app.jobs import bulk, lifecycle, pulses, registry
 from app.jobs.ids import first_id_at
-from app.jobs.publication import Ref
+from app.jobs.publication import REF, ref
 from app.jobs.statistics import summary
 from app.worker.clock import Clock
 from app.worker.sweeper import orphans
@@ -42,33 +41,11 @@ REPUBLISH_BATCH = 1000
 AUDIT_AGE_SECONDS = 2
 NIL = UUID(int=0)
 
-_REF = """id, queue, priority, run_at <= now() AS is_due,
-    (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms"""
-
-
-#: A process that the network has cut off in the middle of a duty loses its transaction after this long: else
-#: PostgreSQL keeps its lock until TCP gives up, which by default is hours, and nobody else may do the duty.
-IDLE_SECONDS = 10
-
-
-@contextmanager
-def elected(engine: Engine, name: str) -> Iterator[Connection | None]:
-    """A short transaction of the one process that may do ``name`` now; None in the others."""
-    with engine.begin() as db:
-        # Local to the transaction, as a pooler in transaction mode demands.
-        lock = text(
-            "SELECT pg_try_advisory_xact_lock(hashtext(:name)),"
-            " set_config('idle_in_transaction_session_timeout', :idle, true)"
-        )
-        values = {"name": f"jobqueue.{name}", "idle": f"{IDLE_SECONDS}s"}
-        yield db if db.execute(lock, values).scalar() else None
-
-
 # ------------------------------------------------------------------------------ promote
 
 
 _STANDING = text(f"""
-SELECT {_REF} FROM jobs WHERE id = ANY(CAST(:ids AS uuid[])) AND status || '' = 'pending'
+SELECT {REF} FROM jobs WHERE id = ANY(CAST(:ids AS uuid[])) AND status || '' = 'pending'
 """)
 
 
@@ -79,9 +56,9 @@ def promote(engine: Engine, ready: ReadySet, clock: Clock) -> int:
     if not ids:
         return 0
     with autocommit(engine) as db:
-        rows = db.execute(KNOWN, {"ids": "{" + ",".join(i.hex for i in ids) + "}"}).all()
+        rows = db.execute(KNOWN, {"ids": id_array(ids)}).all()
     pending = [row for row in rows if row.is_pending]
-    ready.publish([_ref(row) for row in pending])
+    ready.publish([ref(row) for row in pending])
     ready.forget_delayed({row.id for row in rows if not row.is_pending}, due_at_ms=now_ms)
     ready.pass_on(set(ids) - {row.id for row in rows})
     return len(pending)
@@ -103,7 +80,7 @@ def rescue(engine: Engine, ready: ReadySet, *, watched: Settings | None = None) 
         log.warning(
             "Rescued job %s (%s): its worker fell silent; now %s", row.id, row.type, row.status
         )
-    ready.publish([_ref(row) for row in rows if row.status == "pending"])
+    ready.publish([ref(row) for row in rows if row.status == "pending"])
     return len(rows)
 
 
@@ -129,13 +106,13 @@ WHERE NOT EXISTS (SELECT 1 FROM queues p WHERE p.name = q.queue AND p.paused_at 
 """)
 # Only types that this worker knows: what nobody can run must not hide what somebody can.
 _WINDOW = text(f"""
-SELECT {_REF}, type FROM jobs
+SELECT {REF}, type FROM jobs
 WHERE queue = :queue AND type = ANY(CAST(:types AS text[])) AND status = 'pending' AND run_at <= now() - make_interval(secs => :age)
   AND NOT EXISTS (SELECT 1 FROM type_switches t WHERE t.type = jobs.type AND t.paused_at IS NOT NULL)
 ORDER BY priority DESC, run_at, id LIMIT :limit
 """)
 _ALL_PENDING = text(f"""
-SELECT {_REF} FROM jobs WHERE status = 'pending' ORDER BY queue, priority DESC, run_at, id
+SELECT {REF} FROM jobs WHERE status = 'pending' ORDER BY queue, priority DESC, run_at, id
 """)
 
 
@@ -169,11 +146,11 @@ def audit(engine: Engine, ready: ReadySet) -> int:
             missing = _missing(ready, queue, window)
             if missing:
                 # A busy fleet pops and claims a whole window while we look: ask again.
-                ids = "{" + ",".join(i.hex for i in missing) + "}"
-                missing &= {row.id for row in db.execute(_STANDING, {"ids": ids})}
+                standing = db.execute(_STANDING, {"ids": id_array(missing)})
+                missing &= {row.id for row in standing}
             if missing and len(missing) == len(window) == AUDIT_WINDOW:
                 return _publish_everything(db, ready)
-            ready.publish([_ref(r) for r in window if r.id in missing], only_if_missing=True)
+            ready.publish([ref(r) for r in window if r.id in missing], only_if_missing=True)
             published += len(missing)
         return published
 
@@ -191,7 +168,7 @@ def _publish_everything(db: Connection, ready: ReadySet) -> int:
     count = 0
     rows = db.execution_options(stream_results=True).execute(_ALL_PENDING)
     for batch in rows.partitions(REPUBLISH_BATCH):
-        ready.publish([_ref(row) for row in batch], only_if_missing=True)
+        ready.publish([ref(row) for row in batch], only_if_missing=True)
         count += len(batch)
     ready.set_epoch()
     if count:
@@ -341,7 +318,3 @@ class Sweeper:
                 exc_info=None if is_expected else error,
             )  # fmt: skip
         self._failing.add(name)
-
-
-def _ref(row: Any) -> Ref:
-    return Ref(row.id, row.queue, row.priority, row.run_at_ms, row.is_due)

@@ -11,18 +11,16 @@ import logging
 from sqlalchemy import Engine, text
 
 from app.broker.ready_set import ReadySet
-from app.database import autocommit
+from app.database import autocommit, id_array
 from app.jobs import dead_letter_mirror
 from app.jobs.deployment import identity
-from app.jobs.publication import Ref
+from app.jobs.publication import REF, ref
 
 log = logging.getLogger(__name__)
 
 #: What the database says about ids that Redis gave.
-KNOWN = text("""
-SELECT id, queue, priority, run_at <= now() AS is_due,
-       (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms, status = 'pending' AS is_pending
-FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
+KNOWN = text(f"""
+SELECT {REF}, status = 'pending' AS is_pending FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
 """)
 
 
@@ -42,16 +40,10 @@ class Lookout:
         if not fresh:
             return 0
         with autocommit(self._engine) as db:
-            rows = db.execute(KNOWN, {"ids": "{" + ",".join(fresh) + "}"}).all()
+            rows = db.execute(KNOWN, {"ids": id_array(fresh)}).all()
         # Taken first: published, it may be popped and offered by the other again at once.
         self._ready.take_over(row.id for row in rows)
-        self._ready.publish(
-            [
-                Ref(row.id, row.queue, row.priority, row.run_at_ms, row.is_due)
-                for row in rows
-                if row.is_pending
-            ]
-        )
+        self._ready.publish([ref(row) for row in rows if row.is_pending])
         return len(rows)
 
 
