@@ -12,10 +12,10 @@ bootstrap = @for python in $(if $(PYTHON),"$(PYTHON)",$(PYTHONS)); do \
 	echo "error: $(or $(PYTHON),python3) is not a Python from 3.11 to 3.14; name one: make $(firstword $(MAKECMDGOALS)) PYTHON=python3.13" >&2; exit 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install ready-run ready-test ready-check run worker flask psql redis-cli test check format audit lock demo bench chaos shell clean
+.PHONY: help install ready-run ready-test ready-check run worker flask psql redis-cli test test-fast check format audit lock demo bench chaos shell clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: ready-check ## everything for work on the project into .venv; PYTHON=python3.13 chooses the Python
 
@@ -47,6 +47,9 @@ demo: ready-run ## lively sample work for the running system; SECONDS=60 (0: unt
 test: ready-test ## the suite on its own services; PROCESSES=3; ARGS="-k word" narrows it, ARGS="-m long": the long tests
 	@$(if $(ARGS),,echo "The suite takes about 5 minutes on two free cores; ARGS=\"-k word\" narrows it, ARGS=\"-m long\" runs the long tests.")
 	$(BIN)/python -m pytest -n $(or $(PROCESSES),3) --dist worksteal $(ARGS)
+
+test-fast: ready-test ## the pure tests: no services, no browser, seconds; ARGS="-k word"
+	@$(BIN)/python -m pytest --fast -q -p no:schemathesis -p no:xdist -p no:cacheprovider $(ARGS)
 
 check: ready-check ## lint, format and types
 	$(BIN)/ruff check .

@@ -209,6 +209,7 @@ def test_a_payload_that_does_not_fit_its_schema_names_the_field(
     assert set(refused.value.errors or {}) == {"jobs.1.payload.order", "jobs.1.payload.ordr"}
 
 
+@pytest.mark.slow
 def test_a_type_checker_sees_a_misspelled_option(tmp_path: Path) -> None:
     """What people's editors see: mypy on their code."""
     file = tmp_path / "shop.py"

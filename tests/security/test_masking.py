@@ -329,6 +329,7 @@ def test_long_names_are_not_kept() -> None:
     assert is_secret_name("password" + "x" * 900_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

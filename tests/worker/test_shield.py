@@ -44,6 +44,7 @@ def test_a_python_loop_is_interrupted() -> None:
     assert shield.is_fired
 
 
+@pytest.mark.slow
 def test_it_fires_once_only() -> None:
     shield = Shield()
     caught: list[int] = []
@@ -80,6 +81,7 @@ def test_a_handlers_own_exception_comes_out_and_disarms() -> None:
     assert not shield.fire(Thrown)
 
 
+@pytest.mark.slow
 def test_an_exception_that_has_not_arrived_when_the_handler_ends_never_does() -> None:
     """Fired from the handler's own thread it waits for the next bytecode, which is past the end."""
 
@@ -93,6 +95,7 @@ def test_an_exception_that_has_not_arrived_when_the_handler_ends_never_does() ->
         assert in_thread(handler) == "ended by itself"
 
 
+@pytest.mark.slow
 def test_kernel_code_is_never_hit() -> None:
     """Handlers that end just when their time does: whatever is thrown comes out of call()."""
     switch = sys.getswitchinterval()
@@ -127,6 +130,7 @@ def test_kernel_code_is_never_hit() -> None:
     assert caught, "nothing was hit at all"
 
 
+@pytest.mark.slow
 def test_shields_of_other_threads_are_not_hit() -> None:
     first, second = Shield(), Shield()
 
