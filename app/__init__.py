@@ -44,7 +44,7 @@ def _wire(app: Flask, settings: config.Settings) -> None:
     from app import cli, metrics
     from app.api import blueprint as api
     from app.broker.publisher import RedisTrigger
-    from app.dashboard import blueprint as dashboard
+    from app.dashboard import dashboard
     from app.jobs import registry
 
     registry.discover(settings.job_modules)

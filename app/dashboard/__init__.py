@@ -1,19 +1,38 @@
-"""The dashboard: HTML at /, one blueprint, thin views, fragments for htmx."""
+"""The dashboard: HTML pages at /, with fragments of them for htmx.
+
+``views`` answers requests (one file per page), ``present`` turns data into words and drawings.
+"""
 
 from __future__ import annotations
 
-from flask import Blueprint
-
-from app.dashboard import assets
+from app.dashboard import assets, errors
+from app.dashboard.blueprint import dashboard
 from app.dashboard.present import charts, format, rows
+from app.dashboard.views import (
+    audit,
+    bulk,
+    dead_letters,
+    failures,
+    job,
+    job_copy,
+    job_types,
+    jobs,
+    overview,
+    queues,
+    selected,
+    sign_in,
+    workers,
+)
 
-blueprint = Blueprint("dashboard", __name__)
-blueprint.record_once(assets.register)
-blueprint.add_url_rule("/assets/<name>", "bundle", assets.bundle)
+__all__ = ["dashboard"]
 
+#: Importing a module registers its routes.
+PAGES = (
+    overview, jobs, job, job_copy, selected, bulk, dead_letters, failures, queues, job_types, workers,
+    audit, sign_in, errors,
+)  # fmt: skip
+
+dashboard.record_once(assets.register)
+dashboard.add_url_rule("/assets/<name>", "bundle", assets.bundle)
 for _name, _filter in [*format.FILTERS.items(), *rows.FILTERS.items(), *charts.FILTERS.items()]:
-    blueprint.add_app_template_filter(_filter, _name)
-
-# The routes register themselves on the blueprint.
-from app.dashboard import errors  # noqa: E402, F401
-from app.dashboard.views import actions, bulk, failures, new_job, pages, sign_in  # noqa: E402, F401
+    dashboard.add_app_template_filter(_filter, _name)

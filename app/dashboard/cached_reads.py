@@ -46,6 +46,16 @@ def type_names() -> list[str]:
     )
 
 
+def type_options(chosen: str | None) -> list[str]:
+    """What a list can be narrowed to: every type, and the one it is narrowed to now."""
+    return sorted({*type_names(), *([chosen] if chosen else [])})
+
+
+def queue_options(chosen: str | None) -> list[str]:
+    """Every queue, and the one that the list is narrowed to now."""
+    return sorted({*(queue.name for queue in queues()), *([chosen] if chosen else [])})
+
+
 def oldest_created() -> datetime | None:
     """When the oldest job was created; None without jobs."""
     return cache.cached(

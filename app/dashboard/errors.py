@@ -12,9 +12,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from app import database_errors
-from app.dashboard import blueprint as dashboard
+from app.dashboard.blueprint import dashboard
+from app.dashboard.redirects import came_from
 from app.dashboard.render import flash_only, is_part, plain_page
-from app.dashboard.views.actions import came_from
 from app.errors import (
     RETRY_AFTER_SECONDS,
     DatabaseReadOnly,

@@ -1,4 +1,4 @@
-"""Everything that matches a list's filter: preview, confirm, watch. And the rows a person has ticked."""
+"""All jobs that match a list's filter: preview, confirm, watch."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from uuid import UUID
 from flask import Response, flash, make_response, redirect, request, url_for
 
 from app import clock
-from app.dashboard import blueprint as dashboard
 from app.dashboard import cached_reads
+from app.dashboard.blueprint import dashboard
+from app.dashboard.forms import check_verb, edit_changes
 from app.dashboard.list_query import JobQuery
-from app.dashboard.present.bulk_words import ASKS_ABOVE, DONE, became, became_of, choices, title
+from app.dashboard.present.bulk_words import ASKS_ABOVE, DONE, became_of, choices, title
 from app.dashboard.present.search import masked_search
+from app.dashboard.redirects import leave
 from app.dashboard.render import show
-from app.dashboard.views.actions import done, leave
-from app.dashboard.views.new_job import priority_of
 from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs import bulk
@@ -26,9 +26,7 @@ from app.jobs.bulk import scope as bulk_scope
 from app.jobs.bulk.scope import Scope
 from app.jobs.committed import Moment
 from app.jobs.models import BulkAction
-from app.names import NAME, NAME_RULE
 from app.security import MASK, actor, may_search_payloads
-from app.security.authentication import require
 
 #: An older preview has to be opened again.
 PREVIEW_HOURS = 24
@@ -42,7 +40,7 @@ def bulk_preview() -> Response:
     query = JobQuery.parse(request.args)
     only = request.args.get("verb") or None
     if only is not None:
-        _check(only)
+        check_verb(only)
     scope = bulk_scope.take_scope(db.session)
     found = bulk_scope.preview(db.session, query.filter(scope.as_of), scope)
     return show(
@@ -56,8 +54,8 @@ def bulk_start() -> Response:
     """Acts on the previewed jobs. A deletion that nobody confirmed asks first."""
     query = JobQuery.parse(request.args)
     verb = request.form.get("verb", "")
-    _check(verb)
-    args = _changes(request.form) if verb == "edit" else {}
+    check_verb(verb)
+    args = edit_changes(request.form) if verb == "edit" else {}
     scope, expected = _previewed(request.form)
     if verb == "delete":
         if expected is None:
@@ -104,22 +102,6 @@ def _not_confirmed(n: int) -> str | None:
     if n > ASKS_ABOVE and typed != str(n):
         return f"Type {n} to confirm. Nothing was deleted."
     return None
-
-
-@dashboard.post("/jobs/selected")
-def act_on_selected() -> Response:
-    """The rows a person has ticked, at once. With scripts off, an unconfirmed delete asks first."""
-    verb, ids = request.form.get("verb", ""), _ids(request.form.getlist("ids"))
-    _check(verb)
-    if verb == "delete" and request.form.get("confirmed") != "yes":
-        return show("bulk/delete.html", None, ids=ids)
-    args = _changes(request.form) if verb == "edit" else {}
-    changes = bulk.act(db.session, verb, ids, by=actor(), args=args)
-    n, refused = len(changes.done), list(changes.refused.values())
-    message = became(verb, n) if n else ""
-    if refused:
-        message += f" {len(refused)} skipped: {refused[0]}" + (" …" if len(refused) > 1 else "")
-    return done(message.strip(), home="dashboard.jobs", tone="done" if n else "problem")
 
 
 @dashboard.get("/bulk")
@@ -172,7 +154,7 @@ def _is_settled(action: BulkAction) -> bool:
 
 @dashboard.post("/bulk/<int:number>/<any(pause, resume, stop):what>")
 def steer_bulk(number: int, what: str) -> Response:
-    _check(bulk.find(db.session, number).verb)
+    check_verb(bulk.find(db.session, number).verb)
     {"pause": bulk.pause, "resume": bulk.resume, "stop": bulk.stop}[what](
         db.session, number, by=actor()
     )
@@ -184,37 +166,6 @@ def steer_bulk(number: int, what: str) -> Response:
     }
     flash(f"Bulk action {number} {words[what]}.", "done")
     return make_response(redirect(url_for("dashboard.bulk_action", number=number), 303))
-
-
-def _check(verb: str) -> None:
-    if verb not in bulk_scope.VERBS:
-        raise ValidationFailed({"verb": [f"must be one of {', '.join(bulk_scope.VERBS)}."]})
-    if verb == "delete":
-        require("admin")
-
-
-def _ids(texts: list[str]) -> list[UUID]:
-    try:
-        ids = [UUID(text) for text in dict.fromkeys(texts)]
-    except ValueError:
-        raise ValidationFailed({"ids": ["must be the ids of jobs."]}) from None
-    if not 1 <= len(ids) <= bulk.AT_ONCE:
-        raise ValidationFailed({"ids": [f"must be 1 to {bulk.AT_ONCE}; select a row."]})
-    return ids
-
-
-def _changes(form: Mapping[str, str]) -> dict[str, Any]:
-    """What edit is to change; empty fields stay unchanged."""
-    changes: dict[str, Any] = {}
-    if form.get("priority", "").strip():
-        changes["priority"] = priority_of(form["priority"])
-    if queue := form.get("queue", "").strip():
-        if not NAME.fullmatch(queue):
-            raise ValidationFailed({"queue": [NAME_RULE]})
-        changes["queue"] = queue
-    if not changes:
-        raise ValidationFailed({"priority": ["or queue must be filled in to change jobs."]})
-    return changes
 
 
 def _described(args: Mapping[str, Any]) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 
 from flask import Response, abort, make_response, redirect, request, url_for
 
-from app.dashboard import blueprint as dashboard
 from app.dashboard import cached_reads
+from app.dashboard.blueprint import dashboard
 from app.dashboard.present.bulk_words import ASKS_ABOVE, became, became_of
+from app.dashboard.redirects import done
 from app.dashboard.render import is_part, show
-from app.dashboard.views.actions import done
 from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs import bulk

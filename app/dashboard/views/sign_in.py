@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from flask import Response, make_response, redirect, render_template, request, url_for
 
-from app.dashboard import blueprint as dashboard
+from app.dashboard.blueprint import dashboard
 from app.dashboard.render import page_facts
 from app.extensions import db
 from app.jobs import lifecycle, listing

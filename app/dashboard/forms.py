@@ -1,0 +1,66 @@
+"""Values that people type into forms, checked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from app.errors import ValidationFailed
+from app.jobs.bulk import scope as bulk_scope
+from app.jobs.listing.filters import is_storable
+from app.names import NAME, NAME_RULE
+from app.security.authentication import require
+
+
+def priority_of(text: str) -> int:
+    """ "-5" → -5. Raises ValidationFailed."""
+    if not re.fullmatch(r"[+-]?\d{1,3}", text.strip()) or abs(int(text)) > 100:
+        raise ValidationFailed({"priority": ["must be a whole number from -100 to 100."]})
+    return int(text)
+
+
+def payload_of(text: str) -> dict[str, Any]:
+    """A JSON object; blank is {}. Raises ValidationFailed."""
+
+    def refuse(word: str) -> Any:
+        raise ValueError(f"{word} is not JSON")
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            raise ValueError("a key is there twice")
+        return found
+
+    try:
+        payload = json.loads(text or "{}", parse_constant=refuse, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        raise ValidationFailed({"payload": [f"is not JSON as we take it: {error}."]}) from None
+    if not isinstance(payload, dict):
+        raise ValidationFailed({"payload": ["must be a JSON object: { … }."]})
+    if not is_storable(payload):
+        raise ValidationFailed(
+            {"payload": ["holds a NUL, a lone surrogate or a number too large."]}
+        )
+    return payload
+
+
+def check_verb(verb: str) -> None:
+    if verb not in bulk_scope.VERBS:
+        raise ValidationFailed({"verb": [f"must be one of {', '.join(bulk_scope.VERBS)}."]})
+    if verb == "delete":
+        require("admin")
+
+
+def edit_changes(form: Mapping[str, str]) -> dict[str, Any]:
+    """What edit is to change; empty fields stay unchanged."""
+    changes: dict[str, Any] = {}
+    if form.get("priority", "").strip():
+        changes["priority"] = priority_of(form["priority"])
+    if queue := form.get("queue", "").strip():
+        if not NAME.fullmatch(queue):
+            raise ValidationFailed({"queue": [NAME_RULE]})
+        changes["queue"] = queue
+    if not changes:
+        raise ValidationFailed({"priority": ["or queue must be filled in to change jobs."]})
+    return changes

@@ -1,0 +1,25 @@
+"""The audit log: who did what, and when."""
+
+from __future__ import annotations
+
+from flask import Response, request
+
+from app.dashboard.blueprint import dashboard
+from app.dashboard.list_query import PAGE_SIZE
+from app.dashboard.render import show
+from app.extensions import db
+from app.jobs import listing
+
+
+@dashboard.get("/audit")
+def audit() -> Response:
+    before = request.args.get("before", type=int)
+    events = listing.audit_events(db.session, limit=PAGE_SIZE + 1, before=before)
+    older = events[PAGE_SIZE - 1].id if len(events) > PAGE_SIZE else None
+    return show(
+        "audit/index.html",
+        "audit/_table.html",
+        events=events[:PAGE_SIZE],
+        older=older,
+        before=before,
+    )

@@ -1,0 +1,30 @@
+"""The job types: their figures and policy; pause and resume."""
+
+from __future__ import annotations
+
+from flask import Response
+
+from app.dashboard import cached_reads
+from app.dashboard.blueprint import dashboard
+from app.dashboard.redirects import done
+from app.dashboard.render import show
+from app.extensions import db
+from app.jobs import lifecycle
+from app.security import actor
+
+
+@dashboard.get("/job-types")
+def job_types() -> Response:
+    return show("job_types/index.html", "job_types/_table.html", types=cached_reads.types())
+
+
+@dashboard.post("/job-types/<path:name>/pause")
+def pause_type(name: str) -> Response:
+    lifecycle.pause_type(db.session, name, by=actor())
+    return done(f"Type {name} paused. Running jobs will finish.", home="dashboard.job_types")
+
+
+@dashboard.post("/job-types/<path:name>/resume")
+def resume_type(name: str) -> Response:
+    lifecycle.resume_type(db.session, name, by=actor())
+    return done(f"Type {name} resumed.", home="dashboard.job_types")

@@ -1,0 +1,74 @@
+"""The list of jobs, and the shortcut from an id to its job."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from flask import Response, make_response, redirect, request, url_for
+
+from app import clock
+from app.dashboard import cached_reads
+from app.dashboard.blueprint import dashboard
+from app.dashboard.list_query import PAGE_SIZE, JobQuery
+from app.dashboard.present.curl import example
+from app.dashboard.render import is_search_step, show
+from app.extensions import db
+from app.jobs import listing
+from app.jobs.listing import JobFilter, Page
+from app.jobs.models import PROCESSING
+
+
+@dashboard.get("/jobs")
+def jobs() -> Response:
+    query = JobQuery.parse(request.args)
+    filter, newer = query.filter(), 0
+    order = query.order
+    start = query.cursor or (query.top if query.is_pinned else None)
+    page = listing.list_jobs(
+        db.session, filter, limit=PAGE_SIZE, cursor=start, order=order, is_light=True
+    )
+    if query.top and not page.items:
+        page = listing.list_jobs(db.session, filter, limit=PAGE_SIZE, order=order, is_light=True)
+    elif query.top and query.is_pinned:
+        newer = listing.count_newer_jobs(
+            db.session, filter, query.top, limit=PAGE_SIZE, order=order
+        )
+    found = request.args.get("found", type=int) if is_search_step() else None
+    if found is not None:
+        # The further steps belong to the list they began with.
+        query, page = query.first, replace(page, previous_cursor=None)
+    return show(
+        "jobs/index.html", "jobs/_more.html" if found else "jobs/_table.html", query=query, page=page, newer=newer,
+        most=PAGE_SIZE, found=found,
+        waiting_ahead=claimed_ahead() if query.view == PROCESSING else 0, searched_percent=searched_percent(page, filter), type_names=cached_reads.type_options(query.type),
+        queue_names=cached_reads.queue_options(query.queue), example=example(),
+    )  # fmt: skip
+
+
+@dashboard.get("/jobs/find")
+def find_job() -> Response:
+    """To the job whose id, or part of an id, is given; to the search if not exactly one has it."""
+    words = request.args.get("id", "").strip()
+    query = JobQuery.parse({"q": words})
+    page = listing.list_jobs(db.session, query.filter(), limit=2, is_light=True)
+    is_sure = len(page.items) == 1 and not page.is_cut_short
+    url = url_for("dashboard.job", job_id=page.items[0].id) if is_sure else query.url()
+    return make_response(redirect(url, 303))
+
+
+def claimed_ahead() -> int:
+    """How many jobs workers have claimed beyond what their threads can run at once."""
+    threads = sum(worker.threads for worker in cached_reads.workers() if worker.is_alive)
+    return max(cached_reads.counts()["processing"] - threads, 0)
+
+
+def searched_percent(page: Page[Any], filter: JobFilter) -> int:
+    """How far back a search that was cut short has come, of the time to search."""
+    if not page.searched_until:
+        return 100
+    now, oldest = clock.now(), cached_reads.oldest_created() or page.searched_until
+    first = max(oldest, filter.created_from or oldest)
+    share = (now - page.searched_until) / max(now - first, timedelta(seconds=1))
+    return min(max(int(share * 100), 0), 99)

@@ -1,0 +1,33 @@
+"""The queues: their backlog; pause and resume."""
+
+from __future__ import annotations
+
+from flask import Response
+
+from app.dashboard import cached_reads
+from app.dashboard.blueprint import dashboard
+from app.dashboard.present.curl import example
+from app.dashboard.redirects import done
+from app.dashboard.render import show
+from app.extensions import db
+from app.jobs import lifecycle
+from app.security import actor
+
+
+@dashboard.get("/queues")
+def queues() -> Response:
+    return show(
+        "queues/index.html", "queues/_table.html", queues=cached_reads.queues(), example=example()
+    )
+
+
+@dashboard.post("/queues/<path:name>/pause")
+def pause_queue(name: str) -> Response:
+    lifecycle.pause_queue(db.session, name, by=actor())
+    return done(f"Queue {name} paused. Running jobs will finish.")
+
+
+@dashboard.post("/queues/<path:name>/resume")
+def resume_queue(name: str) -> Response:
+    lifecycle.resume_queue(db.session, name, by=actor())
+    return done(f"Queue {name} resumed.")

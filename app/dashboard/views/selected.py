@@ -1,0 +1,43 @@
+"""The jobs that a person has selected in a list, handled at once."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from flask import Response, request
+
+from app.dashboard.blueprint import dashboard
+from app.dashboard.forms import check_verb, edit_changes
+from app.dashboard.present.bulk_words import became
+from app.dashboard.redirects import done
+from app.dashboard.render import show
+from app.errors import ValidationFailed
+from app.extensions import db
+from app.jobs import bulk
+from app.security import actor
+
+
+@dashboard.post("/jobs/selected")
+def act_on_selected() -> Response:
+    """The rows a person has ticked, at once. With scripts off, an unconfirmed delete asks first."""
+    verb, ids = request.form.get("verb", ""), _ids(request.form.getlist("ids"))
+    check_verb(verb)
+    if verb == "delete" and request.form.get("confirmed") != "yes":
+        return show("bulk/delete.html", None, ids=ids)
+    args = edit_changes(request.form) if verb == "edit" else {}
+    changes = bulk.act(db.session, verb, ids, by=actor(), args=args)
+    n, refused = len(changes.done), list(changes.refused.values())
+    message = became(verb, n) if n else ""
+    if refused:
+        message += f" {len(refused)} skipped: {refused[0]}" + (" …" if len(refused) > 1 else "")
+    return done(message.strip(), home="dashboard.jobs", tone="done" if n else "problem")
+
+
+def _ids(texts: list[str]) -> list[UUID]:
+    try:
+        ids = [UUID(text) for text in dict.fromkeys(texts)]
+    except ValueError:
+        raise ValidationFailed({"ids": ["must be the ids of jobs."]}) from None
+    if not 1 <= len(ids) <= bulk.AT_ONCE:
+        raise ValidationFailed({"ids": [f"must be 1 to {bulk.AT_ONCE}; select a row."]})
+    return ids
