@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
+from sqlalchemy import text
 
 from app import config
 from app.broker.client import NotPrimary, brief, check_url, connect
@@ -23,7 +24,7 @@ from app.broker.ready_set import ReadySet
 from app.jobs import lifecycle, publication
 from app.jobs.lifecycle import NewJob
 from app.security.rate_limits import Rates
-from app.worker import sweeper
+from app.worker.sweeper.reconcile import _ALL_PENDING, reconcile
 from app.worker.sweeper.sharing import Sharer
 from tests import factories
 from tests.support.proxy import Proxy
@@ -128,7 +129,7 @@ def settings(app: Any) -> Any:
 
 
 def ref_of(session: Any, job_id: Any) -> Any:
-    row = session.connection().execute(sweeper._ALL_PENDING).one()
+    row = session.connection().execute(_ALL_PENDING).one()
     assert row.id == job_id
     return publication.ref(row)
 
@@ -229,7 +230,7 @@ def test_web_worker_mirror_and_limits_follow_the_primary(
         for duty in (
             sharer.sign_in,
             sharer.mirror,
-            lambda: sweeper.audit(engine_of(session), ready),
+            lambda: reconcile(engine_of(session), ready),
         ):
             try:
                 duty()
@@ -287,8 +288,8 @@ def test_the_rights_that_the_readme_names_are_enough_for_everything(
     session.commit()
 
     sharer.sign_in()
-    assert sweeper.audit(engine, ready) == 2  # nothing was published to this server yet
-    assert sweeper.audit(engine, ready) == 0
+    assert reconcile(engine, ready) == 2  # nothing was published to this server yet
+    assert reconcile(engine, ready) == 0
     assert sharer.mirror() == 1
     assert trigger.depths() == {"default": 1, "delayed": 1}
     ready.pass_on([later.id])
@@ -300,16 +301,16 @@ def test_the_rights_that_the_readme_names_are_enough_for_everything(
     assert server.client.keys("*limits*")
 
     server.client.flushall()
-    session.execute(sweeper.text("UPDATE jobs SET run_at = now() - interval '18 s'"))
+    session.execute(text("UPDATE jobs SET run_at = now() - interval '18 s'"))
     session.commit()
-    assert sweeper.audit(engine, ready) == 2
+    assert reconcile(engine, ready) == 2
     assert sharer.mirror() == 1
     server.client.delete(ready.keys.queues)
     server.client.hset(ready.keys.queues, "foreign", "type")
     trigger.ready.publish(list(map(publication.ref, pending(session))))
     assert ready.queues() == ["default"]
     ready.forget_epoch()
-    assert sweeper.audit(engine, ready) == 2
+    assert reconcile(engine, ready) == 2
 
     result = app.test_cli_runner().invoke(args=["doctor"])
     assert "critical" not in result.output, result.output
@@ -317,7 +318,7 @@ def test_the_rights_that_the_readme_names_are_enough_for_everything(
 
 
 def pending(session: Any) -> Any:
-    return session.connection().execute(sweeper._ALL_PENDING).all()
+    return session.connection().execute(_ALL_PENDING).all()
 
 
 @pytest.mark.parametrize("refused", ["-@scripting", "-del", "-type", "-zrange", "-sadd"])

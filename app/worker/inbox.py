@@ -31,6 +31,7 @@ from app.errors import JobQueueError, SchemaProblem
 from app.jobs import lifecycle, registry
 from app.jobs.publication import REF, ref
 from app.worker.clock import Clock
+from app.worker.sweeper.promote import promote_due_jobs
 
 log = logging.getLogger(__name__)
 
@@ -156,9 +157,7 @@ class Inbox:
             if next_due_ms is not None:
                 timeout = min(timeout, (next_due_ms - self._clock.now_ms()) / 1000)
             if timeout <= 0.001:
-                from app.worker import sweeper
-
-                sweeper.promote(self._engine, self._ready, self._clock)
+                promote_due_jobs(self._engine, self._ready, self._clock)
                 return []
             first = self._pop_blocking(queues, timeout)
             if first is None:
@@ -216,7 +215,7 @@ class Inbox:
             unknown = [r for r in pending if r.is_due and registry.find(r.type) is None]
             self._lanes.set_aside(unknown)
         except (RedisError, SQLAlchemyError, OSError) as error:
-            # The audit publishes them; what was claimed beside them is ours to run all the same.
+            # The sweeper publishes them again; the jobs claimed with them run here.
             log.warning("Can't return %s jobs that were refused: %s", len(ids), brief(error))
 
     def _sources(self) -> list[str]:

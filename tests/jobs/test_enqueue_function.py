@@ -14,7 +14,7 @@ from app.extensions import db
 from app.jobs import enqueue
 from app.jobs.ids import created_at
 from app.jobs.models import Job
-from app.worker.sweeper import audit
+from app.worker.sweeper.reconcile import reconcile
 
 
 def call(arguments: str, **values: Any) -> Any:
@@ -82,8 +82,8 @@ def test_an_argument_out_of_bounds_is_named(session: Any, arguments: str, field:
 
 def test_the_comparison_with_redis_publishes_it(session: Any, redis: Any) -> None:
     ready = ReadySet(redis)
-    audit(db.engine, ready)  # Redis is known from now on
+    reconcile(db.engine, ready)  # Redis is known from now on
     id = call("'echo', run_at => now() - interval '10 seconds'")
     session.commit()
-    assert audit(db.engine, ready) == 1
+    assert reconcile(db.engine, ready) == 1
     assert ready.pop(["default"], 10)[0] == [id.hex]

@@ -13,7 +13,7 @@ from app import config
 from app.config import ConfigError
 from app.extensions import db
 from app.security import api_tokens, events
-from app.worker import sweeper
+from app.worker.sweeper.prune import prune_audit_events
 from tests.security.conftest import PASSWORDS, PRODUCTION
 
 
@@ -236,5 +236,5 @@ def test_the_audit_is_kept_for_its_days(
     make: Any, old_event: None, days: str, left: list[str]
 ) -> None:
     app = make(AUDIT_RETENTION_DAYS=days)
-    sweeper.prune_audit(db.engine, app.extensions["settings"])
+    prune_audit_events(db.engine, app.extensions["settings"])
     assert [subject for *_, subject in audit(app)] == left

@@ -10,8 +10,9 @@ from redis import Redis
 
 from app.broker.client import LONGEST_ERROR, brief
 from app.broker.keys import Keys
-from app.worker import sweeper
 from app.worker.sweeper import Sweeper
+from app.worker.sweeper.reconcile import reconcile
+from app.worker.sweeper.timetable import Duty
 
 KEYS = Keys()
 READY = KEYS.ready("default")
@@ -30,7 +31,7 @@ def duties(engine: Any, ready: Any, clock: Any, settings: Any, session: Any) -> 
 
 
 def run_all(sweep: Sweeper) -> None:
-    for name in list(sweep._due_at):
+    for name in list(sweep._duties):
         sweep.hurry(name)
     sweep.run_due()
 
@@ -54,7 +55,7 @@ def test_what_is_no_name_of_a_queue_is_dropped(
 def test_a_key_of_another_type_stops_nobody(
     key: str, enqueue: Any, make_inbox: Any, engine: Any, ready: Any, redis: Redis
 ) -> None:
-    sweeper.audit(engine, ready)
+    reconcile(engine, ready)
     before = enqueue()
     other_type(redis, key)
 
@@ -62,7 +63,7 @@ def test_a_key_of_another_type_stops_nobody(
     if key in (KEYS.queues, KEYS.delayed, READY):
         assert redis.type(key) != b"hash"
         assert not ready.is_epoch_current()
-    sweeper.audit(engine, ready)
+    reconcile(engine, ready)
     assert redis.type(key) != b"hash"
 
     inbox = make_inbox()
@@ -115,12 +116,12 @@ def test_foreign_members_of_the_delayed_set_delay_nothing(
 def test_an_endless_score_of_a_real_id_harms_nothing(
     score: str, enqueue: Any, make_inbox: Any, engine: Any, ready: Any, redis: Redis, rows: Any
 ) -> None:
-    sweeper.audit(engine, ready)
+    reconcile(engine, ready)
     job_id = enqueue(delay_seconds=60)
     redis.zadd(KEYS.delayed, {job_id.hex: score})
     rows("UPDATE jobs SET run_at = now() - interval '3 s' WHERE id = :id", id=job_id)
 
-    sweeper.audit(engine, ready)
+    reconcile(engine, ready)
 
     assert make_inbox().next().id == job_id
 
@@ -147,12 +148,12 @@ def test_a_blocking_pop_survives_a_foreign_member(ready: Any, redis: Redis) -> N
 def test_a_lost_name_of_a_queue_comes_back(
     enqueue: Any, engine: Any, ready: Any, redis: Redis, make_inbox: Any, rows: Any
 ) -> None:
-    sweeper.audit(engine, ready)
+    reconcile(engine, ready)
     job_id = enqueue(queue="mail")
     rows("UPDATE jobs SET run_at = now() - interval '3 s' WHERE id = :id", id=job_id)
     redis.delete(KEYS.queues)
 
-    sweeper.audit(engine, ready)
+    reconcile(engine, ready)
 
     inbox = make_inbox()
     assert (inbox.next() or inbox.next()).id == job_id
@@ -164,7 +165,7 @@ def test_a_duty_that_fails_in_any_way_is_reported_once_and_briefly(
     def fail() -> int:
         raise UnicodeDecodeError("utf-8", HUGE, 0, 1, "x" * 5000)
 
-    monkeypatch.setattr(duties, "_duties", [("promote", 0.0, fail)])
+    monkeypatch.setattr(duties, "_duties", {"promote": Duty("promote", 0.0, fail)})
     with caplog.at_level(logging.WARNING, "app"):
         for _ in range(3):
             duties.run_due()

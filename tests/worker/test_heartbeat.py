@@ -14,7 +14,7 @@ import pytest
 
 from app.worker.heartbeat import memory_bytes
 from app.worker.kernel import Kernel
-from app.worker.sweeper import rescue
+from app.worker.sweeper.rescue import rescue_jobs
 from tests.support import handlers
 
 
@@ -72,7 +72,7 @@ def test_a_running_job_keeps_its_lease(
     before = database_time(rows)
     kernel.heartbeat.beat()
     after = database_time(rows)
-    assert rescue(engine, ready) == 0
+    assert rescue_jobs(engine, ready) == 0
     lease = timedelta(seconds=settings.lease_seconds)
     assert before + lease <= row(job_id).leased_until <= after + lease
     end()
@@ -91,7 +91,7 @@ def test_a_waiting_job_keeps_its_lease(
     for job_id in waiting:
         expire_lease(rows, job_id)
     kernel.heartbeat.beat()
-    assert rescue(engine, ready) == 0
+    assert rescue_jobs(engine, ready) == 0
 
 
 def test_a_job_whose_thread_died_is_left_to_rescue(
@@ -105,7 +105,7 @@ def test_a_job_whose_thread_died_is_left_to_rescue(
     attempt.thread = dead
     expire_lease(rows, job_id)
     kernel.heartbeat.beat()
-    assert rescue(engine, ready) == 1
+    assert rescue_jobs(engine, ready) == 1
     end()  # its outcome comes too late
     assert (row(job_id).status, row(job_id).crashes) == ("pending", 1)
 

@@ -15,8 +15,9 @@ from app.broker.lanes import Lanes
 from app.broker.ready_set import ReadySet
 from app.jobs import lifecycle, registry
 from app.jobs.lifecycle import NewJob
-from app.worker import sweeper
 from app.worker.inbox import Inbox
+from app.worker.sweeper.orphans import fail_orphans
+from app.worker.sweeper.reconcile import reconcile
 from tests import factories
 from tests.support.waiting import wait_until
 
@@ -136,7 +137,7 @@ def test_the_audit_of_a_worker_that_does_not_know_the_type_publishes_nothing(
     redis: Redis,
     must_be_lost: bool,
 ) -> None:
-    sweeper.audit(engine, ready)
+    reconcile(engine, ready)
     ids = add(600)
     rows("UPDATE jobs SET run_at = now() - interval '10 s'")
     lost = factories.pending_job(type="act", due_in=-5)
@@ -146,11 +147,11 @@ def test_the_audit_of_a_worker_that_does_not_know_the_type_publishes_nothing(
         redis.delete(LANE)
 
     # The lost job behind them is found all the same.
-    assert sweeper.audit(engine, ready) == 1
+    assert reconcile(engine, ready) == 1
     assert redis.zrange(KEYS.ready("default"), 0, -1) == [lost.id.hex.encode()]
     redis.zrem(KEYS.ready("default"), lost.id.hex)
     with knowing():
-        published = sweeper.audit(engine, ready)
+        published = reconcile(engine, ready)
     assert published == (len(ids) + 1 if must_be_lost else 0)
 
 
@@ -187,7 +188,7 @@ def test_an_old_and_a_new_worker_together_lose_nothing(
 class TestUnknownTypeHours:
     @pytest.fixture
     def orphans(self, engine: Any, settings: Any) -> Callable[[], int]:
-        return lambda: sweeper.look_for_orphans(engine, settings)
+        return lambda: fail_orphans(engine, settings)
 
     @pytest.fixture
     def switch(self, rows: Any) -> Callable[[], Any]:
@@ -258,10 +259,10 @@ class TestUnknownTypeHours:
     ) -> None:
         settings = make_kernel(unknown_type_hours=0.0).settings
         [job_id] = add()
-        sweeper.look_for_orphans(engine, settings)
+        fail_orphans(engine, settings)
         rows("UPDATE jobs SET run_at = now() - interval '1 year'")
         self.age(rows, 9000)
 
-        assert sweeper.look_for_orphans(engine, settings) == 0
+        assert fail_orphans(engine, settings) == 0
         assert row(job_id).status == "pending"
         assert switch().unknown_since

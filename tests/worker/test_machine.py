@@ -27,7 +27,10 @@ from app.broker.keys import Keys
 from app.jobs import lifecycle
 from app.jobs.lifecycle import NewJob
 from app.jobs.publication import Ref
-from app.worker import sweeper
+from app.worker.sweeper import reconcile as reconciling
+from app.worker.sweeper.promote import promote_due_jobs
+from app.worker.sweeper.reconcile import reconcile
+from app.worker.sweeper.rescue import rescue_jobs
 
 KEYS = Keys()
 
@@ -141,17 +144,17 @@ class Both(RuleBasedStateMachine):
             {"id": job},
         )
         self.session.commit()
-        sweeper.rescue(self.engine, self.ready)
+        rescue_jobs(self.engine, self.ready)
         self.status[job] = self._statuses()[job]
         assert self.status[job] in ("pending", "failed", "cancelled")
 
     @rule()
     def promote(self) -> None:
-        sweeper.promote(self.engine, self.ready, self.clock)
+        promote_due_jobs(self.engine, self.ready, self.clock)
 
     @rule()
     def audit(self) -> None:
-        sweeper.audit(self.engine, self.ready)
+        reconcile(self.engine, self.ready)
 
     # -------------------------------------------------------------------------- what must hold
 
@@ -172,8 +175,8 @@ class Both(RuleBasedStateMachine):
         )
         self.session.commit()
         for _ in range(3 * len(self.status) + 10):
-            sweeper.promote(self.engine, self.ready, self.clock)
-            sweeper.audit(self.engine, self.ready)
+            promote_due_jobs(self.engine, self.ready, self.clock)
+            reconcile(self.engine, self.ready)
             ids, _ = self.ready.pop(list(QUEUES), 50)
             if not ids:
                 break
@@ -213,7 +216,7 @@ class Both(RuleBasedStateMachine):
 def test_whatever_redis_does_every_job_ends_and_ends_once(
     session: Any, redis: Any, ready: Any, engine: Any, clock: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(sweeper, "AUDIT_AGE_SECONDS", 0)
+    monkeypatch.setattr(reconciling, "MIN_AGE_SECONDS", 0)
     for name, value in {
         "session": session,
         "redis": redis,

@@ -16,8 +16,8 @@ from app.broker.ready_set import ReadySet
 from app.jobs import lifecycle
 from app.jobs.ids import new_id
 from app.jobs.publication import Ref
-from app.worker import sweeper
 from app.worker.clock import Clock
+from app.worker.sweeper.promote import promote_due_jobs
 from tests.factories import completed_job, pending_job
 from tests.support.proxy import Proxy
 from tests.support.racing import in_thread, race
@@ -40,7 +40,7 @@ def test_due_ids_move_to_their_queue_and_place(
     media = pending_job(due_in=-5, queue="media").id
     delay(ready, low, high, media)
 
-    assert sweeper.promote(engine, ready, clock) == 3
+    assert promote_due_jobs(engine, ready, clock) == 3
 
     assert redis.zcard(KEYS.delayed) == 0
     assert ready.pop(["default"], 10)[0] == [high.hex, low.hex]
@@ -52,7 +52,7 @@ def test_ids_that_are_not_due_stay(
 ) -> None:
     enqueue(delay_seconds=60)
 
-    assert sweeper.promote(engine, ready, clock) == 0
+    assert promote_due_jobs(engine, ready, clock) == 0
     assert ready.depths()["delayed"] == 1
 
 
@@ -62,7 +62,7 @@ def test_an_id_that_redis_thinks_due_and_postgresql_does_not_goes_back(
     job = pending_job(due_in=60)
     delay(ready, job.id)
 
-    sweeper.promote(engine, ready, clock)
+    promote_due_jobs(engine, ready, clock)
 
     assert redis.zscore(KEYS.ready("default"), job.id.hex) is None
     assert redis.zscore(KEYS.delayed, job.id.hex) == pytest.approx(
@@ -75,7 +75,7 @@ def test_ids_that_are_no_longer_pending_are_dropped(
 ) -> None:
     delay(ready, completed_job().id, new_id())
 
-    assert sweeper.promote(engine, ready, clock) == 0
+    assert promote_due_jobs(engine, ready, clock) == 0
     assert ready.pop(["default"], 10) == ([], None)
 
 
@@ -93,7 +93,7 @@ def test_an_id_delayed_anew_while_it_is_promoted_stays_delayed(
             later_ms = int(clock.now_ms()) + 60_000
             super().publish([Ref(job_id, "default", 0, later_ms, False)])
 
-    sweeper.promote(engine, Meanwhile(redis), clock)
+    promote_due_jobs(engine, Meanwhile(redis), clock)
 
     assert redis.zscore(KEYS.delayed, job_id.hex) is not None
 
@@ -113,10 +113,10 @@ def test_nothing_is_lost_when_it_dies_on_the_way(
 
     through_proxy = CutAfterReading(connect(redis_proxy.url, timeout_seconds=0.25))
     with pytest.raises(RedisError):
-        sweeper.promote(engine, through_proxy, clock)
+        promote_due_jobs(engine, through_proxy, clock)
 
     assert redis.zscore(KEYS.delayed, job_id.hex) is not None
-    assert sweeper.promote(engine, ready, clock) == 1
+    assert promote_due_jobs(engine, ready, clock) == 1
 
 
 def test_several_may_promote_at_once(
@@ -125,7 +125,7 @@ def test_several_may_promote_at_once(
     ids = [pending_job(due_in=-5).id for _ in range(20)]
     delay(ready, *ids)
 
-    race(*[lambda: sweeper.promote(engine, ready, clock)] * 4)
+    race(*[lambda: promote_due_jobs(engine, ready, clock)] * 4)
 
     assert sorted(ready.pop(["default"], 100)[0]) == sorted(i.hex for i in ids)
     assert redis.zcard(KEYS.delayed) == 0
@@ -134,7 +134,7 @@ def test_several_may_promote_at_once(
 def test_one_run_is_bounded(engine: Any, ready: ReadySet, clock: Clock) -> None:
     delay(ready, *(new_id() for _ in range(700)))
 
-    sweeper.promote(engine, ready, clock)
+    promote_due_jobs(engine, ready, clock)
 
     assert ready.depths()["delayed"] == 200
 

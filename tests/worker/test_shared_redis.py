@@ -19,7 +19,7 @@ from app.broker.ready_set import ReadySet
 from app.jobs import dead_letter_mirror
 from app.jobs.deployment import identity
 from app.jobs.publication import Ref
-from app.worker import sweeper
+from app.worker.sweeper.promote import promote_due_jobs
 from app.worker.sweeper.sharing import Lookout, Sharer
 from tests import factories
 from tests.support import services
@@ -84,7 +84,7 @@ def test_a_delayed_id_that_our_database_does_not_know_reaches_its_owner(
     redis.delete(KEYS.ready("default"))
     redis.zadd(KEYS.delayed, {theirs.hex: 1})
 
-    assert sweeper.promote(engine, ready, clock) == 0
+    assert promote_due_jobs(engine, ready, clock) == 0
     assert redis.zcard(KEYS.delayed) == 0
     other.lookout.run_once()
 

@@ -15,8 +15,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app import database
 from app.database import elected
-from app.worker import sweeper
-from app.worker.sweeper import NIL, Pruner, Sweeper, expire, prune_small_tables, rescue
+from app.worker.sweeper import Sweeper, promote
+from app.worker.sweeper.expire import expire_jobs
+from app.worker.sweeper.prune import NIL, Pruner, prune_small_tables
+from app.worker.sweeper.rescue import rescue_jobs
 from tests import factories
 
 
@@ -25,7 +27,7 @@ def test_an_expired_lease_is_rescued_and_the_job_published_again(
 ) -> None:
     job_id = factories.processing_job(lease_expired_by=1).id
     held = factories.processing_job().id
-    assert rescue(engine, ready) == 1
+    assert rescue_jobs(engine, ready) == 1
     assert (row(job_id).status, row(job_id).attempts, row(job_id).crashes) == ("pending", 0, 1)
     assert row(held).status == "processing"
     assert ready.missing("default", [job_id]) == set()
@@ -39,7 +41,7 @@ def test_the_last_crash_buries(
     engine: Any, ready: Any, row: Any, rows: Any, type: str, crashes: int
 ) -> None:
     job_id = factories.processing_job(type=type, crashes=crashes, lease_expired_by=1).id
-    assert rescue(engine, ready) == 1
+    assert rescue_jobs(engine, ready) == 1
     assert row(job_id).status == "failed"
     [letter] = rows("SELECT reason FROM dead_letters WHERE job_id = :id", id=job_id)
     assert letter.reason == f"crashed its worker {crashes + 1} times"
@@ -49,7 +51,7 @@ def test_the_last_crash_buries(
 def test_what_waited_past_its_expiry_is_cancelled(engine: Any, row: Any) -> None:
     late = factories.pending_job(expires_at=factories._now(-1)).id
     early = factories.pending_job(expires_at=factories._now(60)).id
-    assert expire(engine) == 1
+    assert expire_jobs(engine) == 1
     assert (row(late).status, row(late).last_error) == (
         "cancelled",
         "Expired before it could start.",
@@ -78,22 +80,22 @@ class TestRetention:
             factories.pending_job(created_ago=self.OLD).id,
             factories.processing_job(created_ago=self.OLD).id,
         ]
-        assert pruner().run_once() == len(gone)
+        assert pruner().prune_jobs() == len(gone)
         assert {row.id for row in rows("SELECT id FROM jobs")} == set(kept)
 
     def test_zero_days_keeps_everything(self, pruner: Any) -> None:
         factories.completed_job(created_ago=self.OLD, finished_ago=self.OLD)
-        assert pruner(0.0).run_once() == 0
+        assert pruner(0.0).prune_jobs() == 0
 
     def test_retained_rows_are_not_passed_again(self, pruner: Any) -> None:
         job_id = factories.completed_job(created_ago=self.OLD, finished_ago=self.OLD).id
         one = pruner()
-        assert one.run_once() == 1
+        assert one.prune_jobs() == 1
         assert one._after == job_id
         older = factories.completed_job(created_ago=self.OLD + 60, finished_ago=self.OLD).id
-        assert one.run_once() == 0
+        assert one.prune_jobs() == 0
         one._restart_at = 0.0  # an hour later
-        assert one.run_once() == 1
+        assert one.prune_jobs() == 1
         assert one._after == older != NIL
 
     def test_small_tables_are_kept_small(self, engine: Any, rows: Any) -> None:
@@ -113,7 +115,7 @@ def test_one_process_is_elected_at_a_time(engine: Any) -> None:
     with elected(engine, "rescue") as first, elected(engine, "rescue") as second:
         assert first is not None
         assert second is None
-        with elected(engine, "audit") as other:
+        with elected(engine, "reconcile") as other:
             assert other is not None
     with elected(engine, "rescue") as again:
         assert again is not None
@@ -131,7 +133,7 @@ class TestSchedule:
         def away(*_: Any) -> int:
             raise RedisAway("refused")
 
-        monkeypatch.setattr(sweeper, "promote", away)
+        monkeypatch.setattr(promote, "promote_due_jobs", away)
         job_id = factories.processing_job(lease_expired_by=1).id
         with caplog.at_level(logging.WARNING, "app.worker.sweeper"):
             for _ in range(3):
@@ -144,7 +146,7 @@ class TestSchedule:
     def test_a_bug_in_a_duty_does_not_stop_the_others(
         self, made: Sweeper, monkeypatch: Any, row: Any
     ) -> None:
-        monkeypatch.setattr(sweeper, "promote", lambda *_: 1 / 0)
+        monkeypatch.setattr(promote, "promote_due_jobs", lambda *_: 1 / 0)
         job_id = factories.processing_job(lease_expired_by=1).id
         made.run_due()
         assert row(job_id).status == "pending"

@@ -1,37 +1,45 @@
-"""Jobs of types that no worker knows: noted, shown, and failed after UNKNOWN_TYPE_HOURS."""
+"""Jobs of types that no worker knows are marked, and fail after UNKNOWN_TYPE_HOURS."""
 
 from __future__ import annotations
 
 import logging
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from app.config import Settings
+from app.database import elected
 from app.jobs import lifecycle, unknown_types
 
 log = logging.getLogger(__name__)
 
 MAX_INTERVAL_SECONDS = 10.0
+#: In place of "no limit" in SQL.
+_NEVER_SECONDS = 1e9
 
 
 def interval(settings: Settings) -> float:
-    """Seconds between two looks: short limits are looked at often enough to be kept."""
+    """Seconds between two checks: a short limit is checked often enough to be kept."""
     often = settings.unknown_type_hours * 3600 / 20 or MAX_INTERVAL_SECONDS
     return min(MAX_INTERVAL_SECONDS, max(settings.sweep_seconds, often))
 
 
-def look(db: Connection, settings: Settings) -> int:
-    """Note the types that no live worker knows; fail what waited too long. How many failed."""
+def fail_orphans(engine: Engine, settings: Settings) -> int:
+    """Mark types that no live worker knows; fail their jobs that waited too long. Returns how many."""
+    with elected(engine, "orphans") as db:
+        return _fail_orphans(db, settings) if db is not None else 0
+
+
+def _fail_orphans(db: Connection, settings: Settings) -> int:
     limit = settings.unknown_type_hours * 3600
-    over = unknown_types.mark(
-        db, alive_seconds=settings.lease_seconds, seconds=limit or float(10**9)
+    overdue = unknown_types.mark(
+        db, alive_seconds=settings.lease_seconds, seconds=limit or _NEVER_SECONDS
     )
     if not limit:
         return 0
     count = 0
-    for name in over:
-        failed = lifecycle.give_up(db, name, seconds=limit)
+    for type_name in overdue:
+        failed = lifecycle.give_up(db, type_name, seconds=limit)
         if failed:
-            log.warning("Failed %s jobs of type %s, which no worker knows", failed, name)
+            log.warning("Failed %s jobs of type %s, which no worker knows", failed, type_name)
         count += failed
     return count

@@ -21,7 +21,7 @@ from app.broker.ready_set import ReadySet
 from app.database import elected
 from app.extensions import db
 from app.jobs import lifecycle, publication
-from app.worker import sweeper
+from app.worker.sweeper.reconcile import REPUBLISH_BATCH, WINDOW, reconcile
 from tests.factories import paused_queue, paused_type, pending_job, scheduled_job
 from tests.support.proxy import Proxy
 
@@ -29,10 +29,10 @@ KEYS = Keys()
 
 
 @pytest.fixture
-def audit(engine: Any, ready: ReadySet) -> Callable[[], int]:
-    """Audits once; the first one, which sets the epoch, has been."""
-    sweeper.audit(engine, ready)
-    return lambda: sweeper.audit(engine, ready)
+def reconcile_now(engine: Any, ready: ReadySet) -> Callable[[], int]:
+    """Reconciles once; the first run, which sets the epoch, has been."""
+    reconcile(engine, ready)
+    return lambda: reconcile(engine, ready)
 
 
 @pytest.fixture
@@ -52,86 +52,86 @@ def old_jobs(rows: Any) -> Callable[..., list[UUID]]:
     return old_jobs
 
 
-def test_a_lost_id_is_published_again(audit: Any, ready: ReadySet) -> None:
+def test_a_lost_id_is_published_again(reconcile_now: Any, ready: ReadySet) -> None:
     kept, lost = pending_job(due_in=-10), pending_job(due_in=-10)
     ready.publish([publication.ref(_row(kept))])
 
-    assert audit() == 1
+    assert reconcile_now() == 1
 
     assert sorted(ready.pop(["default"], 10)[0]) == sorted([kept.id.hex, lost.id.hex])
 
 
-def test_what_is_due_for_a_moment_only_is_left_alone(audit: Any, ready: ReadySet) -> None:
+def test_what_is_due_for_a_moment_only_is_left_alone(reconcile_now: Any, ready: ReadySet) -> None:
     """It is being published or claimed right now."""
     pending_job(due_in=-0.5)
 
-    assert audit() == 0
+    assert reconcile_now() == 0
     assert ready.depths() == {"delayed": 0}
 
 
-def test_nothing_missing_changes_nothing(audit: Any, ready: ReadySet, redis: Redis) -> None:
+def test_nothing_missing_changes_nothing(reconcile_now: Any, ready: ReadySet, redis: Redis) -> None:
     job = pending_job(due_in=-10)
     redis.zadd(KEYS.ready("default"), {job.id.hex: 1})
 
-    assert audit() == 0
+    assert reconcile_now() == 0
     assert redis.zscore(KEYS.ready("default"), job.id.hex) == 1
 
 
-def test_each_queue_has_its_window(audit: Any, ready: ReadySet) -> None:
+def test_each_queue_has_its_window(reconcile_now: Any, ready: ReadySet) -> None:
     a, b = pending_job(due_in=-10, queue="a"), pending_job(due_in=-10, queue="b")
 
-    assert audit() == 2
+    assert reconcile_now() == 2
     assert ready.pop(["a"], 10)[0] == [a.id.hex]
     assert ready.pop(["b"], 10)[0] == [b.id.hex]
 
 
-def test_paused_queues_and_types_are_left_alone(audit: Any, ready: ReadySet) -> None:
+def test_paused_queues_and_types_are_left_alone(reconcile_now: Any, ready: ReadySet) -> None:
     pending_job(due_in=-10, queue="off")
     pending_job(due_in=-10, type="echo")
     paused_queue("off")
     paused_type("echo")
 
-    assert audit() == 0
+    assert reconcile_now() == 0
 
 
 def test_a_paused_type_does_not_fill_the_window(
-    audit: Any, old_jobs: Any, rows: Any, ready: ReadySet
+    reconcile_now: Any, old_jobs: Any, rows: Any, ready: ReadySet
 ) -> None:
-    old_jobs(sweeper.AUDIT_WINDOW + 10)
+    old_jobs(WINDOW + 10)
     rows("UPDATE jobs SET type = 'echo'")
     paused_type("echo")
     lost = pending_job(due_in=-5, type="act")
 
-    assert audit() == 1
+    assert reconcile_now() == 1
     assert ready.pop(["default"], 10)[0] == [lost.id.hex]
 
 
 def test_a_window_with_gaps_gets_only_what_is_missing(
-    audit: Any, old_jobs: Any, ready: ReadySet, redis: Redis
+    reconcile_now: Any, old_jobs: Any, ready: ReadySet, redis: Redis
 ) -> None:
-    ids = old_jobs(sweeper.AUDIT_WINDOW + 100)
+    ids = old_jobs(WINDOW + 100)
     redis.zadd(KEYS.ready("default"), {ids[0].hex: 0})
 
-    assert audit() == sweeper.AUDIT_WINDOW - 1
-    assert redis.zcard(KEYS.ready("default")) == sweeper.AUDIT_WINDOW
+    assert reconcile_now() == WINDOW - 1
+    assert redis.zcard(KEYS.ready("default")) == WINDOW
 
 
 def test_a_wholly_missing_window_means_everything_is_missing(
-    audit: Any, old_jobs: Any, ready: ReadySet
+    reconcile_now: Any, old_jobs: Any, ready: ReadySet
 ) -> None:
-    old_jobs(sweeper.AUDIT_WINDOW + 100)
+    old_jobs(WINDOW + 100)
     scheduled_job()
 
-    assert audit() == sweeper.AUDIT_WINDOW + 101
+    assert reconcile_now() == WINDOW + 101
 
-    assert ready.depths() == {"default": sweeper.AUDIT_WINDOW + 100, "delayed": 1}
+    assert ready.depths() == {"default": WINDOW + 100, "delayed": 1}
 
 
 def test_a_long_backlog_costs_no_more_than_a_short_one(
-    audit: Any, old_jobs: Any, engine: Any, ready: ReadySet
+    reconcile_now: Any, old_jobs: Any, engine: Any, ready: ReadySet
 ) -> None:
     old_jobs(3000)
-    audit()
+    reconcile_now()
     fetched: list[int] = []
 
     def count(connection: Any, cursor: Any, *_: Any) -> None:
@@ -139,19 +139,19 @@ def test_a_long_backlog_costs_no_more_than_a_short_one(
 
     event.listen(db.engine, "after_cursor_execute", count)
     try:
-        assert audit() == 0
+        assert reconcile_now() == 0
     finally:
         event.remove(db.engine, "after_cursor_execute", count)
-    assert sum(fetched) < sweeper.AUDIT_WINDOW + 20
+    assert sum(fetched) < WINDOW + 20
 
 
 @pytest.mark.parametrize("loss", ["flushed", "another server", "confessed by the web"])
 def test_a_redis_that_is_not_the_one_published_to_gets_everything(
-    audit: Any, enqueue: Any, enqueue_many: Any, ready: ReadySet, redis: Redis, loss: str
+    reconcile_now: Any, enqueue: Any, enqueue_many: Any, ready: ReadySet, redis: Redis, loss: str
 ) -> None:
     due = enqueue_many(3)
     later = enqueue(delay_seconds=60)
-    assert audit() == 0
+    assert reconcile_now() == 0
     redis.delete(KEYS.ready("default"), KEYS.delayed)
     if loss == "flushed":
         redis.flushdb()
@@ -160,12 +160,12 @@ def test_a_redis_that_is_not_the_one_published_to_gets_everything(
     else:
         ready.forget_epoch()
 
-    assert audit() == 4
+    assert reconcile_now() == 4
 
     assert ready.pop(["default"], 10)[0] == [i.hex for i in due]
     assert redis.zscore(KEYS.delayed, later.hex) is not None
     assert ready.is_epoch_current()
-    assert audit() == 0
+    assert reconcile_now() == 0
 
 
 def test_the_epoch_is_set_last(
@@ -184,28 +184,28 @@ def test_the_epoch_is_set_last(
 
     dying = DiesAfterPublishing(cut.client)
     with pytest.raises(Exception, match=r"[Cc]onnect"):
-        sweeper.audit(engine, dying)
+        reconcile(engine, dying)
 
     assert not ready.is_epoch_current()
-    assert sweeper.audit(engine, ready) == 5
+    assert reconcile(engine, ready) == 5
 
 
 def test_everything_is_published_in_batches(
     engine: Any, old_jobs: Any, ready: ReadySet, redis: Redis
 ) -> None:
-    ids = old_jobs(sweeper.REPUBLISH_BATCH * 2 + 1)
+    ids = old_jobs(REPUBLISH_BATCH * 2 + 1)
 
-    assert sweeper.audit(engine, ready) == len(ids)
+    assert reconcile(engine, ready) == len(ids)
     assert redis.zcard(KEYS.ready("default")) == len(ids)
 
 
-def test_only_one_audits(engine: Any, ready: ReadySet) -> None:
+def test_only_one_process_reconciles(engine: Any, ready: ReadySet) -> None:
     pending_job(due_in=-10)
 
-    with elected(engine, "audit"):
-        assert sweeper.audit(engine, ready) == 0
+    with elected(engine, "reconcile"):
+        assert reconcile(engine, ready) == 0
 
-    assert sweeper.audit(engine, ready) == 1
+    assert reconcile(engine, ready) == 1
 
 
 class TestMissedPublications:
@@ -216,7 +216,7 @@ class TestMissedPublications:
         return RedisTrigger(app, replace(settings, redis_url=redis_proxy.url))
 
     def test_a_process_that_missed_one_deletes_the_epoch_when_redis_is_back(
-        self, trigger: Any, audit: Any, enqueue: Any, ready: ReadySet, redis_proxy: Proxy,
+        self, trigger: Any, reconcile_now: Any, enqueue: Any, ready: ReadySet, redis_proxy: Proxy,
         row: Any, monkeypatch: Any,
     ) -> None:  # fmt: skip
         ref = publication.ref(_row(pending_job()))
@@ -231,10 +231,10 @@ class TestMissedPublications:
 
         assert trigger.publish([ref]) is True
         assert not ready.is_epoch_current()
-        assert audit() == 1
+        assert reconcile_now() == 1
 
     def test_a_ping_confesses_too(
-        self, trigger: Any, audit: Any, ready: ReadySet, redis_proxy: Proxy
+        self, trigger: Any, reconcile_now: Any, ready: ReadySet, redis_proxy: Proxy
     ) -> None:
         redis_proxy.cut()
         trigger.publish([publication.ref(_row(pending_job()))])
@@ -245,7 +245,7 @@ class TestMissedPublications:
         assert not ready.is_epoch_current()
 
     def test_who_missed_nothing_leaves_the_epoch(
-        self, trigger: Any, audit: Any, ready: ReadySet
+        self, trigger: Any, reconcile_now: Any, ready: ReadySet
     ) -> None:
         trigger.publish([publication.ref(_row(pending_job()))])
 
@@ -267,13 +267,13 @@ class TestMissedPublications:
 
 
 def test_an_id_popped_but_never_claimed_comes_back(
-    audit: Any, rows: Any, enqueue: Any, ready: ReadySet
+    reconcile_now: Any, rows: Any, enqueue: Any, ready: ReadySet
 ) -> None:
     job_id = enqueue()
     ready.pop(["default"], 1)
     rows("UPDATE jobs SET run_at = run_at - interval '3 s' WHERE id = :id", id=job_id)
 
-    assert audit() == 1
+    assert reconcile_now() == 1
     assert ready.pop(["default"], 1)[0] == [job_id.hex]
 
 
