@@ -212,7 +212,7 @@ class PayloadsNotSearched(Forbidden):
     """{name} has the role {role}; to search payloads, where secrets are masked for viewers, needs operator."""
 
 
-class NotHere(JobQueueError):
+class LocalOnly(JobQueueError):
     """This server is in development mode, without authentication, so it answers only to this machine."""
 
     http_status, code = 403, "only_this_machine"

@@ -17,6 +17,7 @@ from app.extensions import db
 from app.jobs import listing
 from app.jobs.publication import is_redis_up
 from app.jobs.statistics import summary
+from app.security.roles import requires
 
 log = logging.getLogger(__name__)
 blueprint = Blueprint("metrics", __name__)
@@ -25,6 +26,7 @@ SECONDS = 1.0
 
 
 @blueprint.get("/metrics")
+@requires("viewer")
 def metrics() -> Response:
     text = cache.cached("metrics", SECONDS, _text)
     return Response(text, content_type=CONTENT_TYPE_LATEST)

@@ -23,7 +23,7 @@ from app.broker.publisher import RedisTrigger
 from app.broker.ready_set import ReadySet
 from app.jobs import lifecycle, publication
 from app.jobs.lifecycle import NewJob
-from app.security.rate_limits import Rates
+from app.security.rate_limits import RateLimits
 from app.worker.sweeper.reconcile import _ALL_PENDING, reconcile
 from app.worker.sweeper.sharing import Sharer
 from tests import factories
@@ -119,7 +119,7 @@ def test_a_unix_socket_does_all_that_tcp_does(
     trigger.ping()
     assert trigger.publish([ref_of(session, job.id)]) is True
     assert trigger.ready.pop(["default"], 1)[0] == [job.id.hex]
-    Rates(settings).count_failed_sign_in("192.0.2.1", "ada")
+    RateLimits(settings).count_failed_sign_in("192.0.2.1", "ada")
     assert Redis.from_url(server.url.replace("/0", "/1")).keys("*limits*")
 
 
@@ -209,7 +209,7 @@ def test_web_worker_mirror_and_limits_follow_the_primary(
 ) -> None:
     primary, replica, address = pair
     settings = replace(settings, redis_url=address.url)
-    trigger, rates = RedisTrigger(app, settings), Rates(settings)
+    trigger, rates = RedisTrigger(app, settings), RateLimits(settings)
     ready = ReadySet(connect(address.url, timeout_seconds=5))
     sharer = Sharer(engine_of(session), ready)
     for _ in range(2):  # each holds a connection to the old server
@@ -296,7 +296,7 @@ def test_the_rights_that_the_readme_names_are_enough_for_everything(
     assert later.id.hex in ready.passed_on()
     ready.take_over([later.id])
     assert ready.pop_blocking(["default"], 1) == due.id.hex
-    Rates(settings).count_failed_sign_in("192.0.2.1", "ada")
+    RateLimits(settings).count_failed_sign_in("192.0.2.1", "ada")
 
     assert server.client.keys("*limits*")
 

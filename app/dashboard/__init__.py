@@ -23,6 +23,7 @@ from app.dashboard.views import (
     sign_in,
     workers,
 )
+from app.security.roles import PUBLIC, requires
 
 __all__ = ["dashboard"]
 
@@ -33,6 +34,6 @@ PAGES = (
 )  # fmt: skip
 
 dashboard.record_once(assets.register)
-dashboard.add_url_rule("/assets/<name>", "bundle", assets.bundle)
+dashboard.add_url_rule("/assets/<name>", "bundle", requires(PUBLIC)(assets.bundle))
 for _name, _filter in [*format.FILTERS.items(), *rows.FILTERS.items(), *charts.FILTERS.items()]:
     dashboard.add_app_template_filter(_filter, _name)

@@ -1,6 +1,7 @@
-"""The door: every request is somebody's, with a role, or is refused before its view runs.
+"""Authentication: every request has a sender with a role, or is refused before its view runs.
 
-Programs send a token, people have a session. Development is open, to this machine only.
+Programs send a token; people have a session. In development nobody is authenticated, and only
+requests from this machine are answered.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from app.errors import (
     CrossSite,
     Forbidden,
     JobQueueError,
-    NotHere,
+    LocalOnly,
     PayloadsNotSearched,
     TooManyRequests,
     Unauthenticated,
@@ -29,51 +30,45 @@ from app.security import events
 from app.security.api_tokens import Tokens
 from app.security.masking import masked
 from app.security.origins import is_cross_site, is_from_this_machine
-from app.security.rate_limits import Rates
+from app.security.rate_limits import RateLimits
+from app.security.roles import PUBLIC, required_role, requires
 from app.security.sessions import Sessions
 
-#: Answered to anybody: nothing in them tells of any job.
-OPEN_ENDPOINTS = frozenset(
-    {"static", "dashboard.bundle", "api.health", "dashboard.sign_in", "dashboard.sign_out",
-     "dashboard.sign_out_everywhere"}
-)  # fmt: skip
-#: What can't be undone, and who did what.
-ADMIN_ENDPOINTS = frozenset({"api.delete_job", "dashboard.delete_job", "dashboard.audit"})
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-#: Requests that pages of the dashboard send by themselves (htmx names the element that asked).
+#: Requests that the dashboard's pages send by themselves; htmx names the element that asked.
 _REFRESHES = ("#live", "#pulse")
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whoever sent this request."""
+    """The sender of a request."""
 
     name: str
     role: str  # one of ROLES; empty: none
-    is_anybody: bool = False  # nobody was asked
+    is_anybody: bool = False  # not authenticated, because authentication is off
 
     def may(self, role: str) -> bool:
         return self.role in ROLES and ROLES.index(self.role) >= ROLES.index(role)
 
 
-#: Where the door is open, whoever comes.
+#: The sender of every request while authentication is off.
 ANYBODY = Principal("anybody", "admin", is_anybody=True)
-#: Who showed nothing valid, or was not asked yet.
+#: The sender of a request that is not authenticated, or not yet.
 NOBODY = Principal("nobody", "")
 
 
-class Door:
-    """What one process knows about who may come in."""
+class Authenticator:
+    """Identifies senders by token or session; one per process, since it caches what it has verified."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.is_open = settings.is_development or settings.is_auth_disabled
         self.tokens = Tokens(settings)
         self.sessions = Sessions(settings)
-        self.rates = Rates(settings)
+        self.rate_limits = RateLimits(settings)
 
     def identify(self, request: Request) -> Principal | None:
-        """Who it is; None where nothing valid was shown. Raises TooManyRequests."""
+        """The sender; None without valid credentials. Raises TooManyRequests."""
         header = request.headers.get("Authorization", "")
         if header:
             scheme, _, secret = header.partition(" ")
@@ -83,20 +78,20 @@ class Door:
         return self.person()
 
     def _of_token(self, secret: str, address: str) -> Principal | None:
-        # An address that guesses is not listened to; tokens that were right before still are, since
-        # behind a router it may be shared by those who have one.
-        shut = self.rates.is_shut(address)
+        # An address that guesses tokens is refused, except with tokens that were valid before:
+        # behind a router, clients with a valid token may share the address.
+        shut = self.rate_limits.is_shut(address)
         if shut and not self.tokens.was_right(secret):
             raise TooManyRequests(seconds=shut)
-        found = self.tokens.find(secret)
-        if found is None:
-            self.rates.count_failure(address)
+        name_and_role = self.tokens.find(secret)
+        if name_and_role is None:
+            self.rate_limits.count_failure(address)
             return None
-        return Principal(*found)
+        return Principal(*name_and_role)
 
     def person(self) -> Principal | None:
-        """Who is signed in here, whatever else the request shows."""
-        # A request of the API has a session only where it carries the cookie of one.
+        """The person whose session the request carries, whatever other credentials it has."""
+        # A request to the API has a session only if it carries a session cookie.
         who = session.get("who") if session is not None else None
         if not isinstance(who, dict):
             return None
@@ -111,17 +106,18 @@ class Door:
         return Principal(user.name, user.role)
 
     def user(self, name: str) -> Credential | None:
-        return next((one for one in self._settings.dashboard_users if one.name == name), None)
+        """The configured person of that name."""
+        return next((user for user in self._settings.dashboard_users if user.name == name), None)
 
     def check_password(self, name: str, password: str) -> Credential | None:
-        """The user, if the password is theirs; as slow for a name that nobody has."""
+        """The user, if the password is right. Takes the same time for unknown names."""
         user = self.user(name)
         expected = _digest(user.secret if user else "\0")
         is_right = hmac.compare_digest(_digest(password), expected)
         return user if user and is_right else None
 
     def admit(self, user: Credential) -> None:
-        """Begin a session; whatever the browser had before is forgotten. The caller commits."""
+        """Start a session in place of the browser's previous one. The caller commits."""
         self.leave()
         session_id = self.sessions.begin(user.name, request.remote_addr or "unknown")
         session["who"] = {
@@ -132,14 +128,14 @@ class Door:
         }
 
     def leave(self) -> None:
-        """End this browser's session, copies of its cookie included. The caller commits."""
+        """End this browser's session, for copies of its cookie as well. The caller commits."""
         who = session.get("who")
         if isinstance(who, dict) and "id" in who:
             self.sessions.end(str(who["id"]))
         session.clear()
 
     def _proof(self, user: Credential) -> str:
-        # A changed password or role ends every session that was begun with the old one.
+        # A change of password or role ends every session that was started before it.
         key = self._settings.secret_key.encode()
         text = f"{user.name}\0{user.secret}\0{user.role}".encode()
         return hmac.new(key, text, hashlib.sha256).hexdigest()[:32]
@@ -150,78 +146,82 @@ def _digest(text: str) -> bytes:
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    app.extensions["door"] = Door(settings)
+    app.extensions["authenticator"] = Authenticator(settings)
     if settings.trusted_proxies:
         count = settings.trusted_proxies
-        # Not X-Forwarded-Host: many routers pass on what the client sent. They keep Host.
+        # Not X-Forwarded-Host: many routers pass on what the client sent, but they keep Host.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=0)  # type: ignore[method-assign]
-    app.before_request(_ask)
+    requires(PUBLIC)(app.view_functions["static"])
+    app.before_request(_authorize)
     app.jinja_env.globals["may"] = may
 
 
-def the_door() -> Door:
-    found: Door = current_app.extensions["door"]
-    return found
+def authenticator() -> Authenticator:
+    """The current application's."""
+    extension: Authenticator = current_app.extensions["authenticator"]
+    return extension
 
 
-def _ask() -> None:
-    """Before everything else, the form's CSRF check included: a body is read for those who may send it."""
-    if request.method == "OPTIONS" or request.endpoint in OPEN_ENDPOINTS:
+class RoleNotDeclared(Exception):
+    """A route that declares no role; see app.security.roles."""
+
+
+def _authorize() -> None:
+    """Runs before everything else, even the CSRF check: a body is read only for allowed senders."""
+    if request.method == "OPTIONS":
         return
     if request.endpoint is None:
-        _recognize()
+        _identify_for_error_page()
+        return
+    role = required_role(current_app.view_functions.get(request.endpoint))
+    if role is None:
+        raise RoleNotDeclared(request.endpoint)
+    if role == PUBLIC:
         return
     try:
-        _admit(the_door())
-    except (Unauthenticated, TooManyRequests, NotHere, CrossSite) as refusal:
-        # Without credentials it is a page that was opened before signing in, not an attack.
+        _admit(role)
+    except (Unauthenticated, TooManyRequests, LocalOnly, CrossSite) as refusal:
+        # Without credentials: a page that was opened before signing in, not an attack.
         is_bad = not isinstance(refusal, Unauthenticated) or "Authorization" in request.headers
         events.refused(f"door.{refusal.code}", is_bad=is_bad, actor=current().name)
         raise
 
 
-def _recognize() -> None:
-    # An address that nothing stands at is answered to anybody; who is known sees the page around it.
+def _identify_for_error_page() -> None:
+    # No route matches: everyone gets a 404, and people who are signed in see it within the layout.
     try:
-        g.principal = _principal(the_door())
+        g.principal = _principal()
     except (JobQueueError, SQLAlchemyError):
         return
 
 
-def _admit(door: Door) -> None:
-    principal = g.principal = _principal(door)
+def _admit(role: str) -> None:
+    principal = g.principal = _principal()
     if principal.is_anybody:
         settings: Settings = current_app.extensions["settings"]
         allowed = settings.cors_origins if request.blueprint == "api" else ()
         if request.method not in SAFE_METHODS and is_cross_site(request, allowed):
             raise CrossSite
         return
-    if seconds := door.rates.take(principal.name):
+    if seconds := authenticator().rate_limits.take(principal.name):
         raise TooManyRequests(seconds=seconds)
-    require(needed_role(str(request.endpoint), request.method))
+    require(role)
 
 
-def _principal(door: Door) -> Principal:
-    """Who sent this request. Raises NotHere, Unauthenticated, TooManyRequests."""
-    if door.is_open:
+def _principal() -> Principal:
+    """The sender of this request. Raises LocalOnly, Unauthenticated, TooManyRequests."""
+    if authenticator().is_open:
         if current_app.extensions["settings"].is_development and not is_from_this_machine(request):
-            raise NotHere
+            raise LocalOnly
         return ANYBODY
-    principal = door.identify(request)
+    principal = authenticator().identify(request)
     if principal is None:
         raise Unauthenticated
     return principal
 
 
-def needed_role(endpoint: str, method: str) -> str:
-    """viewer reads, operator changes, admin deletes and reads the audit."""
-    if endpoint in ADMIN_ENDPOINTS:
-        return "admin"
-    return "viewer" if method in SAFE_METHODS else "operator"
-
-
 def require(role: str) -> None:
-    """Raises Forbidden where this request's sender has neither the role nor one above it."""
+    """Raises Forbidden unless this request's sender has the role or a higher one."""
     principal = current()
     if not principal.may(role):
         events.refused("door.forbidden", actor=principal.name, role=principal.role, needed=role)
@@ -229,18 +229,18 @@ def require(role: str) -> None:
 
 
 def current() -> Principal:
-    """Who sent this request; nobody until the door knows better."""
-    found: Principal = g.get("principal", NOBODY) if has_request_context() else NOBODY
-    return found
+    """The sender of this request; NOBODY until it is authenticated."""
+    principal: Principal = g.get("principal", NOBODY) if has_request_context() else NOBODY
+    return principal
 
 
 def may(role: str) -> bool:
-    """Whether this request's sender has the role, or one above it."""
+    """Whether this request's sender has the role or a higher one."""
     return current().may(role)
 
 
 def actor() -> str:
-    """Who does this, for the audit."""
+    """The name of this request's sender for the audit log."""
     principal = current()
     if not principal.is_anybody:
         return principal.name
@@ -248,12 +248,12 @@ def actor() -> str:
 
 
 def shown(value: Any) -> Any:
-    """A payload or result as this request's sender may see it: a viewer sees no secrets."""
+    """A payload or result as this request's sender may see it: secrets are masked for viewers."""
     return value if current().may("operator") else masked(value)
 
 
 def may_search_payloads() -> bool:
-    """Whether a search may look at payloads: to find a masked value is to read it."""
+    """Whether a search may include payloads: finding a masked value would reveal it."""
     return may("operator")
 
 

@@ -24,7 +24,7 @@ TOKENS = RateLimitItemPerMinute(100, namespace="token")
 REST_SECONDS = 5.0
 
 
-class Rates:
+class RateLimits:
     """Counts. Failures to prove who one is are shared over Redis, or kept here while Redis is away."""
 
     def __init__(self, settings: Settings) -> None:

@@ -14,6 +14,7 @@ from app.api.blueprint import blueprint
 from app.api.http import request
 from app.api.http.response import dumper, render
 from app.api.schemas.common import NO_QUERY, NOTHING
+from app.security.roles import requires
 
 View = Callable[..., Any]
 
@@ -25,6 +26,7 @@ class Operation:
     method: str
     path: str  # as Flask spells it: /api/jobs/<uuid:job_id>
     tag: str
+    role: str  # one of config.ROLES, or roles.PUBLIC
     view: View  # its docstring: summary, blank line, description
     query: Schema | None = NO_QUERY  # None: whatever it says
     body: Schema | None = None
@@ -56,7 +58,8 @@ def operation(
     def register(view: View) -> View:
         told = Operation(method=method, path=path, view=view, **facts)
         OPERATIONS.append(told)
-        blueprint.add_url_rule(path, told.name, _checked(told, read), methods=[method])
+        answer = requires(told.role)(_checked(told, read))
+        blueprint.add_url_rule(path, told.name, answer, methods=[method])
         return view
 
     return register

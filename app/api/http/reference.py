@@ -14,6 +14,7 @@ from markupsafe import Markup
 from app.api.blueprint import blueprint
 from app.api.http.openapi import TAGS, document
 from app.api.http.response import render
+from app.security.roles import requires
 
 SAMPLE_ID = "019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b"
 
@@ -68,11 +69,13 @@ def print_document(server: str | None) -> None:
 
 
 @blueprint.get("/api/openapi.json")
+@requires("viewer")
 def openapi_document() -> Response:
     return render(document())
 
 
 @blueprint.get("/api/docs")
+@requires("viewer")
 def docs_page() -> str:
     spec = document()
     return render_template(

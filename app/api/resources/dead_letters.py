@@ -25,6 +25,7 @@ TAG = "Dead letters"
     answers={200: DEAD_LETTER},
     is_list=True,
     response_headers=NEXT_PAGE,
+    role="viewer",
     tag=TAG,
 )
 def list_dead_letters(query: dict[str, Any]) -> Any:
@@ -39,7 +40,12 @@ def list_dead_letters(query: dict[str, Any]) -> Any:
 
 
 @operation(
-    "GET", "/api/dead-letters/<uuid:job_id>", answers={200: DEAD_LETTER}, errors=(404,), tag=TAG
+    "GET",
+    "/api/dead-letters/<uuid:job_id>",
+    answers={200: DEAD_LETTER},
+    errors=(404,),
+    role="viewer",
+    tag=TAG,
 )
 def get_dead_letter(job_id: UUID) -> DeadLetter:
     """Get a dead letter.
@@ -50,7 +56,12 @@ def get_dead_letter(job_id: UUID) -> DeadLetter:
 
 
 @operation(
-    "POST", "/api/dead-letters/<uuid:job_id>/retry", answers={200: JOB}, errors=(404, 409), tag=TAG
+    "POST",
+    "/api/dead-letters/<uuid:job_id>/retry",
+    answers={200: JOB},
+    errors=(404, 409),
+    role="operator",
+    tag=TAG,
 )
 def retry_dead_letter(job_id: UUID) -> Job:
     """Retry a dead letter.
@@ -68,6 +79,7 @@ def retry_dead_letter(job_id: UUID) -> Job:
     "/api/dead-letters/<uuid:job_id>/discard",
     answers={200: JOB},
     errors=(404, 409),
+    role="operator",
     tag=TAG,
 )
 def discard_dead_letter(job_id: UUID) -> Job:

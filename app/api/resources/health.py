@@ -17,6 +17,7 @@ from app.api.schemas.health import HEALTH
 from app.errors import RETRY_AFTER_SECONDS, DatabaseUnavailable, JobQueueError
 from app.extensions import db
 from app.jobs.publication import current_trigger
+from app.security.roles import PUBLIC
 
 ANSWER_WITHIN_SECONDS = 0.8
 
@@ -69,7 +70,9 @@ _database, _redis = Probe(), Probe()
 _SILENT = Dependency("down", f"no answer within {ANSWER_WITHIN_SECONDS:g} s", None)
 
 
-@operation("GET", "/health", query=None, answers={200: HEALTH, 503: HEALTH}, tag="Health")
+@operation(
+    "GET", "/health", query=None, answers={200: HEALTH, 503: HEALTH}, role=PUBLIC, tag="Health"
+)
 def health() -> tuple[Health, int, dict[str, str]]:
     """Check the health.
 

@@ -18,7 +18,7 @@ from app.security import actor
 TAG = "Job types"
 
 
-@operation("GET", "/api/job-types", answers={200: JOB_TYPE}, is_list=True, tag=TAG)
+@operation("GET", "/api/job-types", answers={200: JOB_TYPE}, is_list=True, role="viewer", tag=TAG)
 def list_job_types() -> list[dict[str, Any]]:
     """List job types.
 
@@ -27,7 +27,9 @@ def list_job_types() -> list[dict[str, Any]]:
     return [_described(summary) for summary in listing.job_type_overview(db.session)]
 
 
-@operation("GET", "/api/job-types/<name>", answers={200: JOB_TYPE}, errors=(404,), tag=TAG)
+@operation(
+    "GET", "/api/job-types/<name>", answers={200: JOB_TYPE}, errors=(404,), role="viewer", tag=TAG
+)
 def get_job_type(name: str) -> dict[str, Any]:
     """Get a job type.
 
@@ -39,7 +41,14 @@ def get_job_type(name: str) -> dict[str, Any]:
     raise JobTypeNotFound(name=name)
 
 
-@operation("POST", "/api/job-types/<name>/pause", answers={200: JOB_TYPE}, errors=(404,), tag=TAG)
+@operation(
+    "POST",
+    "/api/job-types/<name>/pause",
+    answers={200: JOB_TYPE},
+    errors=(404,),
+    role="operator",
+    tag=TAG,
+)
 def pause_job_type(name: str) -> dict[str, Any]:
     """Pause a job type.
 
@@ -51,7 +60,14 @@ def pause_job_type(name: str) -> dict[str, Any]:
     return get_job_type(name)
 
 
-@operation("POST", "/api/job-types/<name>/resume", answers={200: JOB_TYPE}, errors=(404,), tag=TAG)
+@operation(
+    "POST",
+    "/api/job-types/<name>/resume",
+    answers={200: JOB_TYPE},
+    errors=(404,),
+    role="operator",
+    tag=TAG,
+)
 def resume_job_type(name: str) -> dict[str, Any]:
     """Resume a job type.
 

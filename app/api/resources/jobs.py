@@ -38,6 +38,7 @@ TAG = "Jobs"
     },
     request_header_schemas={idempotency.HEADER: {"pattern": f"^{idempotency.KEY.pattern}$"}},
     response_headers={"Location": "Where the job is."},
+    role="operator",
     tag=TAG,
 )
 def create_job(body: NewJob) -> tuple[Any, int, dict[str, str]]:
@@ -59,6 +60,7 @@ def create_job(body: NewJob) -> tuple[Any, int, dict[str, str]]:
     is_bulk=True,
     read=new_jobs.read_many,
     answers={201: BULK_RESULT},
+    role="operator",
     tag=TAG,
 )
 def create_jobs(body: list[NewJob]) -> dict[str, Any]:
@@ -78,6 +80,7 @@ def create_jobs(body: list[NewJob]) -> dict[str, Any]:
     answers={200: JOB},
     is_list=True,
     response_headers=NEXT_PAGE,
+    role="viewer",
     tag=TAG,
 )
 def list_jobs(query: dict[str, Any]) -> Any:
@@ -99,7 +102,7 @@ def list_jobs(query: dict[str, Any]) -> Any:
     return listed(page)
 
 
-@operation("GET", "/api/jobs/stats", answers={200: STATS}, tag=TAG)
+@operation("GET", "/api/jobs/stats", answers={200: STATS}, role="viewer", tag=TAG)
 def get_stats() -> dict[str, int]:
     """Count jobs by status.
 
@@ -108,7 +111,9 @@ def get_stats() -> dict[str, int]:
     return summary.status_counts(db.session)
 
 
-@operation("GET", "/api/jobs/<uuid:job_id>", answers={200: JOB}, errors=(404,), tag=TAG)
+@operation(
+    "GET", "/api/jobs/<uuid:job_id>", answers={200: JOB}, errors=(404,), role="viewer", tag=TAG
+)
 def get_job(job_id: UUID) -> Job:
     """Get a job.
 
@@ -123,6 +128,7 @@ def get_job(job_id: UUID) -> Job:
     answers={200: ATTEMPT},
     is_list=True,
     errors=(404,),
+    role="viewer",
     tag=TAG,
 )
 def list_attempts(job_id: UUID) -> list[JobAttempt]:
@@ -141,6 +147,7 @@ def list_attempts(job_id: UUID) -> list[JobAttempt]:
     answers={200: LOG_LINE},
     is_list=True,
     errors=(404,),
+    role="viewer",
     tag=TAG,
 )
 def list_log(job_id: UUID, query: dict[str, Any]) -> list[JobLogLine]:
@@ -153,7 +160,12 @@ def list_log(job_id: UUID, query: dict[str, Any]) -> list[JobLogLine]:
 
 
 @operation(
-    "POST", "/api/jobs/<uuid:job_id>/retry", answers={200: JOB}, errors=(400, 404, 409), tag=TAG
+    "POST",
+    "/api/jobs/<uuid:job_id>/retry",
+    answers={200: JOB},
+    errors=(400, 404, 409),
+    role="operator",
+    tag=TAG,
 )
 def retry_job(job_id: UUID) -> Job:
     """Retry a job.
@@ -168,7 +180,14 @@ def retry_job(job_id: UUID) -> Job:
     return _changed(job_id)
 
 
-@operation("POST", "/api/jobs/<uuid:job_id>/run", answers={200: JOB}, errors=(404, 409), tag=TAG)
+@operation(
+    "POST",
+    "/api/jobs/<uuid:job_id>/run",
+    answers={200: JOB},
+    errors=(404, 409),
+    role="operator",
+    tag=TAG,
+)
 def run_job_now(job_id: UUID) -> Job:
     """Run a job now.
 
@@ -179,7 +198,14 @@ def run_job_now(job_id: UUID) -> Job:
     return _changed(job_id)
 
 
-@operation("POST", "/api/jobs/<uuid:job_id>/cancel", answers={200: JOB}, errors=(404, 409), tag=TAG)
+@operation(
+    "POST",
+    "/api/jobs/<uuid:job_id>/cancel",
+    answers={200: JOB},
+    errors=(404, 409),
+    role="operator",
+    tag=TAG,
+)
 def cancel_job(job_id: UUID) -> Job:
     """Cancel a job.
 
@@ -191,7 +217,13 @@ def cancel_job(job_id: UUID) -> Job:
 
 
 @operation(
-    "PATCH", "/api/jobs/<uuid:job_id>", body=EDIT, answers={200: JOB}, errors=(404, 409), tag=TAG
+    "PATCH",
+    "/api/jobs/<uuid:job_id>",
+    body=EDIT,
+    answers={200: JOB},
+    errors=(404, 409),
+    role="operator",
+    tag=TAG,
 )
 def edit_job(job_id: UUID, body: dict[str, Any]) -> Job:
     """Change a job.
@@ -203,7 +235,14 @@ def edit_job(job_id: UUID, body: dict[str, Any]) -> Job:
     return _changed(job_id)
 
 
-@operation("DELETE", "/api/jobs/<uuid:job_id>", answers={204: None}, errors=(404, 409), tag=TAG)
+@operation(
+    "DELETE",
+    "/api/jobs/<uuid:job_id>",
+    answers={204: None},
+    errors=(404, 409),
+    role="admin",
+    tag=TAG,
+)
 def delete_job(job_id: UUID) -> tuple[None, int, None]:
     """Delete a job.
 

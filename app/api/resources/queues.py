@@ -16,7 +16,7 @@ from app.security import actor
 TAG = "Queues"
 
 
-@operation("GET", "/api/queues", answers={200: QUEUE}, is_list=True, tag=TAG)
+@operation("GET", "/api/queues", answers={200: QUEUE}, is_list=True, role="viewer", tag=TAG)
 def list_queues() -> list[dict[str, Any]]:
     """List queues.
 
@@ -25,7 +25,7 @@ def list_queues() -> list[dict[str, Any]]:
     return [_described(queue) for queue in listing.queue_overview(db.session)]
 
 
-@operation("GET", "/api/queues/<name>", answers={200: QUEUE}, errors=(404,), tag=TAG)
+@operation("GET", "/api/queues/<name>", answers={200: QUEUE}, errors=(404,), role="viewer", tag=TAG)
 def get_queue(name: str) -> dict[str, Any]:
     """Get a queue.
 
@@ -37,7 +37,14 @@ def get_queue(name: str) -> dict[str, Any]:
     return found
 
 
-@operation("POST", "/api/queues/<name>/pause", answers={200: QUEUE}, errors=(404,), tag=TAG)
+@operation(
+    "POST",
+    "/api/queues/<name>/pause",
+    answers={200: QUEUE},
+    errors=(404,),
+    role="operator",
+    tag=TAG,
+)
 def pause_queue(name: str) -> dict[str, Any]:
     """Pause a queue.
 
@@ -48,7 +55,14 @@ def pause_queue(name: str) -> dict[str, Any]:
     return get_queue(name)
 
 
-@operation("POST", "/api/queues/<name>/resume", answers={200: QUEUE}, errors=(404,), tag=TAG)
+@operation(
+    "POST",
+    "/api/queues/<name>/resume",
+    answers={200: QUEUE},
+    errors=(404,),
+    role="operator",
+    tag=TAG,
+)
 def resume_queue(name: str) -> dict[str, Any]:
     """Resume a queue.
 

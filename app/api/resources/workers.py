@@ -15,7 +15,7 @@ from app.jobs.listing import WorkerSummary
 TAG = "Workers"
 
 
-@operation("GET", "/api/workers", answers={200: WORKER}, is_list=True, tag=TAG)
+@operation("GET", "/api/workers", answers={200: WORKER}, is_list=True, role="viewer", tag=TAG)
 def list_workers() -> list[WorkerSummary]:
     """List workers.
 
@@ -26,7 +26,14 @@ def list_workers() -> list[WorkerSummary]:
     )
 
 
-@operation("GET", "/api/workers/<uuid:worker_id>", answers={200: WORKER}, errors=(404,), tag=TAG)
+@operation(
+    "GET",
+    "/api/workers/<uuid:worker_id>",
+    answers={200: WORKER},
+    errors=(404,),
+    role="viewer",
+    tag=TAG,
+)
 def get_worker(worker_id: UUID) -> WorkerSummary:
     """Get a worker.
 

@@ -9,9 +9,11 @@ from app.dashboard.list_query import PAGE_SIZE
 from app.dashboard.render import show
 from app.extensions import db
 from app.jobs import listing
+from app.security.roles import requires
 
 
 @dashboard.get("/audit")
+@requires("admin")
 def audit() -> Response:
     before = request.args.get("before", type=int)
     events = listing.audit_events(db.session, limit=PAGE_SIZE + 1, before=before)

@@ -27,6 +27,7 @@ from app.jobs.bulk.scope import Scope
 from app.jobs.committed import Moment
 from app.jobs.models import BulkAction
 from app.security import MASK, actor, may_search_payloads
+from app.security.roles import requires
 
 #: An older preview has to be opened again.
 PREVIEW_HOURS = 24
@@ -35,6 +36,7 @@ _SEARCH = re.compile("“.*”", re.DOTALL)
 
 
 @dashboard.get("/jobs/all")
+@requires("viewer")
 def bulk_preview() -> Response:
     """What each verb, or the one named ``verb``, would do."""
     query = JobQuery.parse(request.args)
@@ -50,6 +52,7 @@ def bulk_preview() -> Response:
 
 
 @dashboard.post("/jobs/all")
+@requires("operator")
 def bulk_start() -> Response:
     """Acts on the previewed jobs. A deletion that nobody confirmed asks first."""
     query = JobQuery.parse(request.args)
@@ -105,6 +108,7 @@ def _not_confirmed(n: int) -> str | None:
 
 
 @dashboard.get("/bulk")
+@requires("viewer")
 def bulk_actions() -> Response:
     return show(
         "bulk/index.html", "bulk/_table.html", actions=bulk.latest(db.session), title=title,
@@ -113,6 +117,7 @@ def bulk_actions() -> Response:
 
 
 @dashboard.get("/bulk/<int:number>")
+@requires("viewer")
 def bulk_action(number: int) -> Response:
     action = bulk.find(db.session, number)
     return show(
@@ -153,6 +158,7 @@ def _is_settled(action: BulkAction) -> bool:
 
 
 @dashboard.post("/bulk/<int:number>/<any(pause, resume, stop):what>")
+@requires("operator")
 def steer_bulk(number: int, what: str) -> Response:
     check_verb(bulk.find(db.session, number).verb)
     {"pause": bulk.pause, "resume": bulk.resume, "stop": bulk.stop}[what](

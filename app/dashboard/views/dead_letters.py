@@ -13,9 +13,11 @@ from app.dashboard.render import show
 from app.extensions import db
 from app.jobs import listing
 from app.security import may_search_payloads
+from app.security.roles import requires
 
 
 @dashboard.get("/dead-letters")
+@requires("viewer")
 def dead_letters() -> Response:
     query = LetterQuery.parse(request.args)
     narrowed: dict[str, Any] = {

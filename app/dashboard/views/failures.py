@@ -18,11 +18,13 @@ from app.jobs import bulk
 from app.jobs.listing import FAILURE_GROUPS, JobFilter
 from app.jobs.models import FAILED
 from app.security import actor
+from app.security.roles import requires
 
 VERBS = ("retry", "discard")
 
 
 @dashboard.get("/failures")
+@requires("viewer")
 def failures() -> Response:
     groups = cached_reads.failures()
     return show(
@@ -32,6 +34,7 @@ def failures() -> Response:
 
 
 @dashboard.post("/failures/<failure>/<verb>")
+@requires("operator")
 def act_on_failure(failure: str, verb: str) -> Response:
     """The newest ``most`` of a group, at once; without ``most``, and to discard without scripts, the preview."""
     if verb not in VERBS or not re.fullmatch("[0-9a-f]{12}", failure):

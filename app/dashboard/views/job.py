@@ -13,9 +13,11 @@ from app.dashboard.render import show
 from app.extensions import db
 from app.jobs import lifecycle, listing
 from app.security import actor
+from app.security.roles import requires
 
 
 @dashboard.get("/jobs/<uuid:job_id>")
+@requires("viewer")
 def job(job_id: UUID) -> Response:
     whole_log = request.args.get("log") == "all"
     return show(
@@ -27,6 +29,7 @@ def job(job_id: UUID) -> Response:
 
 
 @dashboard.post("/jobs/<uuid:job_id>/retry")
+@requires("operator")
 def retry_job(job_id: UUID) -> Response:
     job = listing.get_job(db.session, job_id)
     is_restored = job.is_restorable
@@ -36,6 +39,7 @@ def retry_job(job_id: UUID) -> Response:
 
 
 @dashboard.post("/jobs/<uuid:job_id>/run")
+@requires("operator")
 def run_job_now(job_id: UUID) -> Response:
     job = listing.get_job(db.session, job_id)
     lifecycle.run_now(db.session, [job_id], by=actor()).one()
@@ -43,6 +47,7 @@ def run_job_now(job_id: UUID) -> Response:
 
 
 @dashboard.post("/jobs/<uuid:job_id>/cancel")
+@requires("operator")
 def cancel_job(job_id: UUID) -> Response:
     job = listing.get_job(db.session, job_id)
     lifecycle.cancel(db.session, [job_id], by=actor()).one()
@@ -56,6 +61,7 @@ def cancel_job(job_id: UUID) -> Response:
 
 
 @dashboard.post("/jobs/<uuid:job_id>/discard")
+@requires("operator")
 def discard_job(job_id: UUID) -> Response:
     job = listing.get_job(db.session, job_id)
     lifecycle.discard(db.session, [job_id], by=actor()).one()
@@ -63,6 +69,7 @@ def discard_job(job_id: UUID) -> Response:
 
 
 @dashboard.post("/jobs/<uuid:job_id>/delete")
+@requires("admin")
 def delete_job(job_id: UUID) -> Response:
     """With scripts off, an unconfirmed delete asks first."""
     job = listing.get_job(db.session, job_id)

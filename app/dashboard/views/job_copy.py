@@ -17,9 +17,11 @@ from app.jobs import lifecycle, listing, registry
 from app.jobs.lifecycle import NewJob
 from app.jobs.models import Job
 from app.security import actor, current, may
+from app.security.roles import requires
 
 
 @dashboard.get("/jobs/<uuid:job_id>/again")
+@requires("viewer")
 def edit_again(job_id: UUID) -> Response:
     if not may("operator"):
         # The form shows the payload whole, secrets included.
@@ -30,6 +32,7 @@ def edit_again(job_id: UUID) -> Response:
 
 
 @dashboard.post("/jobs/<uuid:job_id>/again")
+@requires("operator")
 def run_again(job_id: UUID) -> Response:
     job = listing.get_job(db.session, job_id)
     text, priority = request.form.get("payload", ""), request.form.get("priority", "")

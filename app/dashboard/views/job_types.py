@@ -11,20 +11,24 @@ from app.dashboard.render import show
 from app.extensions import db
 from app.jobs import lifecycle
 from app.security import actor
+from app.security.roles import requires
 
 
 @dashboard.get("/job-types")
+@requires("viewer")
 def job_types() -> Response:
     return show("job_types/index.html", "job_types/_table.html", types=cached_reads.types())
 
 
 @dashboard.post("/job-types/<path:name>/pause")
+@requires("operator")
 def pause_type(name: str) -> Response:
     lifecycle.pause_type(db.session, name, by=actor())
     return done(f"Type {name} paused. Running jobs will finish.", home="dashboard.job_types")
 
 
 @dashboard.post("/job-types/<path:name>/resume")
+@requires("operator")
 def resume_type(name: str) -> Response:
     lifecycle.resume_type(db.session, name, by=actor())
     return done(f"Type {name} resumed.", home="dashboard.job_types")

@@ -18,9 +18,11 @@ from app.extensions import db
 from app.jobs import listing
 from app.jobs.listing import JobFilter, Page
 from app.jobs.models import PROCESSING
+from app.security.roles import requires
 
 
 @dashboard.get("/jobs")
+@requires("viewer")
 def jobs() -> Response:
     query = JobQuery.parse(request.args)
     filter, newer = query.filter(), 0
@@ -48,6 +50,7 @@ def jobs() -> Response:
 
 
 @dashboard.get("/jobs/find")
+@requires("viewer")
 def find_job() -> Response:
     """To the job whose id, or part of an id, is given; to the search if not exactly one has it."""
     words = request.args.get("id", "").strip()

@@ -12,9 +12,11 @@ from app.dashboard.render import show
 from app.extensions import db
 from app.jobs import lifecycle
 from app.security import actor
+from app.security.roles import requires
 
 
 @dashboard.get("/queues")
+@requires("viewer")
 def queues() -> Response:
     return show(
         "queues/index.html", "queues/_table.html", queues=cached_reads.queues(), example=example()
@@ -22,12 +24,14 @@ def queues() -> Response:
 
 
 @dashboard.post("/queues/<path:name>/pause")
+@requires("operator")
 def pause_queue(name: str) -> Response:
     lifecycle.pause_queue(db.session, name, by=actor())
     return done(f"Queue {name} paused. Running jobs will finish.")
 
 
 @dashboard.post("/queues/<path:name>/resume")
+@requires("operator")
 def resume_queue(name: str) -> Response:
     lifecycle.resume_queue(db.session, name, by=actor())
     return done(f"Queue {name} resumed.")

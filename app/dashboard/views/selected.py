@@ -15,9 +15,11 @@ from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs import bulk
 from app.security import actor
+from app.security.roles import requires
 
 
 @dashboard.post("/jobs/selected")
+@requires("operator")
 def act_on_selected() -> Response:
     """The rows a person has ticked, at once. With scripts off, an unconfirmed delete asks first."""
     verb, ids = request.form.get("verb", ""), _ids(request.form.getlist("ids"))

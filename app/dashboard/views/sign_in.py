@@ -11,7 +11,8 @@ from app.dashboard.render import page_facts
 from app.extensions import db
 from app.jobs import lifecycle, listing
 from app.security import events
-from app.security.authentication import the_door
+from app.security.authentication import authenticator
+from app.security.roles import PUBLIC, requires
 
 #: An address that an account has signed in from so recently is not slowed by others' guessing.
 KNOWN_DAYS = 30
@@ -20,10 +21,11 @@ REFUSED = "Wrong name or password."
 
 
 @dashboard.route("/sign-in", methods=["GET", "POST"])
+@requires(PUBLIC)
 def sign_in() -> Response:
     next_page = _ours(request.values.get("next"))
-    door = the_door()
-    if door.is_open:
+    auth = authenticator()
+    if auth.is_open:
         return make_response(redirect(next_page, 303))
     if request.method != "POST":  # HEAD comes to this view as well
         return _ask(next_page)
@@ -35,21 +37,22 @@ def sign_in() -> Response:
         return _ask(
             next_page, f"Too many failed attempts. Try again in {minutes} min.", 429, seconds
         )
-    user = door.check_password(name, request.form.get("password", ""))
+    user = auth.check_password(name, request.form.get("password", ""))
     if user is None:
-        door.rates.count_failed_sign_in(address, name)
+        auth.rate_limits.count_failed_sign_in(address, name)
         _record_refusal(name, address)
         return _ask(next_page, REFUSED, 422, name=name)
-    door.admit(user)
+    auth.admit(user)
     _record(user.name, "sign-in", address)
     return make_response(redirect(next_page, 303))
 
 
 @dashboard.post("/sign-out")
+@requires(PUBLIC)
 def sign_out() -> Response:
-    door = the_door()
-    person = door.person()
-    door.leave()
+    auth = authenticator()
+    person = auth.person()
+    auth.leave()
     db.session.commit()
     if person is not None:
         _record(person.name, "sign-out", request.remote_addr or "unknown")
@@ -57,25 +60,26 @@ def sign_out() -> Response:
 
 
 @dashboard.post("/sign-out/everywhere")
+@requires(PUBLIC)
 def sign_out_everywhere() -> Response:
     """End all sessions of this person, copied cookies included."""
-    door = the_door()
-    person = door.person()
+    auth = authenticator()
+    person = auth.person()
     if person is not None:
-        door.sessions.end_all(person.name)
+        auth.sessions.end_all(person.name)
         _record(person.name, "sign-out everywhere", request.remote_addr or "unknown")
-    door.leave()
+    auth.leave()
     db.session.commit()
     return _leave_page()
 
 
 def _wait(name: str, address: str) -> int:
-    rates = the_door().rates
+    rate_limits = authenticator().rate_limits
     # Asked only while somebody guesses at the account.
-    is_known_here = rates.is_account_guessed(name) and listing.has_audit_event(
+    is_known_here = rate_limits.is_account_guessed(name) and listing.has_audit_event(
         db.session, actor=name, action="sign-in", subject=address, days=KNOWN_DAYS
     )
-    return rates.sign_in_wait(address, name, is_known_here=is_known_here)
+    return rate_limits.sign_in_wait(address, name, is_known_here=is_known_here)
 
 
 def _ask(
@@ -100,14 +104,14 @@ def _record(name: str, action: str, address: str) -> None:
 def _record_refusal(name: str, address: str) -> None:
     events.refused("sign-in.refused", actor=_known(name))
     # Names that nobody has are not kept: strangers must not fill the table.
-    if the_door().user(name) is not None:
+    if authenticator().user(name) is not None:
         lifecycle.record(db.session, name, "sign-in refused", address)
         db.session.commit()
 
 
 def _known(name: str) -> str:
     # People type their password into the wrong field.
-    return name if the_door().user(name) is not None else "unknown"
+    return name if authenticator().user(name) is not None else "unknown"
 
 
 def _leave_page() -> Response:

@@ -14,9 +14,11 @@ from app.dashboard.render import show
 from app.extensions import db
 from app.jobs import workers
 from app.security import actor
+from app.security.roles import requires
 
 
 @dashboard.get("/workers", endpoint="workers")
+@requires("viewer")
 def list_workers() -> Response:
     return show(
         "workers/index.html",
@@ -28,6 +30,7 @@ def list_workers() -> Response:
 
 
 @dashboard.post("/workers/<uuid:worker_id>/stop")
+@requires("operator")
 def stop_worker(worker_id: UUID) -> Response:
     workers.request_stop(db.session, worker_id, by=actor())
     return done(

@@ -1,4 +1,4 @@
-"""Who comes in, with what, and how far: over the whole route map, so that a new route can't be forgotten."""
+"""Who is let in, with which credentials and role: over the whole route map, so that no new route is missed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from werkzeug.routing import Rule
 from app import config
 from app.extensions import db
 from app.security import api_tokens
-from app.security.authentication import ADMIN_ENDPOINTS, OPEN_ENDPOINTS
+from app.security.roles import PUBLIC, required_role, requires
 from tests.security.conftest import PRODUCTION
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
+#: Stated here as well, so that a route that becomes public or stops being admin-only needs a change of this test.
+PUBLIC_ENDPOINTS = {
+    "static", "dashboard.bundle", "api.health", "dashboard.sign_in", "dashboard.sign_out",
+    "dashboard.sign_out_everywhere",
+}  # fmt: skip
+ADMIN_ENDPOINTS = {"api.delete_job", "dashboard.delete_job", "dashboard.audit"}
 
 
 def routes(app: Any) -> list[tuple[Rule, str, str]]:
@@ -30,10 +36,42 @@ def routes(app: Any) -> list[tuple[Rule, str, str]]:
     return found
 
 
+def test_every_route_declares_its_role(closed: Any) -> None:
+    roles = {}
+    for rule, method, path in routes(closed):
+        role = required_role(closed.view_functions[rule.endpoint])
+        assert role is not None, f"{path} declares no role"
+        if rule.endpoint not in PUBLIC_ENDPOINTS | ADMIN_ENDPOINTS:
+            assert role == ("viewer" if method in SAFE else "operator"), (method, path)
+        roles[rule.endpoint] = role
+    assert {name for name, role in roles.items() if role == PUBLIC} == PUBLIC_ENDPOINTS
+    assert {name for name, role in roles.items() if role == "admin"} == ADMIN_ENDPOINTS
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_route_without_a_role_answers_nobody(
+    make: Any, bearer: Any, caplog: Any, is_open: bool
+) -> None:
+    app = make(AUTH_DISABLED="1" if is_open else "")
+    app.add_url_rule("/undeclared", "undeclared", lambda: "secret")
+    app.add_url_rule("/declared", "declared", requires("viewer")(lambda: "shown"))
+    client = app.test_client()
+    assert client.get("/declared", headers=bearer("admin")).text == "shown"
+    answer = client.get("/undeclared", headers=bearer("admin"))
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert "RoleNotDeclared: undeclared" in caplog.text
+
+
+def test_a_role_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="'root' is not a role"):
+        requires("root")
+
+
 def test_without_a_token_nothing_is_answered_but_what_is_open(closed: Any) -> None:
     client = closed.test_client()
     for rule, method, path in routes(closed):
-        if rule.endpoint in OPEN_ENDPOINTS:
+        if rule.endpoint in PUBLIC_ENDPOINTS:
             continue
         answer = client.open(path, method=method)
         is_page = rule.endpoint.startswith("dashboard.")
@@ -51,7 +89,7 @@ def test_a_viewer_changes_nothing_by_any_route(closed: Any, bearer: Any, sign_in
     browser, client = sign_in("eve"), closed.test_client()
     changing = 0
     for rule, method, path in routes(closed):
-        if method in SAFE or rule.endpoint in OPEN_ENDPOINTS:
+        if method in SAFE or rule.endpoint in PUBLIC_ENDPOINTS:
             continue
         changing += 1
         if rule.endpoint.startswith("dashboard."):
