@@ -14,7 +14,7 @@ try:
     settings = config.load()
     is_serving = not cli.is_command()
     if is_serving:  # release and other commands need no credentials
-        config.check_door(settings)
+        config.check_access(settings)
     logs.configure(settings)
     app = create_app(settings)
     front = Front(app, settings, partial(signed_in_name, app))

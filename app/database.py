@@ -45,8 +45,8 @@ def engine_options(settings: Settings) -> dict[str, Any]:
         # Each thread of the web may hold a connection, and one more to fold counters or publish.
         "pool_size": max(settings.database_pool_size, settings.web_threads + 2),
         "max_overflow": 0,
-        # Statement parameters are people's payloads: they belong in no log.
-        "hide_parameters": True,
+        # Statement parameters are payloads, which belong in no log outside development.
+        "hide_parameters": not settings.sql_echo,
         "pool_timeout": 5,
         # A dead server is noticed after 15 s of silence, not after the kernel's two hours.
         "connect_args": {

@@ -26,7 +26,12 @@ _happening: ContextVar[dict[str, Any] | None] = ContextVar("happening", default=
 
 
 def configure(settings: Settings) -> None:
-    """One handler on the root, to stderr; a root that has one already (tests) keeps it."""
+    """One handler on the root, to stderr; a root that already has one (tests) keeps it.
+
+    Call it before the first engine: SQLAlchemy looks at its logger's level only then.
+    """
+    if settings.sql_echo:
+        logging.getLogger("sqlalchemy.engine").setLevel(logging.INFO)
     if logging.getLogger().handlers:
         return
     handler = logging.StreamHandler(sys.stderr)
@@ -40,7 +45,7 @@ def formatter(settings: Settings) -> logging.Formatter:
 
 @contextmanager
 def during(**facts: Any) -> Iterator[None]:
-    """Lines logged meanwhile, by this thread, say ``facts``, too."""
+    """Lines that this thread logs inside the block include ``facts``."""
     token = _happening.set(facts)
     try:
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from io import StringIO
 from pathlib import Path
@@ -88,6 +89,7 @@ def test_the_key_is_the_same_in_every_process_and_differs_between_databases() ->
         ({"LEASE_SECONDS": "inf"}, "LEASE_SECONDS is 'inf'"),
         ({"HEARTBEAT_SECONDS": "20"}, "HEARTBEAT_SECONDS (20) must be at most half of LEASE"),
         ({"HTTP_ALLOW_PRIVATE": "maybe"}, "HTTP_ALLOW_PRIVATE is 'maybe'; set it to 1 or 0"),
+        ({"SQL_ECHO": "1"}, "SQL_ECHO works only in development; unset it, or set APP_ENV="),
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL is 'loud'; set it to one of DEBUG"),
         ({"SMTP_URL": "mail.example.com"}, "SMTP_URL must be smtp:// or smtps://"),
         ({"SMTP_URL": "smtp://"}, "SMTP_URL must be smtp:// or smtps://"),
@@ -108,6 +110,10 @@ def test_what_is_wrong_is_named_in_one_sentence(env: dict[str, str], sentence: s
     assert "s3cret" not in message
 
 
+#: Variables that are part of another setting, or that only the Procfile reads.
+PARTS = {"REDIS_HOST", "REDIS_PORT", "DASHBOARD_PASSWORD", "WEB_CONCURRENCY"}
+
+
 def documented(readme: str) -> set[str]:
     section = readme.partition("\n## Settings\n")[2].partition("\n## ")[0]
     first_column = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
@@ -117,20 +123,13 @@ def documented(readme: str) -> set[str]:
 
 
 def test_the_readme_lists_every_setting_and_no_other() -> None:
-    fields = {name.upper() for name in config.Settings.__dataclass_fields__}
-    fields -= {"CORS_ORIGINS", "IS_SECRET_KEY_GIVEN", "IS_AUTH_DISABLED"}
-    fields |= {"CORS_ORIGIN", "REDIS_HOST", "REDIS_PORT", "WEB_CONCURRENCY"}
-    fields |= {"AUTH_DISABLED", "DASHBOARD_PASSWORD"}
-    assert documented((ROOT / "README.md").read_text()) == fields
+    assert documented((ROOT / "README.md").read_text()) == {*variables().values(), *PARTS}
 
 
 def test_the_example_file_knows_only_real_settings() -> None:
     names = re.findall(r"^#? ?([A-Z][A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
-    fields = {name.upper() for name in config.Settings.__dataclass_fields__}
-    known = fields | {"CORS_ORIGIN", "REDIS_HOST", "REDIS_PORT", "WEB_CONCURRENCY"}
-    known |= {"AUTH_DISABLED", "DASHBOARD_PASSWORD"}
     assert names
-    assert set(names) <= known
+    assert set(names) <= {*variables().values(), *PARTS}
 
 
 EXAMPLE = (ROOT / ".env.example").read_text()
@@ -142,6 +141,43 @@ def test_every_line_of_the_example_can_be_uncommented(line: str) -> None:
     name, _, value = line.partition("=")
     assert dotenv_values(stream=StringIO(line)) == {name: value}
     load(**{name: value})
+
+
+def variables() -> dict[str, str]:
+    """Field of Settings → its environment variable."""
+    fields = dataclasses.fields(config.Settings)
+    return {field.name: field.metadata["variable"] or field.name.upper() for field in fields}
+
+
+#: Not the default: the example says so, or shows what an unset variable does.
+EXAMPLES_ONLY = {"DATABASE_URL", "REDIS_URL", "REDIS_PREFIX", "SMTP_URL"}
+
+
+def test_the_example_shows_the_defaults() -> None:
+    defaults = load(APP_ENV="development")
+    shown = {}
+    for line in EXAMPLE_LINES:
+        name, _, value = line.partition("=")
+        if name not in EXAMPLES_ONLY and load(APP_ENV="development", **{name: value}) != defaults:
+            shown[name] = value
+    # The default of the first depends on APP_ENV, and that of the second is what -t says.
+    assert shown == {"HTTP_ALLOW_PRIVATE": "0", "DRAIN_SECONDS": "25"}
+
+
+def test_the_readme_shows_the_defaults() -> None:
+    section = (ROOT / "README.md").read_text().partition("\n## Settings\n")[2]
+    defaults = load()
+    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \| (`[^|]+) \|", section, re.MULTILINE)
+    checked = set()
+    for names, values in rows:
+        pairs = zip(re.findall(r"`(\w+)`", names), re.findall(r"`([^`]+)`", values), strict=False)
+        for name, value in pairs:
+            if name in variables().values() and name not in EXAMPLES_ONLY:
+                assert load(**{name: value}) == defaults, (
+                    f"README: {name} is not {value} by default"
+                )
+                checked.add(name)
+    assert len(checked) > 25
 
 
 def test_the_example_uncommented_as_a_whole_sets_no_secret() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from app import config, create_app, database_url
-from app.config import ConfigError
+from app import config, create_app
+from app.config import ConfigError, database_url
 from app.extensions import db
 from tests.support.services import PrivateServices
 

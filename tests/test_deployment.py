@@ -166,7 +166,7 @@ def test_compose_sets_real_settings_that_start(services, name):
         "DASHBOARD_PASSWORD",
     }
     if name == "web":
-        config.check_door(settings)
+        config.check_access(settings)
 
 
 @pytest.mark.parametrize("name", ["release", "run"])

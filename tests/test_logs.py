@@ -9,10 +9,11 @@ import sys
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import config, logs
+from app.database import engine_options
 from app.extensions import db
 
 
@@ -96,3 +97,20 @@ def test_a_line_of_text_stays_readable(test_env: dict[str, str]) -> None:
     formatter = logs.formatter(config.load({**test_env, "LOG_FORMAT": "text"}))
     record = logging.LogRecord("app.x", logging.INFO, "x.py", 1, "Účet\t„5“ is ready", (), None)
     assert formatter.format(record).endswith("INFO app.x Účet\t„5“ is ready")
+
+
+def test_sql_echo_logs_statements_with_their_parameters(
+    test_env: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = config.load({**test_env, "SQL_ECHO": "1"})
+    logger = logging.getLogger("sqlalchemy.engine")
+    try:
+        logs.configure(settings)
+        engine = create_engine(settings.database_url, **engine_options(settings))
+        with engine.connect() as connection:
+            connection.execute(text("SELECT :value"), {"value": "a parameter"})
+        engine.dispose()
+    finally:
+        logger.setLevel(logging.NOTSET)
+    assert "SELECT %(value)s" in caplog.text
+    assert "a parameter" in caplog.text

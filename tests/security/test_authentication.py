@@ -246,12 +246,12 @@ def test_it_refuses_to_start_with_an_open_door(
     test_env: dict[str, str], without: dict[str, str], told: str
 ) -> None:
     with pytest.raises(config.ConfigError, match=told):
-        config.check_door(config.load({**test_env, **PRODUCTION, **without}))
+        config.check_access(config.load({**test_env, **PRODUCTION, **without}))
 
 
 def test_it_starts_open_only_when_told_out_loud(test_env: dict[str, str]) -> None:
     env = {**test_env, **PRODUCTION, "API_TOKENS": "", "DASHBOARD_USERS": "", "AUTH_DISABLED": "1"}
-    config.check_door(config.load(env))
+    config.check_access(config.load(env))
 
 
 @pytest.mark.parametrize(

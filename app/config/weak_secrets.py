@@ -1,4 +1,4 @@
-"""Passwords and keys that are long enough and yet easily guessed."""
+"""Passwords and keys that are long enough but easy to guess."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 
 #: The 3,000 most common passwords of 8 and more characters, by the frequency lists of zxcvbn (MIT license).
 _COMMON = Path(__file__).parent / "common_passwords.txt"
-#: What anybody would try here, with or without digits and punctuation around it.
+#: What anybody would try here, with or without digits and punctuation.
 _OBVIOUS = frozenset(
     ("jobqueue", "jobsqueue", "dashboard", "admin", "administrator", "operator", "viewer", "huey", "worker")
 )  # fmt: skip
 KEY_CHARACTERS = 32
-#: So many different ones: fewer are a pattern.
+#: Fewer different characters are a pattern.
 DIFFERENT_CHARACTERS = 8
 
 
 def is_common(password: str, name: str) -> bool:
-    """Whether the password is among those that are tried first, for somebody of this name."""
+    """Whether attackers try this password first for a person of this name."""
     letters = "".join(character for character in password.casefold() if character.isalpha())
     return (
         password.casefold() in _common() or letters in _OBVIOUS or letters == name.casefold() != ""

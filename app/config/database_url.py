@@ -43,7 +43,7 @@ def normalize(url: str) -> str:
     except ValueError:
         raise ValueError(_ADDRESS) from None
     user, _, netloc = parts.netloc.rpartition("@")
-    addresses = [_address(one) for one in netloc.split(",")] if netloc else []
+    addresses = [_address(address) for address in netloc.split(",")] if netloc else []
     options = _translated(options)
     names = {name for name, _ in options}
     if not parts.path.strip("/") and not names & {"dbname", "service"}:
@@ -56,10 +56,10 @@ def normalize(url: str) -> str:
         options += [("host", f"{host}:{port or 5432}") for host, port in addresses]
         netloc = ""
     if (
-        len([one for one in options if one[0] == "host"]) > 1
+        len([name for name, _ in options if name == "host"]) > 1
         and "target_session_attrs" not in names
     ):
-        # Whichever of them is the primary: the others can't store anything.
+        # Only the primary can store anything.
         options.append(("target_session_attrs", "read-write"))
     whole = f"{_requoted(user)}@{netloc}" if user else netloc
     query = f"?{urlencode(options, quote_via=quote, safe='/:')}" if options else ""
@@ -74,17 +74,17 @@ _ADDRESS = (
 
 def _address(text: str) -> tuple[str, str]:
     """Host and port; brackets of an IPv6 address stay."""
-    found = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:@\[\]/]*)(?::(\d{1,5})?)?", text)
-    if not found or (found[2] is not None and not 0 < int(found[2]) < 65536):
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:@\[\]/]*)(?::(\d{1,5})?)?", text)
+    if not match or (match[2] is not None and not 0 < int(match[2]) < 65536):
         raise ValueError(_ADDRESS)
-    return found[1], found[2] or ""
+    return match[1], match[2] or ""
 
 
 def _requoted(user: str) -> str:
-    # What came with an @ unencoded in the password is made unambiguous.
+    # A password with an unencoded @ becomes unambiguous.
     name, colon, password = user.partition(":")
     return colon.join(
-        quote(unquote(one), safe="") for one in ((name, password) if colon else (name,))
+        quote(unquote(part), safe="") for part in ((name, password) if colon else (name,))
     )
 
 
