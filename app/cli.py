@@ -25,7 +25,7 @@ from app.errors import (
     TryAgain,
 )
 from app.extensions import db
-from app.jobs import lifecycle
+from app.jobs import audit
 from app.jobs.publication import ListOfOthers, current_trigger
 from app.jobs.statistics import summary
 from app.security import api_tokens, events, sessions
@@ -180,7 +180,7 @@ def create_token(name: str, role: str) -> None:
     settings = current_app.extensions["settings"]
     try:
         secret = api_tokens.create(name, role, taken=settings.actor_names)
-        lifecycle.record(db.session, CLI, "token.create", name, {"role": role})
+        audit.record(db.session, CLI, "token.create", name, {"role": role})
         db.session.commit()
     except ValueError as error:
         raise click.ClickException(f"{name!r} can't be a token's name: {error}.") from None
@@ -213,7 +213,7 @@ def revoke_token(name: str) -> None:
     """End a token; it is refused within five seconds."""
     if not api_tokens.revoke(name):
         raise click.ClickException(f"No valid token is named {name!r}; see `flask tokens list`.")
-    lifecycle.record(db.session, CLI, "token.revoke", name)
+    audit.record(db.session, CLI, "token.revoke", name)
     db.session.commit()
     events.happened("token.revoked", actor=CLI, token=name)
     click.echo(f"{name} is revoked.")
@@ -312,7 +312,7 @@ def end_sessions(name: str | None, *, is_everyone: bool) -> None:
     if bool(name) == is_everyone:
         raise click.UsageError("Give a name, or --all.")
     count = sessions.end_all(name)
-    lifecycle.record(db.session, CLI, "sessions.end", name or "everyone", {"count": count})
+    audit.record(db.session, CLI, "sessions.end", name or "everyone", {"count": count})
     db.session.commit()
     events.happened("sessions.ended", actor=CLI, person=name or "everyone", count=count)
     click.echo(f"{count} {'session' if count == 1 else 'sessions'} ended.")

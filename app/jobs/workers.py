@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from app.errors import WorkerNotFound
-from app.jobs import lifecycle
+from app.jobs import audit
 from app.jobs.publication import Db
 
 _STOP = text("""
@@ -20,4 +20,4 @@ def request_stop(db: Db, worker_id: UUID, *, by: str) -> None:
     row = db.execute(_STOP, {"id": worker_id}).first()
     if row is None:
         raise WorkerNotFound(worker_id=worker_id)
-    lifecycle.record(db, by, "worker.stop", str(worker_id), {"host": row.host, "pid": row.pid})
+    audit.record(db, by, "worker.stop", str(worker_id), {"host": row.host, "pid": row.pid})

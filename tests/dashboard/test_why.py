@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from app import cache
 from app.dashboard.present import why_words
-from app.jobs import lifecycle, listing
+from app.jobs import lifecycle, listing, pauses
 from app.jobs.lifecycle import NewJob
 from tests import factories
 
@@ -55,8 +55,8 @@ def test_no_worker_of_its_queue(told: Any, worker: Any) -> None:
 
 def test_scheduled_and_paused(told: Any, worker: Any, session: Any) -> None:
     worker()
-    lifecycle.pause_queue(session, "mail", by="ada")
-    lifecycle.pause_type(session, "echo", by="bob")
+    pauses.pause_queue(session, "mail", by="ada")
+    pauses.pause_type(session, "echo", by="bob")
     first, second, third = told(queue="mail", delay_seconds=3600)
     assert first.startswith("It is scheduled: due in ")
     assert second == "Queue mail is paused by ada; resume it under Queues."

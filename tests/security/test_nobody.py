@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from app import cache
 from app.extensions import db
-from app.jobs import lifecycle
+from app.jobs import pauses
 from app.security import actor, current, may
 from tests import factories
 from tests.security.conftest import PASSWORDS
@@ -21,7 +21,7 @@ INSIDE = ("data-count", "payroll-secret", "Queues", "Job types", "Audit", "data-
 def inside(closed: Any, session: Any) -> None:
     """A paused queue whose name no stranger may learn."""
     factories.pending_job(queue="payroll-secret")
-    lifecycle.pause_queue(session, "payroll-secret", by="ada")
+    pauses.pause_queue(session, "payroll-secret", by="ada")
     session.commit()
     cache.forget()
 

@@ -11,7 +11,7 @@ from redis import Redis
 
 from app.broker.keys import Keys
 from app.broker.ready_set import ReadySet
-from app.jobs import lifecycle
+from app.jobs import pauses
 from app.jobs.publication import Ref
 from app.worker import inbox as inboxes
 from tests.factories import completed_job, paused_queue, paused_type, pending_job
@@ -138,13 +138,13 @@ def test_what_is_paused_is_not_claimed(make_inbox: Any, enqueue: Any, row: Any, 
 
 
 def test_a_resumed_type_runs_again(make_inbox: Any, enqueue: Any, session: Any) -> None:
-    lifecycle.pause_type(session, "act", by="test")
+    pauses.pause_type(session, "act", by="test")
     session.commit()
     job_id = enqueue()
     inbox = make_inbox()
     assert inbox.next() is None
 
-    lifecycle.resume_type(session, "act", by="test")
+    pauses.resume_type(session, "act", by="test")
     session.commit()
 
     assert inbox.next().id == job_id

@@ -20,7 +20,7 @@ from app.broker.publisher import RedisTrigger
 from app.broker.ready_set import ReadySet
 from app.database import elected
 from app.extensions import db
-from app.jobs import lifecycle, publication
+from app.jobs import pauses, publication
 from app.worker.sweeper.reconcile import REPUBLISH_BATCH, WINDOW, reconcile
 from tests.factories import paused_queue, paused_type, pending_job, scheduled_job
 from tests.support.proxy import Proxy
@@ -280,14 +280,14 @@ def test_an_id_popped_but_never_claimed_comes_back(
 def test_resume_publishes_what_was_dropped_meanwhile(
     session: Any, enqueue: Any, make_inbox: Any, ready: ReadySet
 ) -> None:
-    lifecycle.pause_queue(session, "default", by="test")
+    pauses.pause_queue(session, "default", by="test")
     session.commit()
     job_id = enqueue()
     inbox = make_inbox()
     assert inbox.next() is None
     assert ready.depths()["default"] == 0
 
-    lifecycle.resume_queue(session, "default", by="test")
+    pauses.resume_queue(session, "default", by="test")
     session.commit()
 
     assert inbox.next().id == job_id

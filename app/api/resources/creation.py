@@ -11,7 +11,7 @@ from app.api.resources import idempotency
 from app.database import autocommit
 from app.errors import ValidationFailed
 from app.extensions import db
-from app.jobs import lifecycle, listing
+from app.jobs import audit, lifecycle, listing
 from app.jobs.lifecycle import NewJob
 from app.security import actor
 
@@ -42,7 +42,7 @@ def create_many(new_jobs: Sequence[NewJob], *, idempotency_key: str | None) -> l
     # A single job says itself who made it; that many are worth an event.
     if new := [str(one.id) for one in made if one.is_new]:
         told = {"count": len(new), "ids": new[:100]}
-        lifecycle.record(db.session, actor(), "job.create", f"{len(new)} jobs", told)
+        audit.record(db.session, actor(), "job.create", f"{len(new)} jobs", told)
     db.session.commit()
     return [one.id for one in made]
 

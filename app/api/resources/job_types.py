@@ -11,7 +11,7 @@ from app.api.http.operation import operation
 from app.api.schemas.job_types import JOB_TYPE
 from app.api.schemas.payload_schema import payload_schema
 from app.extensions import db
-from app.jobs import lifecycle, listing
+from app.jobs import listing, pauses
 from app.jobs.listing import TypeSummary
 from app.security import actor
 
@@ -55,7 +55,7 @@ def pause_job_type(name: str) -> dict[str, Any]:
     Its jobs are not started any more. Running jobs finish; new ones are taken in and wait.
     """
     get_job_type(name)
-    lifecycle.pause_type(db.session, name, by=actor())
+    pauses.pause_type(db.session, name, by=actor())
     db.session.commit()
     return get_job_type(name)
 
@@ -74,7 +74,7 @@ def resume_job_type(name: str) -> dict[str, Any]:
     Its jobs start again.
     """
     get_job_type(name)
-    lifecycle.resume_type(db.session, name, by=actor())
+    pauses.resume_type(db.session, name, by=actor())
     db.session.commit()
     return get_job_type(name)
 

@@ -9,7 +9,7 @@ from app.api.schemas.fields import NAME
 from app.api.schemas.queues import QUEUE
 from app.errors import QueueNotFound
 from app.extensions import db
-from app.jobs import lifecycle, listing
+from app.jobs import listing, pauses
 from app.jobs.listing import QueueSummary
 from app.security import actor
 
@@ -50,7 +50,7 @@ def pause_queue(name: str) -> dict[str, Any]:
 
     Its jobs are not started any more. Running jobs finish; new ones are taken in and wait. A queue may be paused before its first job.
     """
-    lifecycle.pause_queue(db.session, _spelled(name), by=actor())
+    pauses.pause_queue(db.session, _spelled(name), by=actor())
     db.session.commit()
     return get_queue(name)
 
@@ -69,7 +69,7 @@ def resume_queue(name: str) -> dict[str, Any]:
     Its jobs start again.
     """
     was = get_queue(name)
-    lifecycle.resume_queue(db.session, name, by=actor())
+    pauses.resume_queue(db.session, name, by=actor())
     db.session.commit()
     # Paused before its first job, it is no queue any more.
     return _find(name) or {**was, "is_paused": False}

@@ -13,7 +13,7 @@ from app.dashboard.present.format import short_id
 from app.dashboard.render import show
 from app.errors import Forbidden, UnknownJobType, ValidationFailed, by_field
 from app.extensions import db
-from app.jobs import lifecycle, listing, registry
+from app.jobs import audit, lifecycle, listing, registry
 from app.jobs.lifecycle import NewJob
 from app.jobs.models import Job
 from app.security import actor, current, may
@@ -41,7 +41,7 @@ def run_again(job_id: UUID) -> Response:
     except (ValidationFailed, UnknownJobType) as error:
         return _form(job, text, priority, by_field(error.errors or {}) or str(error), 422)
     [made] = lifecycle.enqueue(db.session, [new])
-    lifecycle.record(db.session, actor(), "job.again", str(made.id), {"of": str(job_id)})
+    audit.record(db.session, actor(), "job.again", str(made.id), {"of": str(job_id)})
     db.session.commit()
     flash(f"Made of {short_id(job_id)}, which stays as it is.", "done")
     return make_response(redirect(url_for("dashboard.job", job_id=made.id), 303))

@@ -9,7 +9,7 @@ from app.dashboard.blueprint import dashboard
 from app.dashboard.redirects import done
 from app.dashboard.render import show
 from app.extensions import db
-from app.jobs import lifecycle
+from app.jobs import pauses
 from app.security import actor
 from app.security.roles import requires
 
@@ -23,12 +23,12 @@ def job_types() -> Response:
 @dashboard.post("/job-types/<path:name>/pause")
 @requires("operator")
 def pause_type(name: str) -> Response:
-    lifecycle.pause_type(db.session, name, by=actor())
+    pauses.pause_type(db.session, name, by=actor())
     return done(f"Type {name} paused. Running jobs will finish.", home="dashboard.job_types")
 
 
 @dashboard.post("/job-types/<path:name>/resume")
 @requires("operator")
 def resume_type(name: str) -> Response:
-    lifecycle.resume_type(db.session, name, by=actor())
+    pauses.resume_type(db.session, name, by=actor())
     return done(f"Type {name} resumed.", home="dashboard.job_types")

@@ -10,7 +10,7 @@ from app.dashboard.present.curl import example
 from app.dashboard.redirects import done
 from app.dashboard.render import show
 from app.extensions import db
-from app.jobs import lifecycle
+from app.jobs import pauses
 from app.security import actor
 from app.security.roles import requires
 
@@ -26,12 +26,12 @@ def queues() -> Response:
 @dashboard.post("/queues/<path:name>/pause")
 @requires("operator")
 def pause_queue(name: str) -> Response:
-    lifecycle.pause_queue(db.session, name, by=actor())
+    pauses.pause_queue(db.session, name, by=actor())
     return done(f"Queue {name} paused. Running jobs will finish.")
 
 
 @dashboard.post("/queues/<path:name>/resume")
 @requires("operator")
 def resume_queue(name: str) -> Response:
-    lifecycle.resume_queue(db.session, name, by=actor())
+    pauses.resume_queue(db.session, name, by=actor())
     return done(f"Queue {name} resumed.")

@@ -9,7 +9,7 @@ from flask import Response, make_response, redirect, render_template, request, u
 from app.dashboard.blueprint import dashboard
 from app.dashboard.render import page_facts
 from app.extensions import db
-from app.jobs import lifecycle, listing
+from app.jobs import audit, listing
 from app.security import events
 from app.security.authentication import authenticator
 from app.security.roles import PUBLIC, requires
@@ -96,7 +96,7 @@ def _ask(
 
 
 def _record(name: str, action: str, address: str) -> None:
-    lifecycle.record(db.session, name, action, address)
+    audit.record(db.session, name, action, address)
     db.session.commit()
     events.happened(action.replace(" ", "-"), actor=name)
 
@@ -105,7 +105,7 @@ def _record_refusal(name: str, address: str) -> None:
     events.refused("sign-in.refused", actor=_known(name))
     # Names that nobody has are not kept: strangers must not fill the table.
     if authenticator().user(name) is not None:
-        lifecycle.record(db.session, name, "sign-in refused", address)
+        audit.record(db.session, name, "sign-in refused", address)
         db.session.commit()
 
 

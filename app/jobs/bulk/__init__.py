@@ -16,7 +16,7 @@ from sqlalchemy import func, insert, literal, select, text, true
 
 from app import statement_timeouts
 from app.errors import JobQueueError
-from app.jobs import lifecycle
+from app.jobs import audit, lifecycle
 from app.jobs.bulk.scope import VERBS, Scope, Sessions, fits, matching
 from app.jobs.listing.filters import JobFilter
 from app.jobs.models import STATUSES, BulkAction, BulkItem, Job
@@ -82,7 +82,7 @@ def create(
     if not action.total:
         action.finished_at = func.now()
     details = {"bulk": action.id, "filter": description, **({"changes": args} if args else {})}
-    lifecycle.record(db, by, f"bulk.{verb}", f"{action.total} jobs", details)
+    audit.record(db, by, f"bulk.{verb}", f"{action.total} jobs", details)
     db.flush()
     return action.id
 
@@ -216,13 +216,13 @@ def pause(db: Sessions, number: int, *, by: str) -> None:
     """No further chunk begins."""
     action = find(db, number)
     action.paused_at = func.coalesce(BulkAction.paused_at, func.now())
-    lifecycle.record(db, by, "bulk.pause", str(number), {"bulk": number})
+    audit.record(db, by, "bulk.pause", str(number), {"bulk": number})
 
 
 def resume(db: Sessions, number: int, *, by: str) -> None:
     action = find(db, number)
     action.paused_at = None
-    lifecycle.record(db, by, "bulk.resume", str(number), {"bulk": number})
+    audit.record(db, by, "bulk.resume", str(number), {"bulk": number})
 
 
 _LEAVE = text("DELETE FROM bulk_items WHERE bulk_id = :id AND result IS NULL")
@@ -235,7 +235,7 @@ def stop(db: Sessions, number: int, *, by: str) -> None:
         statement_timeouts.allow_bulk(db)
         action.cancelled_by, action.finished_at = by, func.now()
         db.execute(_LEAVE, {"id": number})
-        lifecycle.record(db, by, "bulk.stop", str(number), {"bulk": number})
+        audit.record(db, by, "bulk.stop", str(number), {"bulk": number})
 
 
 @dataclass(frozen=True)

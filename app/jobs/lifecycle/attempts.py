@@ -1,0 +1,301 @@
+"""pending → processing → where the attempt ends: claim, extend, complete, end, lock.
+
+These statements are the hot path: benchmarks/drain.py runs claim and complete for every job.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, TextClause, text
+
+from app.jobs.error_groups import place_of
+from app.jobs.lifecycle.sql import (
+    GIVEN,
+    IS_LOCKED,
+    LEASE_IS_OVER,
+    REF,
+    has_status,
+    hex_array,
+    id_array,
+    is_fenced_by,
+    locked,
+)
+from app.jobs.publication import Db
+
+_CLAIMABLE = f"""
+    SELECT j.id, j.type FROM jobs j
+    WHERE j.{GIVEN} AND {has_status("pending")}
+      AND j.run_at <= now() AND (j.expires_at IS NULL OR j.expires_at > now())
+      AND NOT EXISTS (SELECT 1 FROM queues q WHERE q.name = j.queue AND q.paused_at IS NOT NULL)
+      AND NOT EXISTS (SELECT 1 FROM type_switches t
+                      WHERE t.type = j.type AND t.paused_at IS NOT NULL)
+      AND (:is_any_queue OR j.queue = ANY(CAST(:queues AS text[])))
+      AND (:is_any_type OR j.type = ANY(CAST(:types AS text[])))
+"""
+
+
+def _claim_sql(also_in_select: str, also_in_update: str) -> TextClause:
+    claimable = locked(
+        f"{_CLAIMABLE}      AND {also_in_select}", order="j.id", of="j", skip_locked=True
+    )
+    # The lease starts at the moment of writing: now() is from before a wait for a table lock.
+    return text(f"""
+WITH {claimable}
+UPDATE jobs SET status = 'processing', attempts = attempts + 1, lease_token = :token,
+    worker_id = :worker_id, started_at = now(), updated_at = now(), progress = NULL,
+    leased_until = greatest(now(), clock_timestamp() - interval '1 second')
+                   + make_interval(secs => :lease_seconds)
+WHERE {IS_LOCKED} AND {also_in_update}
+RETURNING id, queue, type, payload, attempts, max_attempts, timeout_seconds, crashes, tags,
+    priority, (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms,
+    extract(epoch FROM now())::float8 AS claimed_at
+""")
+
+
+# The claim may commit asynchronously: if PostgreSQL loses it in a crash, the outcome is refused and
+# the job runs again. A batch with a job that must run at most once has to be on disk first.
+_RELAX = "SELECT set_config('synchronous_commit', 'off', true)"
+_CLAIM = _claim_sql(f"({_RELAX}) IS NOT NULL", "true")
+_CLAIM_DURABLY = _claim_sql(
+    "true",
+    f"(SELECT count(*) FROM ({_RELAX} WHERE NOT EXISTS"
+    " (SELECT FROM locked WHERE type = ANY(CAST(:once AS text[])))) AS relaxed) >= 0",
+)
+
+
+def claim(
+    db: Db,
+    ids: Iterable[str],
+    *,
+    token: UUID,
+    worker_id: UUID,
+    lease_seconds: float,
+    queues: Sequence[str] = (),
+    types: Sequence[str] | None = None,
+    once: Sequence[str] = (),
+) -> Sequence[Row[Any]]:
+    """pending → processing for those of ``ids`` (32 hex digits) that are due and not held back.
+
+    ``token`` is new and serves the whole batch. The rows are in no particular order. With
+    ``queues``, a job of another queue is left to the workers of that queue; with ``types``, a job
+    of another type is left to workers that know it. A batch with a job of a type in ``once`` (see
+    registry.once_types) is on disk when this returns.
+    """
+    values = {
+        "ids": hex_array(ids),
+        "token": token,
+        "worker_id": worker_id,
+        "lease_seconds": lease_seconds,
+        "is_any_queue": not queues,
+        "queues": list(queues),
+        "is_any_type": types is None,
+        "types": list(types or ()),
+    }
+    if once:
+        return db.execute(_CLAIM_DURABLY, {**values, "once": list(once)}).all()
+    return db.execute(_CLAIM, values).all()
+
+
+# The outcomes are one object keyed by id, looked up row by row. A join with a list of them becomes
+# a nested loop (500 × 500) whenever statistics say that few rows are processing, which took two
+# thirds of the statement's time.
+_OUTCOMES = "given AS MATERIALIZED (SELECT CAST(:outcomes AS jsonb) AS outcomes)"
+_OUTCOME = "(SELECT outcomes FROM given) -> encode(uuid_send(j.id), 'hex')"
+
+_COMPLETABLE = locked(
+    f"""
+    SELECT j.id FROM jobs j
+    WHERE j.{GIVEN} AND {is_fenced_by(f"CAST({_OUTCOME} ->> 'token' AS uuid)")}
+    """,
+    order="j.id",
+    of="j",
+)
+_COMPLETE = text(f"""
+WITH {_OUTCOMES},
+{_COMPLETABLE}
+UPDATE jobs j SET status = 'completed',
+    result = NULLIF({_OUTCOME} -> 'result', 'null'),
+    progress = COALESCE({_OUTCOME} -> 'progress', j.progress),
+    last_error = NULL, failure = NULL, lease_token = NULL, leased_until = NULL,
+    cancel_requested_at = NULL, finished_at = now(), updated_at = now()
+WHERE j.{IS_LOCKED}
+RETURNING j.id
+""")
+
+
+def complete(
+    db: Db, outcomes: Sequence[tuple[str, str, str, Mapping[str, Any] | None]]
+) -> set[UUID]:
+    """processing → completed for each (id, token, result, progress) still held.
+
+    id and token are 32 hex digits, the result is JSON text. Returns the ids that were held; the
+    others are fenced off: rescued meanwhile, or already written.
+    """
+    rows = [
+        f'"{job_id}":{{"token":"{token}","result":{result}'
+        + (f',"progress":{json.dumps(progress)}}}' if progress else "}")
+        for job_id, token, result, progress in outcomes
+    ]
+    values = {"outcomes": f"{{{','.join(rows)}}}", "ids": hex_array(o[0] for o in outcomes)}
+    return set(db.scalars(_COMPLETE, values))
+
+
+#: How an attempt that did not complete ends. ``crash`` is what rescue writes. ``refuse`` ends an
+#: attempt that this worker can't run (its code is older or newer than the job): it goes back to
+#: pending, and fails once it has been refused for ``give_up_after`` seconds.
+RETRY_LATER, BURY, CANCEL, RELEASE, SNOOZE, CRASH, REFUSE = END_VERBS = (
+    "retry_later",
+    "bury",
+    "cancel",
+    "release",
+    "snooze",
+    "crash",
+    "refuse",
+)
+
+#: A refused job waits 1, 2, 4 … seconds and at most this long before a worker tries it again.
+REFUSED_WAIT_SECONDS = 60
+#: Refusals further apart than this are unrelated: the time until the job fails starts again.
+REFUSED_APART_SECONDS = 3600
+
+_ENDING = f"""
+    SELECT j.id, j.lease_token, j.worker_id, j.started_at, j.attempts AS attempt, o.outcome,
+           o.error, o.error_class, o.traceback, o.progress, earlier.lease_token AS counted_in,
+           CASE WHEN o.verb = 'refuse'
+                THEN least({REFUSED_WAIT_SECONDS}, 2 ^ least(COALESCE(earlier.times, 0), 10))
+                ELSE o.delay END AS delay,
+           o.verb IN ('release', 'snooze', 'crash', 'refuse') AS is_given_back,
+           o.verb = 'crash' AS is_crash,
+           CASE WHEN o.place IS NOT NULL THEN
+               left(md5(concat_ws(chr(10), j.type, COALESCE(o.error_class, ''), o.place)), 12)
+           END AS failure,
+           CASE WHEN o.verb = 'bury' THEN 'failed'
+                WHEN o.verb = 'cancel' OR j.cancel_requested_at IS NOT NULL THEN 'cancelled'
+                WHEN o.verb = 'crash' AND j.crashes + 1 >= o.max_crashes THEN 'failed'
+                WHEN o.verb = 'refuse'
+                     AND earlier.since < now() - make_interval(secs => o.give_up_after) THEN 'failed'
+                ELSE 'pending' END AS next_status
+    FROM jobs j CROSS JOIN
+        jsonb_to_record({_OUTCOME}) AS o(
+        token uuid, verb text, outcome text, error text, error_class text, traceback text,
+        place text, delay float8, max_crashes int, only_expired boolean, progress jsonb,
+        give_up_after float8)
+    LEFT JOIN LATERAL (
+        -- Attempts given back for the same reason share one row, which counts them.
+        SELECT a.lease_token, a.times, COALESCE(a.since, a.ended_at) AS since FROM job_attempts a
+        WHERE o.verb IN ('release', 'snooze', 'refuse') AND a.job_id = j.id
+          AND a.attempt = j.attempts AND a.outcome = o.outcome
+          AND a.error_class IS NOT DISTINCT FROM o.error_class
+          AND (o.verb <> 'refuse'
+               OR a.ended_at > now() - interval '{REFUSED_APART_SECONDS} seconds')
+        ORDER BY a.ended_at DESC LIMIT 1) AS earlier ON true
+    WHERE j.{GIVEN} AND {is_fenced_by("o.token")}
+      AND (NOT COALESCE(o.only_expired, false) OR {LEASE_IS_OVER})
+"""
+_END = text(f"""
+WITH {_OUTCOMES},
+{locked(_ENDING, order="j.id", of="j")},
+ended AS (
+    UPDATE jobs j SET status = l.next_status,
+        attempts = j.attempts - CASE WHEN l.is_given_back THEN 1 ELSE 0 END,
+        crashes = j.crashes + CASE WHEN l.is_crash THEN 1 ELSE 0 END,
+        run_at = CASE WHEN l.next_status = 'pending' AND l.delay IS NOT NULL
+                      THEN now() + make_interval(secs => l.delay) ELSE j.run_at END,
+        last_error = COALESCE(l.error, j.last_error),
+        failure = CASE WHEN l.next_status <> 'cancelled' THEN COALESCE(l.failure, j.failure) END,
+        progress = COALESCE(l.progress, j.progress),
+        lease_token = NULL, leased_until = NULL, cancel_requested_at = NULL,
+        finished_at = CASE WHEN l.next_status = 'pending' THEN NULL ELSE now() END,
+        updated_at = now()
+    FROM locked l WHERE j.id = l.id AND j.{GIVEN}
+    RETURNING j.id, j.status, j.type, j.queue, j.payload, j.priority, j.run_at, j.attempts,
+              j.crashes, j.last_error),
+attempt_rows AS (
+    INSERT INTO job_attempts (job_id, lease_token, attempt, outcome, error, error_class,
+                              traceback, failure, worker_id, started_at, retry_at)
+    SELECT l.id, l.lease_token, l.attempt, l.outcome, l.error, l.error_class, l.traceback,
+           l.failure, l.worker_id, l.started_at, CASE WHEN e.status = 'pending' THEN e.run_at END
+    FROM locked l JOIN ended e ON e.id = l.id
+    WHERE l.outcome IS NOT NULL AND l.counted_in IS NULL
+    ON CONFLICT DO NOTHING),
+counted AS (
+    UPDATE job_attempts a SET times = a.times + 1, since = COALESCE(a.since, a.ended_at),
+        started_at = l.started_at, ended_at = now(), error = l.error, worker_id = l.worker_id,
+        failure = l.failure, retry_at = CASE WHEN e.status = 'pending' THEN e.run_at END
+    FROM locked l JOIN ended e ON e.id = l.id
+    WHERE a.job_id = l.id AND a.lease_token = l.counted_in),
+new_dead_letters AS (
+    INSERT INTO dead_letters (job_id, queue, type, payload, reason, attempts)
+    SELECT id, queue, type, payload,
+           CASE WHEN l.is_crash THEN format('crashed its worker %s times', e.crashes)
+                ELSE COALESCE(e.last_error, 'no reason given') END,
+           l.attempt
+    FROM ended e JOIN locked l USING (id) WHERE e.status = 'failed')
+SELECT {REF}, status, type, attempts FROM ended
+""")
+
+
+def end_attempts(db: Db, outcomes: Sequence[Mapping[str, Any]]) -> Sequence[Row[Any]]:
+    """processing → pending, failed (+ dead letter) or cancelled, for each outcome still held.
+
+    An outcome is {"id", "token", "verb", "outcome", "error", "error_class", "traceback", "delay",
+    "max_crashes", "progress", "give_up_after"}; see END_VERBS and JobAttempt.OUTCOMES. If a cancel
+    was requested, the job is cancelled instead of going back to pending. release, snooze, crash and
+    refuse don't use up an attempt.
+    Returns the rows that ended, with the columns of REF, status, type and attempts; the caller
+    publishes the pending ones.
+    """
+    by_id = {outcome["id"]: _with_place(outcome) for outcome in outcomes}
+    return db.execute(_END, {"outcomes": json.dumps(by_id), "ids": hex_array(by_id)}).all()
+
+
+def _with_place(outcome: Mapping[str, Any]) -> Mapping[str, Any]:
+    how = outcome.get("outcome")
+    if how not in ("failed", "crashed", "timed_out") and outcome["verb"] != REFUSE:
+        return outcome
+    return {**outcome, "place": place_of(str(how), outcome.get("traceback"), outcome.get("error"))}
+
+
+_LOCK = text(f"SELECT id FROM jobs WHERE {GIVEN} ORDER BY id FOR UPDATE")
+
+
+def lock(db: Db, ids: Iterable[str]) -> None:
+    """Lock these jobs (32 hex digits each) in id order, before several statements that end them."""
+    db.execute(_LOCK, {"ids": hex_array(ids)})
+
+
+_EXTENDABLE = f"""
+    SELECT j.id FROM jobs j
+    JOIN json_to_recordset(CAST(:leases AS json)) AS l(id uuid, token uuid) ON l.id = j.id
+    WHERE j.{GIVEN} AND {is_fenced_by("l.token")}
+"""
+# The lease is extended from the moment of writing: now() is from before a wait for a lock. A row
+# that another transaction has locked must not delay the others; it waits for the next heartbeat.
+_EXTEND = text(f"""
+WITH {locked(_EXTENDABLE, order="j.id", of="j", skip_locked=True)}
+UPDATE jobs SET leased_until = clock_timestamp() + make_interval(secs => :lease_seconds)
+WHERE {IS_LOCKED}
+RETURNING id, cancel_requested_at IS NOT NULL AS is_cancel_requested
+""")
+
+
+def extend(
+    db: Db, leases: Sequence[tuple[UUID, UUID]], *, lease_seconds: float
+) -> dict[UUID, bool]:
+    """Heartbeat: extend the lease of each (job id, token) still held → {id: is a cancel requested}.
+
+    A job that another transaction has locked is missing from the result as well.
+    """
+    rows = db.execute(
+        _EXTEND,
+        {
+            "leases": json.dumps([{"id": i.hex, "token": t.hex} for i, t in leases]),
+            "ids": id_array(i for i, _ in leases),
+            "lease_seconds": lease_seconds,
+        },
+    )
+    return {row.id: row.is_cancel_requested for row in rows}

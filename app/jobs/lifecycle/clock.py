@@ -1,0 +1,93 @@
+"""What time does to jobs: expire, give up, prune."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy import text
+
+from app.jobs.lifecycle.sql import IS_LOCKED, locked
+from app.jobs.publication import Db
+
+_EXPIRED = locked(
+    "SELECT id FROM jobs WHERE status = 'pending' AND expires_at IS NOT NULL AND expires_at <= now()",
+    limit=":limit",
+    skip_locked=True,
+)
+_EXPIRE = text(f"""
+WITH {_EXPIRED}
+UPDATE jobs SET status = 'cancelled', finished_at = now(), updated_at = now(),
+    failure = NULL, last_error = 'Expired before it could start.'
+WHERE {IS_LOCKED} AND status || '' = 'pending'
+RETURNING id
+""")
+
+
+def expire(db: Db, *, limit: int = 500) -> int:
+    """pending past its expires_at → cancelled; how many."""
+    return len(db.scalars(_EXPIRE, {"limit": limit}).all())
+
+
+_UNKNOWN = locked(
+    """
+    SELECT id FROM jobs WHERE type = :type AND status = 'pending'
+      AND run_at <= now() - make_interval(secs => :seconds)
+    """,
+    limit=":limit",
+    skip_locked=True,
+)
+_GIVE_UP = text(f"""
+WITH {_UNKNOWN},
+ended AS (
+    UPDATE jobs SET status = 'failed', finished_at = now(), updated_at = now(),
+        last_error = CAST(:error AS text),
+        failure = left(md5(concat_ws(chr(10), type, 'UnknownJobType', '')), 12)
+    WHERE {IS_LOCKED} AND status || '' = 'pending'
+    RETURNING id, queue, type, payload, attempts, failure, last_error),
+attempt_rows AS (
+    INSERT INTO job_attempts (job_id, lease_token, attempt, outcome, error, error_class, failure, started_at)
+    SELECT id, gen_random_uuid(), attempts + 1, 'failed', last_error, 'UnknownJobType', failure, now()
+    FROM ended)
+INSERT INTO dead_letters (job_id, queue, type, payload, reason, attempts)
+SELECT id, queue, type, payload, last_error, attempts FROM ended
+RETURNING job_id
+""")
+
+
+def give_up(db: Db, type_name: str, *, seconds: float, limit: int = 500) -> int:
+    """pending, due for ``seconds``, of a type that no worker knows → failed + dead letter; how many."""
+    error = (
+        f"No worker knew the type {type_name} for {seconds / 3600:g} hours (UNKNOWN_TYPE_HOURS)."
+    )
+    values = {"type": type_name, "seconds": seconds, "limit": limit, "error": error}
+    return len(db.scalars(_GIVE_UP, values).all())
+
+
+_PRUNABLE = locked(
+    """
+    SELECT id FROM jobs j WHERE id > :after AND id < :before
+      AND (status IN ('completed', 'cancelled')
+           OR status = 'failed' AND NOT EXISTS (
+               SELECT 1 FROM dead_letters l WHERE l.job_id = j.id AND l.closed_at IS NULL))
+      AND finished_at < now() - make_interval(secs => :seconds)
+    """,
+    limit=":limit",
+    skip_locked=True,
+)
+_PRUNE = text(f"""
+WITH {_PRUNABLE}
+DELETE FROM jobs WHERE {IS_LOCKED} RETURNING id
+""")
+
+
+def prune(db: Db, *, after: UUID, before: UUID, seconds: float, limit: int = 1000) -> list[UUID]:
+    """completed, cancelled, or failed and dealt with, for longer than ``seconds`` → ∅.
+
+    Only ids between the two bounds; answers the deleted ids in order. A failed job with an open
+    dead letter waits for a person. Ids are in order of time: the bounds keep the scan from reading
+    retained rows again and again.
+    """
+    rows = db.scalars(
+        _PRUNE, {"after": after, "before": before, "seconds": seconds, "limit": limit}
+    )
+    return sorted(rows)

@@ -1,0 +1,269 @@
+"""What a person does to jobs: cancel, retry, run now, edit, discard, delete.
+
+Each verb answers with Changes: the jobs it changed and, for each other one, why it was refused.
+``by`` is the actor in the audit log; ``is_audited`` is False for a bulk action, which is in the
+audit log as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.exc import IntegrityError
+
+from app.errors import InvalidTransition, JobNotFound, JobQueueError, UniqueConflict
+from app.jobs import audit
+from app.jobs.lifecycle.sql import GIVEN, IS_LOCKED, REF, id_array, locked, ref_of
+from app.jobs.models import ALLOWED
+from app.jobs.publication import Db, after_commit
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The jobs that a verb changed and, by id, why it refused the others."""
+
+    done: list[UUID]
+    refused: dict[UUID, JobQueueError]
+
+    def one(self) -> UUID:
+        """The id of the only job given; raises its refusal."""
+        for error in self.refused.values():
+            raise error
+        return self.done[0]
+
+
+_CANCELABLE = locked(f"SELECT id FROM jobs WHERE {GIVEN} AND status IN ('pending', 'processing')")
+_CANCEL = text(f"""
+WITH {_CANCELABLE}
+UPDATE jobs SET
+    status = CASE status WHEN 'pending' THEN 'cancelled' ELSE status END,
+    finished_at = CASE status WHEN 'pending' THEN now() END,
+    cancel_requested_at = CASE status WHEN 'processing'
+                               THEN COALESCE(cancel_requested_at, now()) END,
+    failure = CASE status WHEN 'processing' THEN failure END,
+    updated_at = now()
+WHERE {IS_LOCKED}
+RETURNING id
+""")
+
+
+def cancel(db: Db, ids: Sequence[UUID], *, by: str, is_audited: bool = True) -> Changes:
+    """pending → cancelled; asks a processing job to stop; a cancelled job counts as done."""
+    done = set(db.scalars(_CANCEL, {"ids": id_array(ids)}))
+    if is_audited:
+        audit.record_jobs(db, by, "job.cancel", list(done))
+    changes = _changes(db, ids, done, "cancel")
+    already = [
+        job_id
+        for job_id, error in changes.refused.items()
+        if error.facts.get("status") == "cancelled"
+    ]
+    for job_id in already:
+        del changes.refused[job_id]
+    return Changes([*changes.done, *already], changes.refused)
+
+
+_RETRYABLE = locked(
+    f"""
+    SELECT j.id, j.unique_key FROM jobs j
+    WHERE j.{GIVEN} AND j.status IN ('failed', 'cancelled')
+      AND NOT EXISTS (SELECT 1 FROM jobs live WHERE live.unique_key = j.unique_key
+                      AND live.unique_key IS NOT NULL
+                      AND live.status IN ('pending', 'processing'))
+    """,
+    order="j.id",
+    of="j",
+)
+_RETRY = text(f"""
+WITH {_RETRYABLE},
+chosen AS (
+    SELECT DISTINCT ON (COALESCE(unique_key, id::text)) id FROM locked
+    ORDER BY COALESCE(unique_key, id::text), id),
+closed AS (
+    UPDATE dead_letters SET closed_at = now(), closed_by = :by, closed_how = 'retried'
+    WHERE closed_at IS NULL AND job_id IN (SELECT id FROM chosen))
+UPDATE jobs SET status = 'pending', attempts = 0, crashes = 0, run_at = greatest(run_at, now()),
+    lease_token = NULL, leased_until = NULL, cancel_requested_at = NULL, started_at = NULL,
+    finished_at = NULL, last_error = NULL, failure = NULL, result = NULL, progress = NULL,
+    expires_at = CASE WHEN expires_at > now() THEN expires_at END, updated_at = now()
+WHERE id = ANY(ARRAY(SELECT id FROM chosen))
+RETURNING {REF}
+""")
+
+
+def retry(db: Db, ids: Sequence[UUID], *, by: str, is_audited: bool = True) -> Changes:
+    """failed, cancelled → pending with attempts and crashes 0; closes the open dead letter.
+
+    A run_at in the future is kept, so retrying a cancelled scheduled job schedules it again.
+    A job is refused with UniqueConflict if another live job has its unique key.
+    """
+    try:
+        rows = _in_savepoint(db, _RETRY, {"ids": id_array(ids), "by": by})
+    except IntegrityError:
+        # Another transaction took a unique key meanwhile. Retried one at a time, only its job fails.
+        if len(ids) == 1:
+            return Changes([], _why_not(db, ids, "retry"))
+        each = [retry(db, [job_id], by=by, is_audited=is_audited) for job_id in ids]
+        return Changes(
+            [i for changes in each for i in changes.done],
+            {i: e for changes in each for i, e in changes.refused.items()},
+        )
+    after_commit(db, [ref_of(row) for row in rows])
+    if is_audited:
+        audit.record_jobs(db, by, "job.retry", [row.id for row in rows])
+    return _changes(db, ids, {row.id for row in rows}, "retry")
+
+
+_PENDING = f"SELECT id FROM jobs WHERE {GIVEN} AND status = 'pending'"
+_RUN_NOW = text(f"""
+WITH {locked(_PENDING)}
+UPDATE jobs SET run_at = now(), updated_at = now()
+WHERE {IS_LOCKED} AND run_at > now()
+RETURNING {REF}
+""")
+_SELECT_PENDING = text(_PENDING)
+
+
+def run_now(db: Db, ids: Sequence[UUID], *, by: str, is_audited: bool = True) -> Changes:
+    """pending with run_at ahead (scheduled, retrying) → due now; a due job stays as it is."""
+    rows = db.execute(_RUN_NOW, {"ids": id_array(ids)}).all()
+    after_commit(db, [ref_of(row) for row in rows])
+    if is_audited:
+        audit.record_jobs(db, by, "job.run", [row.id for row in rows])
+    done = {row.id for row in rows}
+    if len(done) < len(ids):
+        done |= set(db.scalars(_SELECT_PENDING, {"ids": id_array(ids)}))
+    return _changes(db, ids, done, "run")
+
+
+#: Column → SQL for the new value; the keys are what a person may edit.
+_EDITABLE = {
+    "payload": "CAST(:payload AS jsonb)",
+    "priority": ":priority",
+    "queue": ":queue",
+    "run_at": "COALESCE(CAST(:run_at AS timestamptz), now())",
+    "max_attempts": ":max_attempts",
+    "tags": "CAST(:tags AS text[])",
+}
+
+_LOCK_EDITABLE = locked(
+    f"SELECT id FROM jobs WHERE {GIVEN} AND status IN ('pending', 'failed', 'cancelled')"
+)
+
+
+def edit(
+    db: Db,
+    ids: Sequence[UUID],
+    changes: Mapping[str, Any],
+    *,
+    by: str,
+    is_audited: bool = True,
+) -> Changes:
+    """Change the fields in ``changes`` of jobs that are pending, failed or cancelled.
+
+    The fields are the keys of _EDITABLE; raises KeyError for others. A ``run_at`` of None is now.
+    """
+    unknown = set(changes) - set(_EDITABLE)
+    if unknown:
+        raise KeyError(f"not editable: {sorted(unknown)}")
+    values: dict[str, Any] = dict(changes)
+    if "payload" in values:
+        values["payload"] = json.dumps(values["payload"])
+    if "tags" in values:
+        values["tags"] = list(values["tags"])
+    assignments = "".join(f"{column} = {_EDITABLE[column]}, " for column in changes)
+    rows = db.execute(
+        text(f"""
+            WITH {_LOCK_EDITABLE}
+            UPDATE jobs SET {assignments}updated_at = now()
+            WHERE {IS_LOCKED} RETURNING {REF}, status
+        """),
+        {**values, "ids": id_array(ids)},
+    ).all()
+    after_commit(db, [ref_of(row) for row in rows if row.status == "pending"])
+    if is_audited:
+        audit.record_jobs(db, by, "job.edit", [row.id for row in rows], {"fields": sorted(changes)})
+    return _changes(db, ids, {row.id for row in rows}, "edit")
+
+
+_DELETABLE = locked(f"SELECT id FROM jobs WHERE {GIVEN} AND status <> 'processing'")
+_DELETE = text(f"""
+WITH {_DELETABLE}
+DELETE FROM jobs WHERE {IS_LOCKED} RETURNING id
+""")
+
+
+def delete(db: Db, ids: Sequence[UUID], *, by: str, is_audited: bool = True) -> Changes:
+    """Any status but processing → ∅, with its attempts, log lines and dead letter."""
+    done = set(db.scalars(_DELETE, {"ids": id_array(ids)}))
+    if is_audited:
+        audit.record_jobs(db, by, "job.delete", list(done))
+    return _changes(db, ids, done, "delete")
+
+
+_DISCARDABLE = locked(
+    """
+    SELECT l.id, l.job_id FROM dead_letters l JOIN jobs j ON j.id = l.job_id
+    WHERE l.job_id = ANY(CAST(:ids AS uuid[])) AND l.closed_at IS NULL
+    """,
+    order="j.id",
+    of="j",
+)
+_DISCARD = text(f"""
+WITH {_DISCARDABLE},
+resolved AS (
+    UPDATE jobs SET failure = NULL, updated_at = now() WHERE id IN (SELECT job_id FROM locked))
+UPDATE dead_letters SET closed_at = now(), closed_by = :by, closed_how = 'discarded'
+WHERE {IS_LOCKED} AND closed_at IS NULL
+RETURNING job_id
+""")
+
+
+def discard(db: Db, job_ids: Sequence[UUID], *, by: str, is_audited: bool = True) -> Changes:
+    """Close the open dead letter; the job stays failed."""
+    ids = id_array(job_ids)
+    done = set(db.scalars(_DISCARD, {"ids": ids, "by": by}))
+    if is_audited:
+        audit.record_jobs(db, by, "job.discard", list(done))
+    return _changes(db, job_ids, done, "discard")
+
+
+def _changes(db: Db, ids: Sequence[UUID], done: set[UUID], verb: str) -> Changes:
+    refused = [i for i in ids if i not in done]
+    return Changes([i for i in ids if i in done], _why_not(db, refused, verb) if refused else {})
+
+
+_STATE = text(f"""
+SELECT id, status, unique_key,
+       (SELECT live.id FROM jobs live WHERE live.unique_key = j.unique_key
+        AND live.unique_key IS NOT NULL AND live.status IN ('pending', 'processing')) AS live_id
+FROM jobs j WHERE {GIVEN}
+""")
+
+
+def _why_not(db: Db, ids: Sequence[UUID], verb: str) -> dict[UUID, JobQueueError]:
+    rows = {row.id: row for row in db.execute(_STATE, {"ids": id_array(ids)})}
+    return {i: _refusal(i, rows.get(i), verb) for i in ids}
+
+
+def _refusal(job_id: UUID, row: Row[Any] | None, verb: str) -> JobQueueError:
+    if row is None:
+        return JobNotFound(job_id=job_id)
+    if verb == "retry" and row.status in ALLOWED["retry"] and row.unique_key:
+        return UniqueConflict(job_id=job_id, live_id=row.live_id, unique_key=row.unique_key)
+    *others, last = ALLOWED[verb]
+    allowed = f"{', '.join(others)} or {last}" if others else last
+    if verb == "discard":
+        allowed = "failed with an open dead letter"
+    return InvalidTransition(job_id=job_id, status=row.status, verb=verb, allowed=allowed)
+
+
+def _in_savepoint(db: Db, statement: Any, values: dict[str, Any]) -> Sequence[Row[Any]]:
+    # A violation of the unique index must not abort the caller's transaction.
+    with db.begin_nested():
+        return db.execute(statement, values).all()
