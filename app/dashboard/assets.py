@@ -14,13 +14,15 @@ from flask.sansio.blueprints import BlueprintSetupState
 
 #: In this order: tokens first, components after what they build on.
 STYLESHEETS = (
-    "tokens.css", "base.css", "shell.css", "controls.css", "status.css", "tabs.css", "filters.css",
-    "table.css", "panel.css", "strip.css", "facts.css", "json.css", "timeline.css", "log.css",
-    "workers.css", "flash.css", "empty.css", "dialog.css", "door.css", "chart.css", "bulk.css", "keys.css", "selected.css", "print.css",
+    "tokens.css", "base.css", "layout.css", "controls.css", "status.css", "tabs.css", "filters.css",
+    "table.css", "panel.css", "counts.css", "facts.css", "json.css", "timeline.css", "log.css",
+    "workers.css", "flash.css", "empty.css", "dialog.css", "sign-in.css", "chart.css", "bulk.css", "palette.css",
+    "selection.css", "print.css",
 )  # fmt: skip
 SCRIPTS = (
-    "keep.js", "refresh.js", "hold.js", "live.js", "focus.js", "times.js", "chart.js", "here.js", "theme.js", "copy.js",
-    "confirm.js", "select.js", "search.js", "palette.js", "keys.js", "row.js", "flash.js", "lost.js",
+    "preserve-open.js", "refresh-controls.js", "refresh-guard.js", "live-regions.js", "restore-focus.js",
+    "local-times.js", "chart.js", "scroll-to-current.js", "theme.js", "copy.js", "confirm.js", "selection.js",
+    "continue-search.js", "command-palette.js", "shortcuts.js", "row-links.js", "flash.js", "request-errors.js",
 )  # fmt: skip
 A_YEAR = 365 * 24 * 3600
 

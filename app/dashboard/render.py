@@ -33,7 +33,7 @@ def is_tick() -> bool:
 
 
 def is_search_step() -> bool:
-    """Whether the request goes on with a search whose first rows are in the page (search.js)."""
+    """Whether the request goes on with a search whose first rows are in the page (continue-search.js)."""
     return is_part() and request.headers.get("HX-Source", "").endswith("#search-on")
 
 

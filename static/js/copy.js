@@ -1,8 +1,8 @@
-// [data-copy="text"], [data-copy title="text"] or [data-copy-from="#template"] → the clipboard, and a sign that it worked.
+// [data-copy="text"], [data-copy title="text"] or [data-copy-from="#template"] → clipboard, with a mark that it was copied.
 (() => {
   async function write(text) {
     if (navigator.clipboard) return navigator.clipboard.writeText(text);
-    // Plain http on another host than localhost has no clipboard API.
+    // The clipboard API is missing on plain HTTP, except on localhost.
     const area = Object.assign(document.createElement("textarea"), { value: text, className: "sr" });
     document.body.append(area);
     area.select();
@@ -16,9 +16,9 @@
     event.preventDefault();
     const source = button.dataset.copyFrom && document.querySelector(button.dataset.copyFrom);
     const text = source ? source.content.textContent : button.dataset.copy || button.title;
-    const outcome = await write(text).then(() => "yes", () => "no");
-    button.dataset.copied = outcome;
-    document.querySelector("#copied").textContent = outcome === "yes" ? "Copied" : "Copying was refused";
+    const copied = await write(text).then(() => "yes", () => "no");
+    button.dataset.copied = copied;
+    document.querySelector("#copied").textContent = copied === "yes" ? "Copied" : "Could not copy";
     setTimeout(() => { delete button.dataset.copied; document.querySelector("#copied").textContent = ""; }, 1500);
   });
 })();

@@ -1,17 +1,17 @@
-// Good news leaves by itself; bad news stays until it is dismissed.
+// Success messages disappear after a few seconds; error messages stay until dismissed.
 (() => {
   const SECONDS = 6;
-  function leave(line) {
-    if (line.matches(":hover, :focus-within")) setTimeout(leave, 1000, line);
+  function removeLater(line) {
+    if (line.matches(":hover, :focus-within")) setTimeout(removeLater, 1000, line);
     else line.remove();
   }
-  function plan() {
+  function schedule() {
     document.querySelectorAll("#flash .is-done:not([data-leaving])").forEach((line) => {
       line.dataset.leaving = "";
-      setTimeout(leave, SECONDS * 1000, line);
+      setTimeout(removeLater, SECONDS * 1000, line);
     });
   }
-  document.addEventListener("htmx:after:swap", plan);
+  document.addEventListener("htmx:after:swap", schedule);
   document.addEventListener("click", (event) => {
     const line = event.target.closest("[data-dismiss]")?.closest(".flash-line");
     if (!line) return;
@@ -19,5 +19,5 @@
     line.remove();
     next.focus({ preventScroll: true });
   });
-  plan();
+  schedule();
 })();

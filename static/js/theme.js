@@ -1,4 +1,4 @@
-// Light, dark, or as the system is; a cookie, so that the server renders the page in it at once.
+// Light, dark or system theme, stored in a cookie so that the server renders the page in that theme.
 document.addEventListener("change", ({ target }) => {
   if (target.name !== "theme") return;
   if (target.value) document.documentElement.dataset.theme = target.value;

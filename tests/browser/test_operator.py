@@ -117,7 +117,7 @@ def test_a_canary_shows_its_result_under_a_pointer_that_rests_on_its_button(
     session.commit()
     cache.forget()
     assert page.evaluate(
-        "document.dispatchEvent(new CustomEvent('look', {cancelable: true, detail: 'live'}))"
+        "document.dispatchEvent(new CustomEvent('before-refresh', {cancelable: true, detail: 'live'}))"
     )
     expect(row.locator(".failure-retry")).to_contain_text("10 completed")
 

@@ -284,10 +284,10 @@ class TestHeld:
         page = tab.open("/jobs")
         page.evaluate("getSelection().selectAllChildren(document.querySelector('td.c-type'))")
         assert waits(but="/pulse") == 0
-        expect(page.locator("#held")).to_have_text("Updates paused")
+        expect(page.locator("#refresh-held")).to_have_text("Updates paused")
         with page.expect_response(LIST):
             page.evaluate("getSelection().removeAllRanges()")
-        expect(page.locator("#held")).to_have_text("")
+        expect(page.locator("#refresh-held")).to_have_text("")
 
     def test_while_the_pointer_aims_at_a_button(self, tab: Tab, session: Any) -> None:
         make.failed_job()
@@ -362,6 +362,6 @@ def test_a_job_that_is_deleted_elsewhere_says_so(tab: Tab, session: Any) -> None
     session.query(Job).delete()
     session.commit()
     assert tab.look() == 404
-    expect(page.locator("#stale")).to_have_text("Deleted meanwhile.")
+    expect(page.locator("#stale")).to_have_text("No longer exists.")
     expect(page.locator("h1")).to_be_visible()
     tab.excuse("404")

@@ -50,7 +50,9 @@ def test_it_goes_on_to_the_end_and_keeps_what_it_found(tab: Tab, needles: list[s
     ] * 3
     assert urlsplit(page.url).query == "q=payload.user_id:42"
     # Rows stay: one look would show the first step alone.
-    assert not page.evaluate("document.dispatchEvent(new CustomEvent('look', {cancelable: true}))")
+    assert not page.evaluate(
+        "document.dispatchEvent(new CustomEvent('before-refresh', {cancelable: true}))"
+    )
     # What was found can be acted on.
     page.locator("#live [name=ids]").last.check()
     expect(page.locator("#picked")).to_have_text("1 selected")

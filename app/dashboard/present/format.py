@@ -69,7 +69,7 @@ def duration(seconds: float | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """A distance in time in its largest unit: "now", "12 s", "3 min", "2 h", "5 d". times.js has its twin."""
+    """A distance in time in its largest unit: "now", "12 s", "3 min", "2 h", "5 d". local-times.js has its twin."""
     whole = int(abs(seconds))
     if whole < 1:
         return "now"

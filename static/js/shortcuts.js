@@ -1,13 +1,13 @@
-// Keyboard shortcuts. With rows selected the verbs act on the selection, else on the row in focus or the page.
+// Keyboard shortcuts. Verbs act on the selected rows if there are any, otherwise on the focused row or the page.
 (() => {
   const $ = (selector, from = document) => from?.querySelector(selector);
   const VERBS = { r: "retry", c: "cancel", d: "discard" };
-  let wasG = 0;
+  let lastG = 0;
   const rows = () => [...document.querySelectorAll("#live tr[data-row]")];
   const rowOf = (element) => element?.closest?.("#live tr[data-row]");
   const hasSelection = () => !!$("#live [name=ids]:checked");
 
-  function walk(step) {
+  function moveFocus(step) {
     const all = rows(), at = all.indexOf(rowOf(document.activeElement));
     const next = all[at < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(Math.max(at + step, 0), all.length - 1)];
     $("a[href]", next)?.focus({ preventScroll: true });
@@ -16,7 +16,7 @@
   function act(verb) {
     if (hasSelection()) return $(`#selected [name=verb][value=${verb}]`)?.click();
     const row = rowOf(document.activeElement);
-    // A row may stand for a whole group of jobs: those verbs are for a deliberate click.
+    // A row can stand for a whole group of jobs; its actions need a click.
     return row ? $(`button[formaction*="/jobs/"][formaction$="/${verb}"]`, row)?.click()
       : $(`.head-actions button[formaction$="/${verb}"]`)?.click();
   }
@@ -27,8 +27,8 @@
   }
   const KEYS = {
     "/": () => { $("#q")?.focus(); $("#q")?.select(); },
-    j: () => walk(1),
-    k: () => walk(-1),
+    j: () => moveFocus(1),
+    k: () => moveFocus(-1),
     x: () => $("[name=ids]", rowOf(document.activeElement))?.click(),
     a: () => $("#pick-all")?.click(),
     e: edit,
@@ -43,13 +43,13 @@
     const { key, target } = event;
     const isTyping = target.closest?.("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
     if (isTyping || event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]")) return;
-    if (Date.now() - wasG < 1200) {
-      wasG = 0;
+    if (Date.now() - lastG < 1200) {
+      lastG = 0;
       const link = $(`#palette-list a[data-key="${CSS.escape(key)}"]`);
       if (link) { event.preventDefault(); location.assign(link.href); }
       return;
     }
-    if (key === "g") { wasG = Date.now(); return; }
+    if (key === "g") { lastG = Date.now(); return; }
     const run = VERBS[key] ? () => act(VERBS[key]) : Object.hasOwn(KEYS, key) && KEYS[key];
     if (!run) return;
     event.preventDefault();

@@ -1,11 +1,11 @@
-// Times keep ticking; the exact instant is in the title, in the zone the reader chose.
+// Keeps relative times current. The title shows the exact time in the selected zone.
 (() => {
-  const skew = Date.now() - +document.body.dataset.now; // this clock less the server's
+  const skew = Date.now() - +document.body.dataset.now; // this clock minus the server's clock
   const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
   const pad = (n, width = 2) => String(n).padStart(width, "0");
   const isUtc = () => document.querySelector("[name=zone][value=utc]")?.checked;
 
-  // The twin of format.span and format.relative.
+  // The counterpart of span and relative in app/dashboard/present/format.py.
   function relative(at, kind) {
     const seconds = (Date.now() - skew - at) / 1000;
     const whole = Math.floor(Math.abs(seconds));
@@ -26,7 +26,7 @@
   const weekday = (at, utc) => new Intl.DateTimeFormat("en", { weekday: "short", timeZone: utc ? "UTC" : undefined }).format(at);
   const absolute = (at, utc) => { const p = parts(at, utc); return `${p.date} ${p.clock} ${p.zone}`; };
 
-  /** 10:01, Mon or Mon 10:01 with the zone's name, in the zone the reader chose. */
+  /** "10:01", "Mon", or "Mon 10:01" with the zone name, in the selected zone. */
   function short(at, kind) {
     const utc = isUtc(), { clock, zone } = parts(at, utc), time = clock.slice(0, 5);
     return { time, day: weekday(at, utc), minute: `${time} ${zone}`, "day-minute": `${weekday(at, utc)} ${time} ${zone}` }[kind];
@@ -54,7 +54,7 @@
     if (saved) saved.checked = true;
   } catch { /* private mode */ }
   document.addEventListener("htmx:after:swap", showAll);
-  // What else shows times asks here (chart.js).
+  // Also used by chart.js.
   Object.assign(globalThis, { jobTimes: { isUtc, short } });
   setInterval(() => { if (!document.hidden) showAll(); }, 1000);
   showAll();

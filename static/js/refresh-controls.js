@@ -1,9 +1,9 @@
-// Pausing the refresh, and how often it happens. The interval is remembered for good, the pause for this tab.
+// The refresh interval and the pause button. The interval is stored for this browser, the pause for this tab.
 (() => {
-  const again = () => document.dispatchEvent(new CustomEvent("refresh"));
+  const refresh = () => document.dispatchEvent(new CustomEvent("refresh"));
   const isPaused = () => document.querySelector("#pause").getAttribute("aria-pressed") === "true";
-  const keep = (store, name, value) => { try { store.setItem(name, value); } catch { /* private mode */ } };
-  const kept = (store, name) => { try { return store.getItem(name) || ""; } catch { return ""; } };
+  const save = (store, name, value) => { try { store.setItem(name, value); } catch { /* private mode */ } };
+  const load = (store, name) => { try { return store.getItem(name) || ""; } catch { return ""; } };
 
   function pause(willPause) {
     const button = document.querySelector("#pause");
@@ -15,17 +15,17 @@
     if (!target.closest("#pause")) return;
     const willPause = !isPaused();
     pause(willPause);
-    keep(sessionStorage, "paused", willPause ? "yes" : "");
-    if (!willPause) again();
+    save(sessionStorage, "paused", willPause ? "yes" : "");
+    if (!willPause) refresh();
   });
   document.addEventListener("change", ({ target }) => {
     if (target.id !== "interval") return;
-    keep(localStorage, "interval", target.value);
-    if (!isPaused()) again();
+    save(localStorage, "interval", target.value);
+    if (!isPaused()) refresh();
   });
 
   const interval = document.querySelector("#interval");
-  interval.value = kept(localStorage, "interval");
+  interval.value = load(localStorage, "interval");
   if (interval.selectedIndex < 0) interval.value = "";
-  if (kept(sessionStorage, "paused")) pause(true);
+  if (load(sessionStorage, "paused")) pause(true);
 })();

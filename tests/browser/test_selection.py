@@ -101,7 +101,9 @@ def test_ticks_stay_while_the_list_would_have_changed(tab: Tab, session: Any) ->
     page.locator("#live [name=ids]").check()
     before = len(tab.requests)
     make.failed_job()
-    assert not page.evaluate("document.dispatchEvent(new CustomEvent('look', {cancelable: true}))")
+    assert not page.evaluate(
+        "document.dispatchEvent(new CustomEvent('before-refresh', {cancelable: true}))"
+    )
     assert [url for _, url in tab.requests[before:] if "/jobs" in url] == []
     expect(page.locator(f"#job-{job.id} [name=ids]")).to_be_checked()
     tab.look()  # even a look that could not wait keeps them

@@ -1,7 +1,7 @@
-// The command palette: Ctrl-K, type, Enter. It jumps to a page or to a job by its id, or searches the jobs.
+// The command palette (Ctrl-K): goes to a page or to a job by its id, or searches jobs.
 (() => {
   const $ = (selector) => document.querySelector(selector);
-  // Eight hex digits or more: either end of an id, or all of it.
+  // Eight hex digits or more: the start or the end of an id, or all of it.
   const ID = /^[0-9a-f]{8}[0-9a-f-]*$/i;
   const typed = () => $("#palette-q").value.trim();
   const shown = () => [...document.querySelectorAll("#palette-list li:not([hidden]) a")];
@@ -17,7 +17,7 @@
     }
     mark(0);
   }
-  // Focus stays in the field; the marked link is what Enter opens.
+  // Focus stays in the field; Enter opens the marked link.
   function mark(index) {
     const links = shown(), at = Math.max(0, Math.min(index, links.length - 1));
     for (const link of document.querySelectorAll("#palette-list a")) link.setAttribute("aria-selected", link === links[at]);

@@ -1,34 +1,34 @@
-// When rows must not refresh under a person. live.js asks with a "look" event before each look; its detail names
-// the region. Counts and the health word stay live, whatever is being decided about the rows.
+// Decides when rows must not refresh. live-regions.js dispatches a cancelable "before-refresh" event before each
+// refresh; its detail is the id of the region. Counts and health keep refreshing while the rows are held.
 (() => {
   let moved = 0, acted = 0, isWaiting = false;
   const live = () => document.querySelector("#live");
   const paused = () => document.querySelector("#pause")?.getAttribute("aria-pressed") === "true";
   const selecting = () => getSelection().type === "Range" && live()?.contains(getSelection().anchorNode);
-  // A row must not slide away under a pointer that is about to press its button. One that has just pressed it and
-  // rests there waits for the result.
+  // A row must not move away under a pointer that is about to click its button. A pointer that has just clicked and
+  // not moved since is waiting for the result.
   const aiming = () => Date.now() - moved < 8000 && moved > acted && document.querySelector("[data-live] .actions:hover");
   const deciding = () => document.querySelector("dialog[open], [data-live] [name=ids]:checked");
-  // Found step by step: one look would show the first step alone.
+  // The results of a search come in several steps; a refresh would show only the first.
   const searched = () => document.querySelector("#search");
   const holdsRows = () => isWaiting || aiming() || deciding() || searched();
 
-  function say(text) {
-    const held = document.querySelector("#held");
-    if (held.textContent !== text) held.textContent = text;
+  function showNotice(text) {
+    const notice = document.querySelector("#refresh-held");
+    if (notice.textContent !== text) notice.textContent = text;
   }
-  document.addEventListener("look", (event) => {
+  document.addEventListener("before-refresh", (event) => {
     const isRows = event.detail !== "pulse";
     if (isRows) {
       isWaiting = selecting();
-      say(isWaiting ? "Updates paused" : "");
+      showNotice(isWaiting ? "Updates paused" : "");
     }
     if (document.hidden || paused() || isRows && holdsRows()) event.preventDefault();
   });
   document.addEventListener("selectionchange", () => {
     if (!isWaiting || selecting()) return;
     isWaiting = false;
-    say("");
+    showNotice("");
     document.dispatchEvent(new CustomEvent("refresh"));
   });
   document.addEventListener("visibilitychange", () => {

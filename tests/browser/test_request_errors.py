@@ -24,7 +24,9 @@ def test_an_action_while_offline(tab: Tab, context: BrowserContext, session: Any
     page = tab.open("/jobs?status=failed")
     context.set_offline(True)
     retry(page)
-    expect(page.locator(PROBLEM)).to_have_text("Couldn't reach the server. Not done. Try again.")
+    expect(page.locator(PROBLEM)).to_have_text(
+        "Couldn't reach the server. Nothing was changed. Try again."
+    )
     context.set_offline(False)
     retry(page)
     expect(page.locator("#flash")).to_contain_text("Retrying ")
@@ -58,9 +60,11 @@ def test_a_page_of_a_proxy(tab: Tab, session: Any) -> None:
     page.route("**/jobs*/**", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
     page.route("**/jobs?**", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
     retry(page)
-    expect(page.locator(PROBLEM)).to_contain_text("The server failed (502). It may have been done")
+    expect(page.locator(PROBLEM)).to_contain_text(
+        "Server error (502). The change may have been applied"
+    )
     page.locator("#filter-type").select_option("echo")
-    expect(page.locator(PROBLEM)).to_have_text("The server failed (502). Try again.")
+    expect(page.locator(PROBLEM)).to_have_text("Server error (502). Try again.")
     expect(page.locator("#filter-type")).to_have_value("")
     tab.excuse("502")
 
@@ -82,6 +86,6 @@ def test_an_answer_that_does_not_come_in_time(tab: Tab, session: Any) -> None:
     held: list[Route] = []
     page.route("**/retry", lambda route: held.append(route))
     retry(page)
-    expect(page.locator(PROBLEM)).to_contain_text("didn't answer in time. It may have been done")
+    expect(page.locator(PROBLEM)).to_contain_text("timed out. The change may have been applied")
     assert len(held) == 1
     tab.excuse("timeout")

@@ -1,4 +1,4 @@
-// The whole row leads to its job, unless the click meant something in it or ended a selection.
+// Clicking a row opens its job, unless the click was on a control in the row or ended a text selection.
 (() => {
   function target(event) {
     const row = event.target.closest?.("tr[data-row]");
@@ -11,7 +11,7 @@
     if (event.ctrlKey || event.metaKey) window.open(href, "_blank", "noopener");
     else location.assign(href);
   });
-  // What does not fit is told to a pointer that rests on it.
+  // A truncated error line shows its full text as a tooltip.
   document.addEventListener("mouseover", ({ target }) => {
     const line = target.closest?.(".error-line");
     if (line && !line.title && line.scrollWidth > line.clientWidth) line.title = line.textContent;
