@@ -147,8 +147,7 @@ def _clock() -> Finding:
 
 
 def _workers() -> Finding:
-    alive_seconds = current_app.extensions["settings"].lease_seconds
-    found = listing.list_workers(db.session, alive_seconds=alive_seconds)
+    found = listing.list_workers(db.session)
     alive = [one for one in found if one.is_alive]
     silent = [one for one in found if not one.is_alive and one.stopped_at is None]
     told = f"{len(alive)} alive"

@@ -6,8 +6,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from flask import current_app
-
 from app import cache
 from app.extensions import db
 from app.jobs import bulk, listing
@@ -64,11 +62,8 @@ def oldest_created() -> datetime | None:
 
 
 def workers() -> list[listing.WorkerSummary]:
-    lease_seconds = current_app.extensions["settings"].lease_seconds
     return cache.cached(
-        "dashboard.workers",
-        QUICK_SECONDS,
-        lambda: listing.list_workers(db.session, alive_seconds=lease_seconds),
+        "dashboard.workers", QUICK_SECONDS, lambda: listing.list_workers(db.session)
     )
 
 

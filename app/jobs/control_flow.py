@@ -22,7 +22,7 @@ MAX_WAIT_SECONDS = 10 * 366 * 86400
 MIN_WAIT_SECONDS = 1.0
 
 
-class Outcome(Exception):
+class ControlFlow(Exception):
     """A handler's decision about its job. ``reason`` is one line for people; may be empty."""
 
     reason: str = ""
@@ -31,7 +31,7 @@ class Outcome(Exception):
         return self.reason
 
 
-class Cancel(Outcome):
+class Cancel(ControlFlow):
     """→ cancelled. ``ctx.raise_if_cancelled()`` raises it when a person asked."""
 
     def __init__(self, reason: str = "") -> None:
@@ -39,7 +39,7 @@ class Cancel(Outcome):
         self.reason = reason
 
 
-class Permanent(Outcome):
+class Permanent(ControlFlow):
     """→ failed at once, with a dead letter: trying again can't help."""
 
     def __init__(self, reason: str) -> None:
@@ -47,7 +47,7 @@ class Permanent(Outcome):
         self.reason = reason
 
 
-class Snooze(Outcome):
+class Snooze(ControlFlow):
     """→ pending, due in ``seconds`` (at least 1); the attempt is given back. Nothing bounds how often."""
 
     def __init__(self, seconds: float, reason: str = "") -> None:
@@ -56,7 +56,7 @@ class Snooze(Outcome):
         self.reason = reason
 
 
-class RetryAfter(Outcome):
+class RetryAfter(ControlFlow):
     """A failed attempt that names its own wait: → pending, due in ``seconds`` (at least 1), or buried if the last."""
 
     def __init__(self, seconds: float, reason: str = "") -> None:

@@ -256,8 +256,8 @@ class Inbox:
         if len(self._finishes) > MAX_PREFETCH * 4:
             self._finishes.popleft()
 
-    def give_back_if_stuck(self) -> None:
-        """Release what waits behind slow handlers, so that an idle process can run it. Called each tick."""
+    def release_if_idle_elsewhere(self) -> None:
+        """Release jobs that wait behind slow handlers, so that an idle process can run them. Called each tick."""
         if not self._jobs or time.monotonic() - self._filled_at < STUCK_SECONDS:
             return
         with self._condition:

@@ -16,19 +16,19 @@ T = TypeVar("T")
 _NOTHING = object()
 
 
-class Shield:
-    """One per attempt; ``call`` runs in the handler's thread, ``fire`` in another."""
+class Interrupt:
+    """One per attempt; ``call`` runs in the handler's thread, ``throw`` in another."""
 
-    __slots__ = ("_is_armed", "_lock", "_thread_id", "is_fired")
+    __slots__ = ("_is_armed", "_lock", "_thread_id", "is_thrown")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._is_armed = False
         self._thread_id = 0
-        self.is_fired = False
+        self.is_thrown = False
 
     def call(self, fn: Callable[[], T]) -> T:
-        """``fn()``; what ``fire`` throws comes out of here and never later."""
+        """``fn()``; what ``throw`` throws comes out of here and never later."""
         value: Any = _NOTHING
         try:
             try:
@@ -48,17 +48,17 @@ class Shield:
         result: T = value
         return result
 
-    def fire(self, error: type[BaseException]) -> bool:
+    def throw(self, error: type[BaseException]) -> bool:
         """Throw ``error`` into the handler if it is still running. True if this call did."""
         with self._lock:
-            if not self._is_armed or self.is_fired:
+            if not self._is_armed or self.is_thrown:
                 return False
-            self.is_fired = True
+            self.is_thrown = True
             return _throw(self._thread_id, error)
 
     def _disarm(self) -> None:
         with self._lock:
-            if self._is_armed and self.is_fired:
+            if self._is_armed and self.is_thrown:
                 _throw(self._thread_id, None)
             self._is_armed = False
 

@@ -150,7 +150,7 @@ class Kernel:
         while not self._is_stopped.is_set():
             time.sleep(TICK_SECONDS)
             try:
-                self.inbox.give_back_if_stuck()
+                self.inbox.release_if_idle_elsewhere()
                 self.runner.throw_timeouts()
                 self._recycle_if_stuck()
             except Exception:

@@ -31,7 +31,7 @@ from app.worker.error_text import MAX_ERROR_CHARACTERS as MAX_ERROR_CHARACTERS
 from app.worker.error_text import describe, line, traceback_of
 from app.worker.handler_session import close_session, commit_session, roll_back_session
 from app.worker.inbox import Claimed
-from app.worker.interrupt import Shield
+from app.worker.interrupt import Interrupt
 from app.worker.outbox import Outcome
 
 log = logging.getLogger("app.jobs")
@@ -47,14 +47,21 @@ class Attempt:
     """A handler at work, as the heartbeat and the ticker see it."""
 
     __slots__ = (
-        "context", "is_isolated", "job", "shield", "since", "thread", "throw_at", "thrown_at",
+        "context",
+        "interrupt",
+        "is_isolated",
+        "job",
+        "since",
+        "thread",
+        "throw_at",
+        "thrown_at",
     )  # fmt: skip
 
     def __init__(self, job: Claimed, context: Context, *, is_isolated: bool = False) -> None:
         self.job = job
         self.is_isolated = is_isolated
         self.context = context
-        self.shield = Shield()
+        self.interrupt = Interrupt()
         self.since = clock.now()
         self.thread = threading.current_thread()
         self.thrown_at: float | None = None
@@ -90,7 +97,7 @@ class Runner:
                     job,
                     job_type,
                     self._settings,
-                    lambda: attempt.shield.call(lambda: job_type.run(job.payload, context)),
+                    lambda: attempt.interrupt.call(lambda: job_type.run(job.payload, context)),
                 )
         finally:
             del self.attempts[ident]
@@ -138,7 +145,7 @@ class Runner:
         now = time.monotonic()
         for attempt in list(self.attempts.values()):
             is_late = attempt.throw_at is not None and now >= attempt.throw_at
-            if is_late and attempt.shield.fire(JobTimeout):
+            if is_late and attempt.interrupt.throw(JobTimeout):
                 attempt.thrown_at = now
 
     def stuck(self) -> list[Attempt]:

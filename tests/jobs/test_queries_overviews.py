@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -244,7 +245,7 @@ def test_type_failures_and_run_times_are_of_its_own_last_hour(session):
     assert quiet.failure_share is quiet.run_p50_ms is quiet.run_p95_ms is None
 
 
-def test_workers_are_alive_by_the_database_clock(session):
+def test_workers_are_alive_by_the_database_clock(session, app, monkeypatch):
     running = [
         {"jobId": str(uuid4()), "type": "echo", "attempt": 1, "since": "2026-01-01T00:00:00Z"}
     ]
@@ -262,7 +263,9 @@ def test_workers_are_alive_by_the_database_clock(session):
     by_id = {one.id: one for one in found}
     silent = next(one for one in by_id.values() if one.state == "silent")
     assert silent.silent_seconds == pytest.approx(45, abs=5)
-    assert not any(one.is_alive for one in list_workers(session, alive_seconds=0))
+    settings = replace(app.extensions["settings"], lease_seconds=0.0)
+    monkeypatch.setitem(app.extensions, "settings", settings)
+    assert not any(one.is_alive for one in list_workers(session))
 
 
 def test_workers_long_gone_are_left_out_but_can_be_asked_for(session):

@@ -167,7 +167,7 @@ class TestGiveBack:
         running = fill(kernel.inbox)
         wait_until(lambda: kernel.inbox._filled_at < time.monotonic() - inboxes.STUCK_SECONDS)
 
-        kernel.inbox.give_back_if_stuck()
+        kernel.inbox.release_if_idle_elsewhere()
 
         assert kernel.outbox.drain(5)
         assert running.id == ids[0]
@@ -183,7 +183,7 @@ class TestGiveBack:
         fill(kernel.inbox)
         wait_until(lambda: kernel.inbox._filled_at < time.monotonic() - inboxes.STUCK_SECONDS)
 
-        kernel.inbox.give_back_if_stuck()
+        kernel.inbox.release_if_idle_elsewhere()
 
         assert kernel.outbox.drain(5)
         assert rows("SELECT * FROM job_attempts") == []
@@ -194,7 +194,7 @@ class TestGiveBack:
         fill(inbox)
         inbox._filled_at = time.monotonic() + 60
 
-        inbox.give_back_if_stuck()
+        inbox.release_if_idle_elsewhere()
 
         assert len(inbox.held()) == 4
         assert inbox.released == []

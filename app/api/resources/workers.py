@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from flask import current_app
-
 from app.api.http.operation import operation
 from app.api.schemas.workers import WORKER
 from app.extensions import db
@@ -21,9 +19,7 @@ def list_workers() -> list[WorkerSummary]:
 
     The living first, then those gone lately.
     """
-    return listing.list_workers(
-        db.session, alive_seconds=current_app.extensions["settings"].lease_seconds
-    )
+    return listing.list_workers(db.session)
 
 
 @operation(
@@ -39,6 +35,4 @@ def get_worker(worker_id: UUID) -> WorkerSummary:
 
     Kept for a day after it stopped.
     """
-    return listing.worker(
-        db.session, worker_id, alive_seconds=current_app.extensions["settings"].lease_seconds
-    )
+    return listing.worker(db.session, worker_id)

@@ -8,14 +8,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from flask import current_app
 from sqlalchemy import Float, cast, extract, func, select
 
 from app.database import Reader
 from app.errors import WorkerNotFound
 from app.jobs.models import Job, WorkerRow
 
-#: A worker silent for this long has lost its leases (LEASE_SECONDS, unless the caller knows better).
-ALIVE_SECONDS = 30.0
 #: How long a worker stays in the list after it stopped, or after it was last heard of.
 STOPPED_SHOWN_SECONDS = 10 * 60
 SILENT_SHOWN_SECONDS = 60 * 60
@@ -57,25 +56,25 @@ class WorkerSummary:
         return "busy" if self.running else "idle"
 
 
-def list_workers(db: Reader, *, alive_seconds: float = ALIVE_SECONDS) -> list[WorkerSummary]:
-    """Workers alive or gone lately: the living first, then by start, newest first."""
+def list_workers(db: Reader) -> list[WorkerSummary]:
+    """Workers that are alive or stopped recently: alive ones first, then by start, newest first."""
     # The table has a row per process and is pruned: no index but its key is wanted.
     rows = select(WorkerRow, _silence()).where(
         func.coalesce(WorkerRow.stopped_at, func.now()) > _ago(STOPPED_SHOWN_SECONDS),
         WorkerRow.heartbeat_at > _ago(SILENT_SHOWN_SECONDS),
     )
-    found = [_summary(row, alive_seconds) for row in db.execute(rows, execution_options=_FRESH)]
+    found = [_summary(row) for row in db.execute(rows, execution_options=_FRESH)]
     return sorted(found, key=lambda one: (not one.is_alive, -one.started_at.timestamp()))
 
 
-def worker(db: Reader, worker_id: UUID, *, alive_seconds: float = ALIVE_SECONDS) -> WorkerSummary:
+def worker(db: Reader, worker_id: UUID) -> WorkerSummary:
     """One worker, however long it is gone. Raises WorkerNotFound."""
     row = db.execute(  # workers_pkey
         select(WorkerRow, _silence()).where(WorkerRow.id == worker_id), execution_options=_FRESH
     ).first()
     if row is None:
         raise WorkerNotFound(worker_id=worker_id)
-    return _summary(row, alive_seconds)
+    return _summary(row)
 
 
 def still_running(db: Reader, found: Sequence[WorkerSummary]) -> list[WorkerSummary]:
@@ -112,7 +111,7 @@ def _ago(seconds: float) -> Any:
     return func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
-def _summary(row: Any, alive_seconds: float) -> WorkerSummary:
+def _summary(row: Any) -> WorkerSummary:
     one, silent = row
     silent = max(float(silent), 0.0)
     columns = {
@@ -120,5 +119,6 @@ def _summary(row: Any, alive_seconds: float) -> WorkerSummary:
         for name in WorkerSummary.__dataclass_fields__
         if name not in ("is_alive", "silent_seconds")
     }
-    is_alive = one.stopped_at is None and silent < alive_seconds
+    # A worker silent for longer has lost its leases.
+    is_alive = one.stopped_at is None and silent < current_app.extensions["settings"].lease_seconds
     return WorkerSummary(**columns, is_alive=is_alive, silent_seconds=silent)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.worker.interrupt import Shield
+from app.worker.interrupt import Interrupt
 from tests.support.racing import in_thread, race
 
 
@@ -25,28 +25,28 @@ def spin(seconds: float = 10) -> str:
     return "ended by itself"
 
 
-def fire_when_armed(shield: Shield) -> bool:
+def throw_when_armed(interrupt: Interrupt) -> bool:
     until = time.monotonic() + 10
     while time.monotonic() < until:
-        if shield.fire(Thrown):
+        if interrupt.throw(Thrown):
             return True
     return False
 
 
 def test_a_python_loop_is_interrupted() -> None:
-    shield = Shield()
+    interrupt = Interrupt()
 
     def handler() -> None:
         with pytest.raises(Thrown):
-            shield.call(spin)
+            interrupt.call(spin)
 
-    race(handler, lambda: fire_when_armed(shield))
-    assert shield.is_fired
+    race(handler, lambda: throw_when_armed(interrupt))
+    assert interrupt.is_thrown
 
 
 @pytest.mark.slow
 def test_it_fires_once_only() -> None:
-    shield = Shield()
+    interrupt = Interrupt()
     caught: list[int] = []
 
     def handler() -> None:
@@ -56,29 +56,29 @@ def test_it_fires_once_only() -> None:
             caught.append(1)
             spin(0.2)  # a second one would come out here
 
-    _, fired = race(lambda: shield.call(handler), lambda: fire_when_armed(shield))
+    _, fired = race(lambda: interrupt.call(handler), lambda: throw_when_armed(interrupt))
 
     assert fired
     assert caught == [1]
-    assert not shield.fire(Thrown)
+    assert not interrupt.throw(Thrown)
 
 
-def test_before_and_after_the_handler_nothing_is_fired() -> None:
-    shield = Shield()
+def test_before_and_after_the_handler_nothing_is_thrown() -> None:
+    interrupt = Interrupt()
 
-    assert not shield.fire(Thrown)
-    assert shield.call(lambda: "result") == "result"
-    assert not shield.fire(Thrown)
-    assert not shield.is_fired
+    assert not interrupt.throw(Thrown)
+    assert interrupt.call(lambda: "result") == "result"
+    assert not interrupt.throw(Thrown)
+    assert not interrupt.is_thrown
 
 
 def test_a_handlers_own_exception_comes_out_and_disarms() -> None:
-    shield = Shield()
+    interrupt = Interrupt()
 
     with pytest.raises(ZeroDivisionError):
-        shield.call(lambda: 1 / 0)
+        interrupt.call(lambda: 1 / 0)
 
-    assert not shield.fire(Thrown)
+    assert not interrupt.throw(Thrown)
 
 
 @pytest.mark.slow
@@ -86,9 +86,9 @@ def test_an_exception_that_has_not_arrived_when_the_handler_ends_never_does() ->
     """Fired from the handler's own thread it waits for the next bytecode, which is past the end."""
 
     def handler() -> str:
-        shield = Shield()
+        interrupt = Interrupt()
         with contextlib.suppress(Thrown):  # it may arrive inside
-            shield.call(lambda: shield.fire(Thrown))
+            interrupt.call(lambda: interrupt.throw(Thrown))
         return spin(0.05)
 
     for _ in range(20):
@@ -100,7 +100,7 @@ def test_kernel_code_is_never_hit() -> None:
     """Handlers that end just when their time does: whatever is thrown comes out of call()."""
     switch = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
-    shields: list[Shield] = []
+    interrupts: list[Interrupt] = []
     is_over = threading.Event()
     caught = 0
 
@@ -108,18 +108,18 @@ def test_kernel_code_is_never_hit() -> None:
         nonlocal caught
         until = time.monotonic() + 1.0
         while time.monotonic() < until:
-            shield = Shield()
-            shields.append(shield)
+            interrupt = Interrupt()
+            interrupts.append(interrupt)
             try:
-                shield.call(lambda: sum(range(60)))
+                interrupt.call(lambda: sum(range(60)))
             except Thrown:
                 caught += 1
         is_over.set()
 
     def ticker() -> None:
         while not is_over.is_set():
-            if shields:
-                shields[-1].fire(Thrown)
+            if interrupts:
+                interrupts[-1].throw(Thrown)
 
     try:
         race(kernel, ticker)  # a Thrown that escapes fails the race
@@ -132,7 +132,7 @@ def test_kernel_code_is_never_hit() -> None:
 
 @pytest.mark.slow
 def test_shields_of_other_threads_are_not_hit() -> None:
-    first, second = Shield(), Shield()
+    first, second = Interrupt(), Interrupt()
 
     def other() -> Any:
         return second.call(lambda: spin(0.5))
@@ -141,5 +141,5 @@ def test_shields_of_other_threads_are_not_hit() -> None:
         with pytest.raises(Thrown):
             first.call(spin)
 
-    results = race(hit, other, lambda: fire_when_armed(first))
+    results = race(hit, other, lambda: throw_when_armed(first))
     assert results[1] == "ended by itself"

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from app.jobs.control_flow import Cancel, JobTimeout, Outcome, Permanent, RetryAfter, Snooze
+from app.jobs.control_flow import Cancel, ControlFlow, JobTimeout, Permanent, RetryAfter, Snooze
 
 EVERY = (
     Cancel("enough"),
@@ -33,7 +33,9 @@ def test_the_text_of_an_outcome_is_its_reason() -> None:
 
 @pytest.mark.parametrize("outcome", [Snooze, RetryAfter])
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), 1e300, "soon"])
-def test_a_wait_that_no_calendar_holds_is_refused(outcome: type[Outcome], seconds: float) -> None:
+def test_a_wait_that_no_calendar_holds_is_refused(
+    outcome: type[ControlFlow], seconds: float
+) -> None:
     with pytest.raises(ValueError):
         outcome(seconds)
 

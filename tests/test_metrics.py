@@ -1,0 +1,37 @@
+"""/metrics: what a scrape sees of workers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app import cache
+from tests import factories
+
+
+@pytest.fixture
+def scrape(client: Any, session: Any) -> Any:
+    """``scrape("jobqueue_workers_alive")``: the value of a metric without labels."""
+
+    def scrape(name: str) -> float:
+        cache.forget()
+        text = client.get("/metrics").text
+        [line] = [line for line in text.splitlines() if line.startswith(f"{name} ")]
+        return float(line.split()[1])
+
+    return scrape
+
+
+@pytest.mark.parametrize(("lease_seconds", "alive"), [(120.0, 2), (30.0, 1)])
+def test_a_worker_is_alive_for_as_long_as_its_leases_last(
+    app: Any, monkeypatch: Any, scrape: Any, lease_seconds: float, alive: int
+) -> None:
+    settings = replace(app.extensions["settings"], lease_seconds=lease_seconds)
+    monkeypatch.setitem(app.extensions, "settings", settings)
+    factories.worker(threads=5)
+    factories.worker(threads=3, silent_for=60)
+
+    assert scrape("jobqueue_workers_alive") == alive
+    assert scrape("jobqueue_worker_threads") == (8 if alive == 2 else 5)
