@@ -1,0 +1,62 @@
+"""The tables, for reading. Only lifecycle/ writes jobs.
+
+CHECKs and triggers are in the migrations; the comments say who changes a column. Some tables have
+a model only for the comparison with the migrations.
+"""
+
+from app.jobs.models.history import DeadLetter, DeadLetterChange, JobAttempt, JobKey, JobLogLine
+from app.jobs.models.job import (
+    ALLOWED,
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    FINAL,
+    PENDING,
+    PROCESSING,
+    STATUSES,
+    UNIQUE_KEY_IS_LIVE,
+    VIEWS,
+    Job,
+)
+from app.jobs.models.people import (
+    ApiToken,
+    AuditEvent,
+    BulkAction,
+    BulkItem,
+    PersonSession,
+    QueueRow,
+    TypeSwitch,
+)
+from app.jobs.models.statistics import JobCounter, JobMinute, JobSeries, JobWaiting
+from app.jobs.models.workers import WorkerRow
+
+__all__ = [
+    "ALLOWED",
+    "CANCELLED",
+    "COMPLETED",
+    "FAILED",
+    "FINAL",
+    "PENDING",
+    "PROCESSING",
+    "STATUSES",
+    "UNIQUE_KEY_IS_LIVE",
+    "VIEWS",
+    "ApiToken",
+    "AuditEvent",
+    "BulkAction",
+    "BulkItem",
+    "DeadLetter",
+    "DeadLetterChange",
+    "Job",
+    "JobAttempt",
+    "JobCounter",
+    "JobKey",
+    "JobLogLine",
+    "JobMinute",
+    "JobSeries",
+    "JobWaiting",
+    "PersonSession",
+    "QueueRow",
+    "TypeSwitch",
+    "WorkerRow",
+]

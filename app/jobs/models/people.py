@@ -1,0 +1,147 @@
+"""What people do, and who may: the audit log, bulk actions, API tokens, sessions, pauses."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.jobs.models.columns import Id, Model, instant
+
+
+class AuditEvent(Model):
+    """Who did what to how many."""
+
+    __tablename__ = "audit_events"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    at: Mapped[datetime] = instant(default_now=True)
+    actor: Mapped[str] = mapped_column(Text)
+    action: Mapped[str] = mapped_column(Text)  # job.retry, queue.pause …
+    subject: Mapped[str] = mapped_column(Text)  # a job id, a queue's name, "12 jobs"
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+
+    __table_args__ = (Index("ix_audit_events_subject", "subject", "id"),)
+
+
+class BulkAction(Model):
+    """One verb for the jobs of a preview; done in chunks by a worker."""
+
+    __tablename__ = "bulk_actions"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    verb: Mapped[str] = mapped_column(Text)  # retry, run, cancel, delete, discard, edit
+    args: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))  # of edit
+    description: Mapped[str] = mapped_column("told", Text)  # the filter, in words
+    #: The filter as the list's query string, for a link back.
+    scope: Mapped[dict[str, str]] = mapped_column(JSONB, server_default=text("'{}'"))
+    created_by: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = instant(default_now=True)
+    total: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    done: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    refused: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    #: Jobs that matched at the confirmation, but arrived or changed after the preview.
+    late: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    paused_at: Mapped[datetime | None] = instant(nullable=True)
+    finished_at: Mapped[datetime | None] = instant(nullable=True)
+    cancelled_by: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        Index("ix_bulk_actions_open", "id", postgresql_where=text("finished_at IS NULL")),
+    )
+
+    @property
+    def state(self) -> str:
+        if self.cancelled_by:
+            return "stopped"
+        if self.finished_at:
+            return "finished"
+        return "paused" if self.paused_at else "running"
+
+
+class BulkItem(Model):
+    """A job of a bulk action."""
+
+    __tablename__ = "bulk_items"
+
+    bulk_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("bulk_actions.id", ondelete="CASCADE"), primary_key=True
+    )
+    job_id: Mapped[UUID] = mapped_column(Id, primary_key=True)
+    result: Mapped[str | None] = mapped_column(Text)  # done, skipped; NULL: not done yet
+    #: updated_at of the job at the confirmation; NULL: written by an older release.
+    job_updated_at: Mapped[datetime | None] = instant(nullable=True)
+
+    __table_args__ = (
+        CheckConstraint("result IN ('done', 'skipped')", name="ck_bulk_items_result"),
+        Index("ix_bulk_items_open", "bulk_id", "job_id", postgresql_where=text("result IS NULL")),
+    )
+
+
+class ApiToken(Model):
+    """A token created with ``flask tokens``; only its hash is stored."""
+
+    __tablename__ = "api_tokens"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    role: Mapped[str] = mapped_column(Text)  # viewer, operator, admin
+    hash: Mapped[str] = mapped_column(Text)  # SHA-256, hex
+    created_at: Mapped[datetime] = instant(default_now=True)
+    revoked_at: Mapped[datetime | None] = instant(nullable=True)
+
+    __table_args__ = (
+        Index("uq_api_tokens_hash", "hash", unique=True),
+        Index(
+            "uq_api_tokens_name", "name", unique=True, postgresql_where=text("revoked_at IS NULL")
+        ),
+    )
+
+
+class PersonSession(Model):
+    """A person who is signed in to the dashboard; gone when the session ends."""
+
+    __tablename__ = "sessions"
+
+    hash: Mapped[str] = mapped_column(
+        Text, primary_key=True
+    )  # SHA-256 of the id in the cookie, hex
+    user_name: Mapped[str] = mapped_column(Text)
+    address: Mapped[str] = mapped_column(Text)  # at sign-in
+    created_at: Mapped[datetime] = instant(default_now=True)
+    used_at: Mapped[datetime] = instant(
+        default_now=True
+    )  # to the minute; automatic refreshes don't count
+    expires_at: Mapped[datetime] = instant()
+
+    __table_args__ = (
+        Index("ix_sessions_user_name", "user_name"),
+        Index("ix_sessions_expires_at", "expires_at"),
+    )
+
+
+class QueueRow(Model):
+    """A queue that was paused or resumed; a queue without a row runs."""
+
+    __tablename__ = "queues"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    paused_at: Mapped[datetime | None] = instant(nullable=True)
+    paused_by: Mapped[str | None] = mapped_column(Text)
+
+
+class TypeSwitch(Model):
+    """A job type that was paused or resumed; a type without a row runs."""
+
+    __tablename__ = "type_switches"
+
+    type: Mapped[str] = mapped_column(Text, primary_key=True)
+    paused_at: Mapped[datetime | None] = instant(nullable=True)
+    paused_by: Mapped[str | None] = mapped_column(Text)
+    #: Since when jobs of the type wait while no live worker knows it, and when that was last checked.
+    unknown_since: Mapped[datetime | None] = instant(nullable=True)
+    unknown_seen_at: Mapped[datetime | None] = instant(nullable=True)

@@ -1,0 +1,37 @@
+"""The processes that run jobs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.jobs.models.columns import Id, Model, instant
+
+
+class WorkerRow(Model):
+    """One consumer process; written by its heartbeat."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[UUID] = mapped_column(Id, primary_key=True)  # new at each start
+    host: Mapped[str] = mapped_column(Text)
+    pid: Mapped[int]
+    version: Mapped[str] = mapped_column(Text)
+    queues: Mapped[list[str]] = mapped_column(ARRAY(Text))  # empty: all
+    types: Mapped[list[str] | None] = mapped_column(ARRAY(Text))  # it claims; NULL: every type
+    threads: Mapped[int]
+    live_threads: Mapped[int]
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    #: [{"jobId", "type", "attempt", "since"}] as of heartbeat_at
+    running: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    completed: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    started_at: Mapped[datetime] = instant(default_now=True)
+    heartbeat_at: Mapped[datetime] = instant(default_now=True)
+    stop_requested_at: Mapped[datetime | None] = instant(nullable=True)  # by a person
+    stopping_at: Mapped[datetime | None] = instant(nullable=True)
+    stopped_at: Mapped[datetime | None] = instant(nullable=True)
