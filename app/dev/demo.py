@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import requests
+import urllib3
 
 from app.dev import DevError
 
@@ -18,7 +18,7 @@ JOBS_PER_SECOND = 4.0
 REPORT_EVERY_SECONDS = 5.0
 CUSTOMERS = ("acme", "globex", "initech", "umbrella", "hooli", "stark")
 REGIONS = ("eu", "us", "apac")
-#: Once the system has answered, an outage of up to this long is waited out.
+#: Once the system has answered, the demo waits for it through an outage of up to this long.
 OUTAGE_SECONDS, RETRY_SECONDS = 60.0, 1.0
 SUBJECTS = ("Your invoice", "Welcome aboard", "Weekly digest", "Password changed", "Order shipped")
 
@@ -56,7 +56,7 @@ class Api:
     def __init__(self, url: str) -> None:
         """Remembers the base URL; nothing is sent yet."""
         self._url = url
-        self._http = requests.Session()
+        self._http = urllib3.PoolManager(timeout=30, retries=False)
         self._is_known = self._is_out = False
 
     def send(self, job: Job) -> None:
@@ -74,18 +74,16 @@ class Api:
         return "  ".join(f"{name} {count}" for name, count in counts.items())
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
-        """The answer. An outage is waited out once the system has answered. Raises DevError."""
+        """The answer. Waits through an outage once the system has answered. Raises DevError."""
         give_up_at = time.monotonic() + OUTAGE_SECONDS
         while True:
             response = self._try(method, path, body)
-            if response is not None and response.ok:
+            if response is not None and response.status < 400:
                 self._is_known, self._is_out = True, False
                 return response.json()
             problem = self._problem(method, path, response)
-            # A refusal stays one; what the server or the network did may pass.
-            may_pass = (
-                response is None or response.status_code == 429 or response.status_code >= 500
-            )
+            # The same request will be refused again; a failure of server or network may pass.
+            may_pass = response is None or response.status == 429 or response.status >= 500
             if not self._is_known or not may_pass or time.monotonic() >= give_up_at:
                 raise DevError(problem)
             if not self._is_out:
@@ -93,15 +91,15 @@ class Api:
             self._is_out = True
             time.sleep(RETRY_SECONDS)
 
-    def _try(self, method: str, path: str, body: Any) -> requests.Response | None:
+    def _try(self, method: str, path: str, body: Any) -> urllib3.BaseHTTPResponse | None:
         try:
-            return self._http.request(method, self._url + path, json=body, timeout=30)
-        except (requests.ConnectionError, requests.Timeout):
+            return self._http.request(method, self._url + path, json=body)
+        except urllib3.exceptions.HTTPError:
             return None
 
-    def _problem(self, method: str, path: str, response: requests.Response | None) -> str:
+    def _problem(self, method: str, path: str, response: urllib3.BaseHTTPResponse | None) -> str:
         if response is not None:
-            return f"{method} {path} was refused ({response.status_code}): {_message(response)}"
+            return f"{method} {path} was refused ({response.status}): {_message(response)}"
         if self._is_known:
             return f"{self._url} doesn't answer."
         return (
@@ -110,11 +108,11 @@ class Api:
         )
 
 
-def _message(response: requests.Response) -> str:
+def _message(response: urllib3.BaseHTTPResponse) -> str:
     try:
         return str(response.json()["message"])
     except (ValueError, KeyError, TypeError):
-        return response.text[:200]
+        return response.data.decode(errors="replace")[:200]
 
 
 def sample(url: str) -> Iterator[Job]:
