@@ -1,6 +1,8 @@
-"""What an error of PostgreSQL means: SQLSTATE → our error, once for API, dashboard and metrics."""
+"""What an error of PostgreSQL means: SQLSTATE → our error, for API, dashboard and /metrics."""
 
 from __future__ import annotations
+
+import logging
 
 from sqlalchemy.exc import (
     DataError,
@@ -25,7 +27,7 @@ from app.errors import (
 )
 from app.extensions import db
 
-#: Undefined table, column, function: of a database that was not migrated, or of a mistake of ours.
+#: Undefined table, column, function: the database was not migrated, or a defect of ours.
 UNDEFINED = ("42P01", "42703", "42883")
 QUERY_CANCELED = "57014"
 #: Serialization failure, deadlock, lock not available.
@@ -35,7 +37,7 @@ NO_WRITABLE_SERVER = ("session is read-only", "server is in hot standby mode")
 
 
 def meaning(error: BaseException) -> JobQueueError | None:
-    """The error to answer with; None for a mistake of ours (500)."""
+    """The error to answer with; None for a defect of ours (500)."""
     code = sqlstate(error)
     if code == READ_ONLY or any(text in str(error) for text in NO_WRITABLE_SERVER):
         return DatabaseReadOnly()
@@ -52,6 +54,20 @@ def meaning(error: BaseException) -> JobQueueError | None:
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return DatabaseUnavailable()
     return None
+
+
+def explain(error: BaseException, log: logging.Logger) -> JobQueueError | None:
+    """``meaning``, with a line for the log of the API, the dashboard or /metrics.
+
+    The details stay in the log: they hold SQL, values, and addresses.
+    """
+    explanation = meaning(error)
+    if isinstance(explanation, ValueRefused):
+        # A CHECK caught what validation should have: a defect of ours.
+        log.error("the database refused a value: %s", cause(error))
+    elif explanation is not None:
+        log.warning("%s: %s", explanation.code, cause(error))
+    return explanation
 
 
 def _schema_problem() -> JobQueueError | None:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app import cache, database_errors
-from app.errors import RETRY_AFTER_SECONDS, DatabaseUnavailable, JobQueueError
+from app.errors import RETRY_AFTER_SECONDS, JobQueueError
 from app.extensions import db
 from app.jobs import listing
 from app.jobs.publication import is_redis_up
@@ -41,6 +41,8 @@ def keep_nowhere(response: Response) -> Response:
 @blueprint.errorhandler(JobQueueError)
 def refused(error: JobQueueError) -> Response:
     headers = {"WWW-Authenticate": 'Bearer realm="jobs"'} if error.http_status == 401 else {}
+    if error.http_status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if "seconds" in error.facts:
         headers["Retry-After"] = str(error.facts["seconds"])
     return Response(f"{error}\n", error.http_status, headers, content_type="text/plain")
@@ -48,11 +50,11 @@ def refused(error: JobQueueError) -> Response:
 
 @blueprint.errorhandler(DBAPIError)
 @blueprint.errorhandler(PoolTimeout)
-def unavailable(error: Exception) -> Response:
-    meaning = database_errors.meaning(error) or DatabaseUnavailable()
-    log.warning("metrics: %s: %s", meaning.code, database_errors.cause(error))
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-    return Response(f"{meaning}\n", 503, headers, content_type="text/plain")
+def database_failed(error: Exception) -> Response:
+    explanation = database_errors.explain(error, log)
+    if explanation is None:
+        raise error  # a defect of ours: 500, and the traceback in the log
+    return refused(explanation)
 
 
 def _text() -> bytes:

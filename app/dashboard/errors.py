@@ -17,9 +17,9 @@ from app.dashboard.redirects import came_from
 from app.dashboard.render import flash_only, is_part, plain_page
 from app.errors import (
     RETRY_AFTER_SECONDS,
-    DatabaseReadOnly,
+    DatabaseUnavailable,
     JobQueueError,
-    QueryTooSlow,
+    SchemaProblem,
     Unauthenticated,
     by_field,
 )
@@ -39,7 +39,14 @@ TITLES = {
     422: "Invalid input",
     429: "Too many requests",
     500: "Something went wrong",
-    503: "The database is not reachable",
+    503: "The service is not available",
+}
+#: Titles that say more than the status.
+TITLES_BY_CODE = {
+    "database_unavailable": "The database is not reachable",
+    "database_read_only": "The database is read-only",
+    "query_too_slow": "The database took too long",
+    "try_again": "Conflict with another change",
 }
 MESSAGES = {
     404: "It may have been deleted.",
@@ -51,7 +58,13 @@ MESSAGES = {
 @dashboard.errorhandler(JobQueueError)
 def refused(error: JobQueueError) -> Response:
     db.session.rollback()
-    return tell(error.http_status, _sentence(error))
+    # Only an outage ends without anybody's help; a slow query must not be repeated.
+    return tell(
+        error.http_status,
+        by_field(error.errors) if error.errors else str(error),
+        title=_title(error),
+        is_outage=isinstance(error, DatabaseUnavailable | SchemaProblem),
+    )
 
 
 @dashboard.errorhandler(Unauthenticated)
@@ -73,23 +86,21 @@ def ask_who(error: Unauthenticated) -> Response:
 @dashboard.errorhandler(DBAPIError)
 @dashboard.errorhandler(PoolTimeout)
 def database_failed(error: Exception) -> Response:
-    """What the database's error means, in words; anything else is a mistake of ours."""
+    """What the database's error means; a page of status 500 for a defect of ours."""
     db.session.rollback()
-    meaning = database_errors.meaning(error)
-    if meaning is None:
+    explanation = database_errors.explain(error, log)
+    if explanation is None:
         return crashed(error)
-    if isinstance(meaning, QueryTooSlow):
-        return tell(503, str(meaning), title="The database took too long")
-    log.warning("dashboard: %s: %s", meaning.code, database_errors.cause(error))
-    title = "The database is read-only" if isinstance(meaning, DatabaseReadOnly) else None
-    return tell(meaning.http_status, str(meaning), title=title)
+    if isinstance(error, DataError) and request.method == "GET":
+        # Only PostgreSQL notices some values, such as an escaped NUL inside a searched payload.
+        return tell(422, "The database can't search for that.")
+    return refused(explanation)
 
 
-@dashboard.errorhandler(DataError)
-def not_searchable(error: DataError) -> Response:
-    # What only PostgreSQL knows, such as an escaped NUL inside a searched payload.
-    db.session.rollback()
-    return tell(422, "The database can't search for that.")
+def _title(error: JobQueueError) -> str | None:
+    if isinstance(error, SchemaProblem):
+        return "The database is not ready"
+    return TITLES_BY_CODE.get(error.code)
 
 
 @dashboard.errorhandler(Exception)
@@ -115,22 +126,18 @@ def answer_outside(error: HTTPException) -> ResponseReturnValue:
     return error if is_api else answer(error)
 
 
-def tell(status: int, message: str, *, title: str | None = None) -> Response:
+def tell(
+    status: int, message: str, *, title: str | None = None, is_outage: bool = False
+) -> Response:
     """htmx: a message above what is there; else a page."""
     if is_part():
         response = flash_only(message, status)
     else:
-        # A query that was too slow is not asked again by itself.
-        is_outage = status == 503 and title is None
         title = title or TITLES.get(status, "Something went wrong")
         facts = {"title": title, "code": status, "message": message, "back": came_from()}
         if request.method == "GET":
-            facts |= {"again": request.full_path.rstrip("?"), "is_outage": is_outage}
-        response = plain_page("errors/error.html", status, **facts)
+            facts["again"] = request.full_path.rstrip("?")
+        response = plain_page("errors/error.html", status, is_outage=is_outage, **facts)
     if status == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
-
-
-def _sentence(error: JobQueueError) -> str:
-    return by_field(error.errors) if error.errors else str(error)

@@ -63,17 +63,20 @@ def flash_only(message: str, status: int) -> Response:
     return response
 
 
-def plain_page(page: str, status: int, **context: Any) -> Response:
-    """A page that comes even when the database does not; without the shell for who was not let in."""
+def plain_page(page: str, status: int, *, is_outage: bool = False, **context: Any) -> Response:
+    """A page that needs no database; without the layout for senders who may not read.
+
+    ``is_outage``: the database is known to be down, so nothing is read for the layout.
+    """
     if not may("viewer"):
         return _answer(render_template("errors/bare.html", **page_facts(), **context), status)
-    facts = page_facts() | {"flashes": [], "shell": _shell_if_any(status)} | context
-    return _answer(render_template(page, **facts), status)
+    facts = (
+        page_facts() | {"flashes": [], "shell": None if is_outage else _shell_if_any()} | context
+    )
+    return _answer(render_template(page, is_outage=is_outage, **facts), status)
 
 
-def _shell_if_any(status: int) -> Shell | None:
-    if status == 503:
-        return None
+def _shell_if_any() -> Shell | None:
     try:
         return shell()
     except Exception:  # an error page must not fail for the counts beside it

@@ -16,7 +16,6 @@ from app.errors import (
     InvalidTransition,
     JobQueueError,
     ValidationFailed,
-    ValueRefused,
 )
 
 log = logging.getLogger(__name__)
@@ -124,16 +123,9 @@ def answer(error: HTTPException) -> Response:
 
 
 def database_failed(error: Exception) -> Response:
-    """503 while PostgreSQL is away or read-only; 422 for a value that only PostgreSQL noticed."""
-    meaning = database_errors.meaning(error)
-    if meaning is None:
-        return crashed(error)
-    if isinstance(meaning, ValueRefused):
-        # Validation should have caught it: our bug, so the details stay here.
-        log.error("the database refused what the API let in: %s", database_errors.cause(error))
-    elif meaning.code.startswith("database_"):
-        log.warning("api: %s: %s", meaning.code, database_errors.cause(error))
-    return tell(meaning)
+    """What the database's error means; 500 for a defect of ours."""
+    explanation = database_errors.explain(error, log)
+    return crashed(error) if explanation is None else tell(explanation)
 
 
 def crashed(error: Exception) -> Response:
