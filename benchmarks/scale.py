@@ -12,7 +12,7 @@ from benchmarks import programs
 #: Of 1,000 jobs: how many stand in which status.
 SHARES = "CASE WHEN n %% 1000 < 20 THEN 'pending' WHEN n %% 1000 < 35 THEN 'failed' WHEN n %% 1000 < 45 THEN 'cancelled' ELSE 'completed' END"  # fmt: skip
 _FILL = f"""
-INSERT INTO jobs (id, queue, type, payload, priority, status, attempts, run_at, tags, result, last_error, failure,
+INSERT INTO jobs (id, queue, type, payload, priority, status, attempts, run_at, tags, result, last_error, fingerprint,
                   created_at, updated_at, started_at, finished_at)
 SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text), 1, 3)
         || '8' || substr(md5(n::text), 4, 15))::uuid,
@@ -35,8 +35,8 @@ _AFTER = (
         " SELECT id, queue, type, payload, last_error, attempts, finished_at FROM jobs WHERE status = 'failed'"
     ),
     (
-        "INSERT INTO job_attempts (job_id, lease_token, attempt, outcome, error, error_class, failure, started_at, ended_at)"
-        " SELECT id, gen_random_uuid(), 1, 'failed', last_error, 'TimeoutError', failure, started_at, finished_at"
+        "INSERT INTO job_attempts (job_id, lease_token, attempt, outcome, error, error_class, fingerprint, started_at, ended_at)"
+        " SELECT id, gen_random_uuid(), 1, 'failed', last_error, 'TimeoutError', fingerprint, started_at, finished_at"
         " FROM jobs WHERE status = 'failed'"
     ),
     "INSERT INTO job_counters SELECT queue, type, status, count(*) FROM jobs GROUP BY 1, 2, 3",
@@ -71,7 +71,9 @@ def addresses() -> Iterator[tuple[str, str]]:
     """(what it is, path)"""
     middle = programs.scalar("SELECT id::text FROM jobs WHERE status = 'completed' AND id > "
                              "(SELECT id FROM jobs ORDER BY id LIMIT 1) ORDER BY id LIMIT 1")  # fmt: skip
-    failure = programs.scalar("SELECT failure FROM jobs WHERE failure IS NOT NULL LIMIT 1")
+    fingerprint = programs.scalar(
+        "SELECT fingerprint FROM jobs WHERE fingerprint IS NOT NULL LIMIT 1"
+    )
     yield "stats", "/api/jobs/stats"
     yield "API list", "/api/jobs"
     yield "API list, 500", "/api/jobs?limit=500"
@@ -106,7 +108,7 @@ def addresses() -> Iterator[tuple[str, str]]:
     yield "page Job", f"/jobs/{middle}"
     yield "page Dead letters", "/dead-letters"
     yield "page Failures", "/failures"
-    yield "page Jobs, of one failure", f"/jobs?failure={failure}"
+    yield "page Jobs, of one failure", f"/jobs?fingerprint={fingerprint}"
     yield "page All that match, failed", "/jobs/all?status=failed"
     yield "page Job types", "/job-types"
     yield "page Queues", "/queues"

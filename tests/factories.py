@@ -25,8 +25,7 @@ from app.jobs.models import (
     Job,
     JobAttempt,
     JobLogLine,
-    QueueRow,
-    TypeSwitch,
+    Pause,
     WorkerRow,
 )
 
@@ -172,12 +171,12 @@ def worker(*, silent_for: float = 0, stopped_ago: float | None = None, **columns
     return _save(WorkerRow(**columns))
 
 
-def paused_queue(name: str = "default", *, by: str = "test") -> QueueRow:
-    return _save(QueueRow(name=name, paused_at=_now(), paused_by=by))
+def paused_queue(name: str = "default", *, by: str = "test") -> Pause:
+    return _save(Pause(kind="queue", name=name, paused_at=_now(), paused_by=by))
 
 
-def paused_type(name: str = "echo", *, by: str = "test") -> TypeSwitch:
-    return _save(TypeSwitch(type=name, paused_at=_now(), paused_by=by))
+def paused_type(name: str = "echo", *, by: str = "test") -> Pause:
+    return _save(Pause(kind="type", name=name, paused_at=_now(), paused_by=by))
 
 
 def job_at(instant: datetime) -> UUID:

@@ -76,27 +76,27 @@ def running() -> dict[UUID, list[dict[str, Any]]]:
     )
 
 
-def failures() -> list[listing.FailureGroup]:
+def failures() -> list[listing.ErrorGroup]:
     return cache.cached(
-        "dashboard.failures", SLOW_SECONDS, lambda: listing.failure_groups(db.session)
+        "dashboard.failures", SLOW_SECONDS, lambda: listing.list_error_groups(db.session)
     )
 
 
-def failure_name(failure: str) -> str:
+def error_group_name(fingerprint: str) -> str:
     """ "KeyError in charge-card"; its digits where nothing is known of the group any more."""
     name = cache.cached(
-        f"dashboard.failure.{failure}",
+        f"dashboard.error_group.{fingerprint}",
         NAMES_SECONDS,
-        lambda: listing.failure_name(db.session, failure),
+        lambda: listing.error_group_name(db.session, fingerprint),
     )
-    return name or f"failure {failure}"
+    return name or f"error group {fingerprint}"
 
 
-def latest_retries(failures: list[str]) -> dict[str, tuple[BulkAction, bulk.Outcome]]:
+def latest_retries(fingerprints: list[str]) -> dict[str, tuple[BulkAction, bulk.Outcome]]:
     return cache.cached(
         "dashboard.latest_retries",
         QUICK_SECONDS,
-        lambda: bulk.latest_retries(db.session, failures),
+        lambda: bulk.latest_retries(db.session, fingerprints),
     )
 
 

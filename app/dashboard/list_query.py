@@ -91,7 +91,7 @@ class _JobArgs(_ListArgs):
     status = fields.String(validate=validate.OneOf(VIEWS), attribute="view")
     queue = fields.String(validate=validate.Length(max=200))
     tag = fields.String(validate=validate.Length(max=200))
-    failure = fields.String(
+    fingerprint = fields.String(
         validate=validate.Regexp(
             "^[0-9a-f]{12}$", error="must be 12 hex digits, as on the failures page."
         )
@@ -184,7 +184,7 @@ class JobQuery(ListQuery):
     queue: str | None = None
     tag: str | None = None
     within: str = ""
-    failure: str | None = None
+    fingerprint: str | None = None
     bulk: int | None = None
 
     endpoint: ClassVar[str] = "dashboard.jobs"
@@ -195,7 +195,9 @@ class JobQuery(ListQuery):
 
     @classmethod
     def parse(cls, args: Mapping[str, str]) -> Self:
-        return cls(**_load(_JobArgs(), args))
+        # Bookmarks from before the parameter was renamed.
+        renamed = {"fingerprint" if name == "failure" else name: args[name] for name in args}
+        return cls(**_load(_JobArgs(), renamed))
 
     @property
     def label(self) -> str:
@@ -245,7 +247,7 @@ class JobQuery(ListQuery):
             or self.queue
             or self.tag
             or self.within
-            or self.failure
+            or self.fingerprint
             or self.bulk
             or self.q
         )
@@ -260,7 +262,7 @@ class JobQuery(ListQuery):
         if search.payloads:
             require_payload_search()
         return JobFilter(
-            status=self.view, type=self.type, queue=self.queue, tag=self.tag or search.tag, failure=self.failure, bulk=self.bulk,
+            status=self.view, type=self.type, queue=self.queue, tag=self.tag or search.tag, fingerprint=self.fingerprint, bulk=self.bulk,
             id_part=search.id_part, error=search.error, any_payload=tuple(search.payloads), search=search.text,
             search_payloads=tuple(search.text_payloads),
             is_payload_searched=may_search_payloads(), **self._time_range(now or clock.now()),
@@ -295,7 +297,11 @@ class JobQuery(ListQuery):
             ("type", None, f"type {self.type}"),
             ("queue", None, f"queue {self.queue}"),
             ("tag", None, f"tag {self.tag}"),
-            ("failure", None, self.failure and cached_reads.failure_name(self.failure)),
+            (
+                "fingerprint",
+                None,
+                self.fingerprint and cached_reads.error_group_name(self.fingerprint),
+            ),
             ("bulk", None, f"bulk action {self.bulk}"),
             ("within", "", self.ranges[self.within].lower()),
             ("q", "", f"“{self.q}”"),

@@ -10,18 +10,25 @@ from app.jobs.lifecycle.sql import REF, ref_of
 from app.jobs.publication import Db, Ref, after_commit
 from app.names import NAME, NAME_RULE
 
+# Pausing again keeps the time of the first pause.
+_PAUSE = text("""
+INSERT INTO pauses (kind, name, paused_by) VALUES (:kind, :name, :by)
+ON CONFLICT (kind, name) DO UPDATE SET paused_by = excluded.paused_by
+""")
+_RESUME = text("DELETE FROM pauses WHERE kind = :kind AND name = :name")
+
 
 def pause_queue(db: Db, name: str, *, by: str) -> None:
     """Stop claiming jobs of the queue; running jobs continue. Raises InvalidName."""
     _check_name(db, "queue", name)
-    _set_paused(db, "queues", "name", name, by)
+    db.execute(_PAUSE, {"kind": "queue", "name": name, "by": by})
     audit.record(db, by, "queue.pause", name)
 
 
 def resume_queue(db: Db, name: str, *, by: str) -> None:
     """Claim jobs of the queue again. Raises InvalidName."""
     _check_name(db, "queue", name)
-    _set_paused(db, "queues", "name", name, None)
+    db.execute(_RESUME, {"kind": "queue", "name": name})
     after_commit(db, _due_refs(db, "queue", name))
     audit.record(db, by, "queue.resume", name)
 
@@ -29,14 +36,14 @@ def resume_queue(db: Db, name: str, *, by: str) -> None:
 def pause_type(db: Db, type_name: str, *, by: str) -> None:
     """Stop claiming jobs of the type; running jobs continue. Raises InvalidName."""
     _check_name(db, "type", type_name)
-    _set_paused(db, "type_switches", "type", type_name, by)
+    db.execute(_PAUSE, {"kind": "type", "name": type_name, "by": by})
     audit.record(db, by, "type.pause", type_name)
 
 
 def resume_type(db: Db, type_name: str, *, by: str) -> None:
     """Claim jobs of the type again. Raises InvalidName."""
     _check_name(db, "type", type_name)
-    _set_paused(db, "type_switches", "type", type_name, None)
+    db.execute(_RESUME, {"kind": "type", "name": type_name})
     after_commit(db, _due_refs(db, "type", type_name))
     audit.record(db, by, "type.resume", type_name)
 
@@ -49,20 +56,6 @@ def _check_name(db: Db, column: str, name: str) -> None:
     exists = text(f"SELECT 1 FROM jobs WHERE {column} = :name LIMIT 1")
     if not name.isprintable() or db.execute(exists, {"name": name}).first() is None:
         raise InvalidName(noun=column, rule=NAME_RULE)
-
-
-def _set_paused(db: Db, table: str, key: str, name: str, by: str | None) -> None:
-    db.execute(
-        text(
-            f"INSERT INTO {table} ({key}, paused_at, paused_by)"
-            f" VALUES (:name, CASE WHEN CAST(:by AS text) IS NOT NULL THEN now() END, :by)"
-            f" ON CONFLICT ({key}) DO UPDATE"
-            f" SET paused_at = CASE WHEN excluded.paused_at IS NOT NULL"
-            f"     THEN COALESCE({table}.paused_at, excluded.paused_at) END,"
-            f" paused_by = excluded.paused_by"
-        ),
-        {"name": name, "by": by},
-    )
 
 
 def _due_refs(db: Db, column: str, name: str) -> list[Ref]:

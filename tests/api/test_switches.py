@@ -110,14 +110,14 @@ def test_an_unknown_type_is_404(api: Api, stored, name):
     for method, verb in (("GET", ""), ("POST", "/pause"), ("POST", "/resume")):
         response = api.send(method, f"/api/job-types/{name}{verb}")
         assert (response.status_code, response.json["code"]) == (404, "job_type_not_found")
-    assert stored("type_switches") == []
+    assert stored("pauses") == []
 
 
 def test_switches_take_no_body(api: Api, stored):
     for path in ("/api/queues/default/pause", "/api/job-types/echo/pause"):
         response = api.post(path, {"forSeconds": 5})
         assert (response.status_code, list(response.json["errors"])) == (422, ["forSeconds"])
-    assert stored("queues") == stored("type_switches") == []
+    assert stored("pauses") == []
 
 
 def test_workers_living_first(api: Api, have):

@@ -30,10 +30,10 @@ def addresses(session: Any) -> list[str]:
         view: maker(tags=["customer:acme"], payload={"to": "ada@example.com", "n": [1, None, True]})
         for view, maker in make.BY_VIEW.items()
     }
-    failed = make.failed_job(type="mail", failure=GROUP, error="Refused: no such mailbox")
+    failed = make.failed_job(type="mail", fingerprint=GROUP, error="Refused: no such mailbox")
     make.attempt(
         failed,
-        failure=GROUP,
+        fingerprint=GROUP,
         error="Refused: no such mailbox",
         error_class="Refused",
         traceback='  File "/srv/shop/mail.py", line 7, in send\n',
@@ -48,7 +48,7 @@ def addresses(session: Any) -> list[str]:
     )
     session.commit()
     return [
-        "/", "/?range=week", "/jobs", "/jobs?status=failed", "/jobs?q=nobody", "/jobs?failure=" + GROUP,
+        "/", "/?range=week", "/jobs", "/jobs?status=failed", "/jobs?q=nobody", "/jobs?fingerprint=" + GROUP,
         *(f"/jobs/{job.id}" for job in jobs.values()), f"/jobs/{failed.id}", f"/jobs/{failed.id}/again",
         "/jobs/all?status=failed", "/bulk", f"/bulk/{number}", "/dead-letters", "/failures", "/queues",
         "/workers", "/job-types", "/audit", "/sign-in", "/nowhere", "/api/docs",

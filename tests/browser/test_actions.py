@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from app.jobs.models import Job, QueueRow
+from app.jobs.models import Job, Pause
 from tests import factories as make
 from tests.browser.conftest import Tab
 
@@ -91,7 +91,7 @@ def test_a_queue_is_paused_and_resumed(tab: Tab, session: Any) -> None:
     page.get_by_role("dialog").get_by_role("button", name="Pause queue").click()
     expect(page.locator("#queue-mail")).to_contain_text("Paused")
     expect(page.locator("[data-count=nav-paused]")).to_contain_text("1")
-    assert session.get(QueueRow, "mail").paused_by == "dashboard"
+    assert session.get(Pause, ("queue", "mail")).paused_by == "dashboard"
     session.rollback()
     page.get_by_role("button", name="Resume queue mail").click()
     expect(page.locator("#queue-mail")).to_contain_text("Running")

@@ -22,8 +22,10 @@ GROUP = "0123456789ab"
 
 def failures(n: int) -> None:
     for _ in range(n):
-        job = make.failed_job(type="mail", failure=GROUP, error="Refused: no such mailbox")
-        make.attempt(job, failure=GROUP, error="Refused: no such mailbox", error_class="Refused")
+        job = make.failed_job(type="mail", fingerprint=GROUP, error="Refused: no such mailbox")
+        make.attempt(
+            job, fingerprint=GROUP, error="Refused: no such mailbox", error_class="Refused"
+        )
 
 
 def test_from_the_banner_to_a_canary_to_all_of_a_failure(tab: Tab, session: Any) -> None:

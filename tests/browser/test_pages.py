@@ -190,10 +190,10 @@ CUT = """() => [...document.querySelectorAll(".c-when, .c-number, .figures dd, .
 @pytest.mark.parametrize("width", [390, 820, 1280])
 def test_ages_numbers_and_buttons_are_whole(tab: Tab, session: Any, width: int) -> None:
     for n in range(12):
-        job = make.failed_job(failure="0123456789ab", created_ago=5000)
+        job = make.failed_job(fingerprint="0123456789ab", created_ago=5000)
         make.attempt(
             job,
-            failure="0123456789ab",
+            fingerprint="0123456789ab",
             ended_at=make.datetime.now(make.UTC) - make.timedelta(seconds=600 + n * 240),
         )
     make.processing_job(progress={"percent": 100, "note": "page 4 of 10"})

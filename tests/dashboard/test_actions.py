@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app.jobs import ids
-from app.jobs.models import AuditEvent, DeadLetter, Job, QueueRow
+from app.jobs.models import AuditEvent, DeadLetter, Job, Pause
 from tests import factories as make
 from tests.dashboard.conftest import BUTTON
 
@@ -215,7 +215,7 @@ class TestRefused:
 
     def test_a_forged_switch_is_refused(self, client: FlaskClient, session: Any) -> None:
         assert client.post("/queues/default/pause").status_code == 400
-        assert session.query(QueueRow).count() == 0
+        assert session.query(Pause).count() == 0
 
 
 class TestQueues:
@@ -231,7 +231,7 @@ class TestQueues:
             assert answer.status_code == 303
             assert answer.location == "/queues"
             session.expire_all()
-            assert (session.get(QueueRow, name).paused_at is not None) == is_paused
+            assert (session.get(Pause, ("queue", name)) is not None) == is_paused
 
     def test_the_change_is_seen_at_once_although_tabs_share_answers(
         self, client: FlaskClient, session: Any, press: Press

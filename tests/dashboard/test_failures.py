@@ -26,16 +26,16 @@ def fail(session: Any, times: int, *, type: str = "mail", verb: str = "bury") ->
     )  # fmt: skip
     session.commit()
     session.refresh(jobs[0])
-    assert jobs[0].failure
-    return jobs[0].failure
+    assert jobs[0].fingerprint
+    return jobs[0].fingerprint
 
 
 def test_a_group_is_told(client: Any, session: Any) -> None:
-    failure = fail(session, 3)
+    fingerprint = fail(session, 3)
     fail(session, 1, verb="retry_later")
     page = client.get("/failures").text
     assert page.count('id="failure-') == 1
-    assert f"/jobs?failure={failure}" in page
+    assert f"/jobs?fingerprint={fingerprint}" in page
     assert "shop/mail.py in send" in page
     assert "order 4711 &lt;b&gt;" in page
     assert "4 failed attempts in the last 24 hours, 4 in this one" in page
@@ -47,17 +47,20 @@ def test_no_group_teaches(client: Any) -> None:
 
 
 def test_a_list_narrowed_to_the_group(client: Any, session: Any) -> None:
-    failure = fail(session, 2)
+    fingerprint = fail(session, 2)
     factories.failed_job()
-    page = client.get(f"/jobs?failure={failure}").text
+    page = client.get(f"/jobs?fingerprint={fingerprint}").text
     assert page.count("data-row") == 2
     assert "Remove the filter Refused in mail" in page
-    assert client.get("/jobs?failure=nonsense").status_code == 422
+    former = client.get(f"/jobs?failure={fingerprint}").text  # in bookmarks
+    assert former.count("data-row") == 2
+    assert "Remove the filter Refused in mail" in former
+    assert client.get("/jobs?fingerprint=nonsense").status_code == 422
 
 
 def test_ten_are_retried_at_once(client: Any, press: Any, session: Any, redis: Any) -> None:
-    failure = fail(session, 12)
-    answer = press(f"/failures/{failure}/retry?most=10")
+    fingerprint = fail(session, 12)
+    answer = press(f"/failures/{fingerprint}/retry?most=10")
     assert answer.status_code == 303
     assert "Retrying 10 jobs." in client.get("/failures").text
     assert client.get("/api/jobs/stats").json["pending"] == 10
@@ -67,12 +70,12 @@ def test_ten_are_retried_at_once(client: Any, press: Any, session: Any, redis: A
 def test_the_whole_group_is_a_bulk_action(
     client: Any, press: Any, session: Any, redis: Any
 ) -> None:
-    failure = fail(session, 101)
+    fingerprint = fail(session, 101)
     fail(session, 1, type="post")
     page = client.get("/failures").text
-    assert f'href="/jobs/all?status=failed&amp;failure={failure}&amp;verb=retry"' in page
-    assert f"/failures/{failure}/retry?most=101" not in page
-    preview = press(f"/failures/{failure}/retry").headers["Location"]
+    assert f'href="/jobs/all?status=failed&amp;fingerprint={fingerprint}&amp;verb=retry"' in page
+    assert f"/failures/{fingerprint}/retry?most=101" not in page
+    preview = press(f"/failures/{fingerprint}/retry").headers["Location"]
     question = client.get(preview).text
     assert "<h1>Retry 101 jobs?</h1>" in question
     assert "Refused in mail" in question
@@ -84,43 +87,43 @@ def test_the_whole_group_is_a_bulk_action(
 
 
 def test_a_canary_has_a_result(client: Any, press: Any, session: Any, redis: Any) -> None:
-    failure = fail(session, 12)
-    press(f"/failures/{failure}/retry?most=10")
+    fingerprint = fail(session, 12)
+    press(f"/failures/{fingerprint}/retry?most=10")
     assert "Canary of 10</a>: " in client.get("/failures").text
     ids = [job["id"] for job in client.get("/api/jobs?status=pending").json]
     session.execute(
         text(
             "UPDATE jobs SET status = CASE WHEN id = ANY(CAST(:ok AS uuid[])) THEN 'completed' ELSE 'failed' END,"
-            " failure = CASE WHEN id = ANY(CAST(:ok AS uuid[])) THEN NULL ELSE :failure END,"
+            " fingerprint = CASE WHEN id = ANY(CAST(:ok AS uuid[])) THEN NULL ELSE :fingerprint END,"
             " finished_at = now() WHERE status = 'pending'"
         ),
-        {"ok": ids[:7], "failure": failure},
+        {"ok": ids[:7], "fingerprint": fingerprint},
     )
     session.commit()
     cache.forget()
     page = client.get("/failures").text
-    links = re.findall(rf'id="retried-{failure}-\d" href="([^"]*)">([^<]*)<', page)
+    links = re.findall(rf'id="retried-{fingerprint}-\d" href="([^"]*)">([^<]*)<', page)
     assert [words for _, words in links] == ["7 completed", "3 failed again"]
     for url, words in links:
         assert client.get(url.replace("&amp;", "&")).text.count("data-row") == int(words.split()[0])
 
 
 def test_discarded_ones_leave_the_group(client: Any, press: Any, session: Any) -> None:
-    failure = fail(session, 2)
+    fingerprint = fail(session, 2)
     assert (
         'hx-confirm="Discard 2 jobs of mail? The jobs stay failed."' in client.get("/failures").text
     )
-    asked = press(f"/failures/{failure}/discard?most=2")  # without scripts a page asks
+    asked = press(f"/failures/{fingerprint}/discard?most=2")  # without scripts a page asks
     assert (asked.status_code, asked.location.split("?")[0]) == (303, "/jobs/all")
-    press(f"/failures/{failure}/discard?most=2", part=True)
+    press(f"/failures/{fingerprint}/discard?most=2", part=True)
     assert "No failures. Good." in client.get("/failures").text
     assert client.get("/api/jobs/stats").json["failed"] == 2
 
 
 def test_what_is_refused(press: Any) -> None:
     assert press("/failures/0123456789ab/explode").status_code == 404
-    for failure in ("%00", "0123456789a%00", "x" * 12, "0123456789AB"):
-        assert press(f"/failures/{failure}/retry").status_code == 404
+    for fingerprint in ("%00", "0123456789a%00", "x" * 12, "0123456789AB"):
+        assert press(f"/failures/{fingerprint}/retry").status_code == 404
     for most in ("0", "101", "x", "-1", "9" * 400):
         assert press(f"/failures/0123456789ab/retry?most={most}").status_code == 422
     assert press("/failures/0123456789ab/retry?most=1").status_code == 303

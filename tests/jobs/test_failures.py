@@ -29,7 +29,7 @@ def end(session, job, verb="retry_later", how="failed", **more):
 
 
 def group_of(session, job):
-    found = session.execute(text("SELECT failure FROM jobs WHERE id = :id"), {"id": job.id})
+    found = session.execute(text("SELECT fingerprint FROM jobs WHERE id = :id"), {"id": job.id})
     return found.scalar_one()
 
 
@@ -75,7 +75,7 @@ def test_same_type_exception_and_place_make_one_group_and_each_difference_anothe
 
 
 def test_a_job_leaves_its_group_when_it_completes(session):
-    job = factories.processing_job(failure="0123456789ab")
+    job = factories.processing_job(fingerprint="0123456789ab")
     lifecycle.complete(session, [(job.id.hex, job.lease_token.hex, "null", None)])
     session.commit()
     assert group_of(session, job) is None
@@ -84,9 +84,9 @@ def test_a_job_leaves_its_group_when_it_completes(session):
 @pytest.mark.parametrize("verb", ["retry", "discard", "cancel"])
 def test_a_job_leaves_its_group_when_a_person_deals_with_it(session, verb):
     if verb == "cancel":
-        job = factories.retrying_job(failure="0123456789ab")
+        job = factories.retrying_job(fingerprint="0123456789ab")
     else:
-        job = factories.failed_job(failure="0123456789ab")
+        job = factories.failed_job(fingerprint="0123456789ab")
     getattr(lifecycle, verb)(session, [job.id], by="ada").one()
     session.commit()
     assert group_of(session, job) is None
@@ -99,7 +99,7 @@ def test_a_job_that_is_cancelled_while_it_fails_is_in_no_group(session):
 
 
 def test_what_gives_the_attempt_back_leaves_the_group_alone(session):
-    job = factories.processing_job(failure="0123456789ab")
+    job = factories.processing_job(fingerprint="0123456789ab")
     end(session, job, verb="release", how="released", error=None, error_class=None)
     assert group_of(session, job) == "0123456789ab"
 
@@ -114,7 +114,7 @@ def test_groups_tell_how_many_and_since_when(session):
         )
     end(session, factories.processing_job(type="post"), how="crashed", verb="crash", max_crashes=3,
         error="The worker died.", error_class=None)  # fmt: skip
-    first, second = listing.failure_groups(session)
+    first, second = listing.list_error_groups(session)
     assert (first.type, first.error_class, first.place) == (
         "mail",
         "ValueError",
@@ -132,14 +132,14 @@ def test_groups_tell_how_many_and_since_when(session):
 
 
 def test_a_list_narrowed_to_a_group_shows_its_jobs(session):
-    jobs = [factories.failed_job(failure="0123456789ab") for _ in range(3)]
-    factories.failed_job(failure="ffffffffffff")
+    jobs = [factories.failed_job(fingerprint="0123456789ab") for _ in range(3)]
+    factories.failed_job(fingerprint="ffffffffffff")
     factories.failed_job()
-    page = listing.list_jobs(session, JobFilter(failure="0123456789ab"), limit=2)
+    page = listing.list_jobs(session, JobFilter(fingerprint="0123456789ab"), limit=2)
     assert [job.id for job in page.items] == [jobs[2].id, jobs[1].id]
     rest = listing.list_jobs(
         session,
-        JobFilter(failure="0123456789ab", status="failed"),
+        JobFilter(fingerprint="0123456789ab", status="failed"),
         limit=2,
         cursor=page.next_cursor,
     )

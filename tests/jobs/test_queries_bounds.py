@@ -160,9 +160,9 @@ def test_bounds_are_what_the_documentation_says():
 
 
 def test_a_group_of_failures_is_walked_by_its_own_index(session, bound):
-    group = [failed_job(failure="0123456789ab").id for _ in range(3)]
+    group = [failed_job(fingerprint="0123456789ab").id for _ in range(3)]
     for _ in range(BOUND * 2):
-        failed_job(failure="ffffffffffff")
-    page = list_jobs(session, JobFilter(failure="0123456789ab"), limit=10)
+        failed_job(fingerprint="ffffffffffff")
+    page = list_jobs(session, JobFilter(fingerprint="0123456789ab"), limit=10)
     assert [job.id for job in page.items] == group[::-1]
     assert not page.is_cut_short

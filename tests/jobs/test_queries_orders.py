@@ -71,11 +71,13 @@ def test_an_order_with_a_filter_by_sorting_few_and_by_walking(
 ) -> None:
     if is_walked:
         monkeypatch.setattr("app.jobs.listing.jobs.FEW", 0)
-    rare = [make.failed_job(type="rare", finished_ago=ago, failure="a" * 12) for ago in (50, 3, 20)]
+    rare = [
+        make.failed_job(type="rare", finished_ago=ago, fingerprint="a" * 12) for ago in (50, 3, 20)
+    ]
     for ago in range(12):
         make.failed_job(finished_ago=ago)
     expected = [rare[i].id for i in (1, 2, 0)]
-    for narrowed in ({"type": "rare"}, {"failure": "a" * 12}):
+    for narrowed in ({"type": "rare"}, {"fingerprint": "a" * 12}):
         filter = JobFilter(status="failed", **narrowed)
         assert walked(session, filter, order_of("failed")) == expected
 

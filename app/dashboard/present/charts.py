@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from app.dashboard.present.format import iso, number
-from app.jobs.listing import FailureGroup
+from app.jobs.listing import ErrorGroup
 from app.jobs.statistics.summary import RANGES, Minute
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 720, 144, 56, 24, 16
@@ -85,7 +85,7 @@ def _ticks(points: Sequence[Minute], name: str, step: float) -> Iterator[str]:
     yield f'<text class="chart-text chart-tick" x="0" y="{HEIGHT - 4}"></text>'
 
 
-def spark(group: FailureGroup) -> Markup:
+def spark(group: ErrorGroup) -> Markup:
     """A group's failed attempts by hour, one bar each, with the sentence that says the same."""
     counts, height, step = group.per_hour, 20, 4
     top = max(counts, default=0) or 1

@@ -118,8 +118,8 @@ def _facts(job: Job) -> Iterator[Fact]:
         yield Fact("Timeout", f"{duration(job_type.timeout)} (of the type)")
     if job.expires_at:
         yield Fact("Expires", job.expires_at, "time", "in")
-    if job.failure:
-        yield Fact("Failure", job.failure, url=url_for("dashboard.jobs", failure=job.failure))
+    if group := job.fingerprint:
+        yield Fact("Error group", group, url=url_for("dashboard.jobs", fingerprint=group))
     if job.unique_key:
         yield Fact("Unique key", job.unique_key)
     if job.tags:

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from app.dashboard import cached_reads
 from app.dashboard.present.format import compact, duration
 from app.extensions import db
-from app.jobs.models import PENDING, Job, QueueRow, TypeSwitch
+from app.jobs.models import PENDING, Job, Pause, UnknownType
 from app.jobs.publication import Ref, current_trigger
 
 #: Counting stops here: the answer is then "more than".
@@ -48,12 +48,15 @@ def reasons(job: Job) -> list[str]:
         if job.attempts == 1:
             what = "Its attempt failed and it waits before the next one"
         found.append(f"{what}: due in {duration(seconds)}.")
-    queue, switch = db.session.get(QueueRow, job.queue), db.session.get(TypeSwitch, job.type)
-    if queue and queue.paused_at:
+    queue, of_type = (
+        db.session.get(Pause, ("queue", job.queue)),
+        db.session.get(Pause, ("type", job.type)),
+    )
+    if queue:
         found.append(f"Queue {job.queue} is paused{_by(queue.paused_by)}; resume it under Queues.")
-    if switch and switch.paused_at:
+    if of_type:
         found.append(
-            f"Type {job.type} is paused{_by(switch.paused_by)}; resume it under Job types."
+            f"Type {job.type} is paused{_by(of_type.paused_by)}; resume it under Job types."
         )
     alive = [worker for worker in cached_reads.workers() if worker.is_alive]
     serving = [worker for worker in alive if not worker.queues or job.queue in worker.queues]
@@ -62,7 +65,7 @@ def reasons(job: Job) -> list[str]:
     elif not serving:
         found.append(f"No live worker serves queue {job.queue}; their QUEUES name others.")
     elif not any(worker.types is None or job.type in worker.types for worker in serving):
-        found.append(_unknown(job.type, switch))
+        found.append(_unknown(job.type, db.session.get(UnknownType, job.type)))
     if found:
         return found
     return [_in_line(job, sum(worker.threads for worker in serving))]
@@ -93,10 +96,10 @@ def _refusal(job: Job) -> str:
     return f"The worker that took it could not run it and gave it back{times}: {last.error}."
 
 
-def _unknown(type_name: str, switch: TypeSwitch | None) -> str:
+def _unknown(type_name: str, unknown: UnknownType | None) -> str:
     since = ""
-    if switch and switch.unknown_since:
-        seconds = db.session.execute(_SECONDS, {"at": switch.unknown_since}).scalar_one()
+    if unknown and unknown.since:
+        seconds = db.session.execute(_SECONDS, {"at": unknown.since}).scalar_one()
         since = f" (for {duration(-seconds)})"
     hours = current_app.extensions["settings"].unknown_type_hours
     limit = f" After {duration(hours * 3600)} without one it fails." if hours else ""

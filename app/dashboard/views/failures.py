@@ -15,7 +15,7 @@ from app.dashboard.render import is_part, show
 from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs import bulk
-from app.jobs.listing import FAILURE_GROUPS, JobFilter
+from app.jobs.listing import MAX_ERROR_GROUPS, JobFilter
 from app.jobs.models import FAILED
 from app.security import actor
 from app.security.roles import requires
@@ -28,26 +28,26 @@ VERBS = ("retry", "discard")
 def failures() -> Response:
     groups = cached_reads.failures()
     return show(
-        "failures/index.html", "failures/_table.html", groups=groups, most=FAILURE_GROUPS,
-        asks_above=ASKS_ABOVE, retries=cached_reads.latest_retries([one.failure for one in groups]), became_of=became_of,
+        "failures/index.html", "failures/_table.html", groups=groups, most=MAX_ERROR_GROUPS,
+        asks_above=ASKS_ABOVE, retries=cached_reads.latest_retries([one.fingerprint for one in groups]), became_of=became_of,
     )  # fmt: skip
 
 
-@dashboard.post("/failures/<failure>/<verb>")
+@dashboard.post("/failures/<fingerprint>/<verb>")
 @requires("operator")
-def act_on_failure(failure: str, verb: str) -> Response:
+def act_on_failure(fingerprint: str, verb: str) -> Response:
     """The newest ``most`` of a group, at once; without ``most``, and to discard without scripts, the preview."""
-    if verb not in VERBS or not re.fullmatch("[0-9a-f]{12}", failure):
+    if verb not in VERBS or not re.fullmatch("[0-9a-f]{12}", fingerprint):
         abort(404)
-    link: dict[str, Any] = {"status": FAILED, "failure": failure}
+    link: dict[str, Any] = {"status": FAILED, "fingerprint": fingerprint}
     # Discarding asks first: a dialog where there are scripts, the preview elsewhere.
     is_asked_by_page = verb == "discard" and not is_part()
     if "most" not in request.args or is_asked_by_page:
         return make_response(redirect(url_for("dashboard.bulk_preview", verb=verb, **link), 303))
     most = _most(request.args["most"])
-    description = f"newest {most} failed jobs, {cached_reads.failure_name(failure)}"
+    description = f"newest {most} failed jobs, {cached_reads.error_group_name(fingerprint)}"
     number = bulk.create(
-        db.session, verb, JobFilter(failure=failure, status=FAILED), newest=most, by=actor(),
+        db.session, verb, JobFilter(fingerprint=fingerprint, status=FAILED), newest=most, by=actor(),
         description=description, link=link,
     )  # fmt: skip
     n = bulk.finish_at_once(db.session, number)

@@ -259,22 +259,23 @@ def outcome(db: Sessions, action: BulkAction) -> Outcome:
     return Outcome(by_status, max(action.done - sum(found.values()), 0))
 
 
-# The latest retry of some of a group, within the last day. bulk_actions_pkey, newest first.
+# The latest retry of some of an error group, within the last day. bulk_actions_pkey, newest first. Links that the
+# previous release stored name the parameter failure.
 _CANARIES = text("""
-SELECT DISTINCT ON (failure) failure, id FROM (
-    SELECT scope ->> 'failure' AS failure, id FROM bulk_actions
+SELECT DISTINCT ON (fingerprint) fingerprint, id FROM (
+    SELECT COALESCE(scope ->> 'fingerprint', scope ->> 'failure') AS fingerprint, id FROM bulk_actions
     WHERE verb = 'retry' AND created_at > now() - interval '1 day' AND id > (
         SELECT coalesce(max(id), 0) - 1000 FROM bulk_actions)) AS recent
-WHERE failure = ANY(:failures) ORDER BY failure, id DESC
+WHERE fingerprint = ANY(:fingerprints) ORDER BY fingerprint, id DESC
 """)
 
 
-def latest_retries(db: Sessions, failures: list[str]) -> dict[str, tuple[BulkAction, Outcome]]:
-    """Group of failures → its latest retry of the last day and what became of it."""
+def latest_retries(db: Sessions, fingerprints: list[str]) -> dict[str, tuple[BulkAction, Outcome]]:
+    """Fingerprint → the latest retry of its error group in the last day, and its outcome."""
     found = {}
-    for row in db.execute(_CANARIES, {"failures": failures}).all():
+    for row in db.execute(_CANARIES, {"fingerprints": fingerprints}).all():
         action = find(db, row.id)
-        found[row.failure] = (action, outcome(db, action))
+        found[row.fingerprint] = (action, outcome(db, action))
     return found
 
 

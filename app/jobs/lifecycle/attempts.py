@@ -30,9 +30,8 @@ _CLAIMABLE = f"""
     SELECT j.id, j.type FROM jobs j
     WHERE j.{GIVEN} AND {has_status("pending")}
       AND j.run_at <= now() AND (j.expires_at IS NULL OR j.expires_at > now())
-      AND NOT EXISTS (SELECT 1 FROM queues q WHERE q.name = j.queue AND q.paused_at IS NOT NULL)
-      AND NOT EXISTS (SELECT 1 FROM type_switches t
-                      WHERE t.type = j.type AND t.paused_at IS NOT NULL)
+      AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.kind = 'queue' AND p.name = j.queue)
+      AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.kind = 'type' AND p.name = j.type)
       AND (:is_any_queue OR j.queue = ANY(CAST(:queues AS text[])))
       AND (:is_any_type OR j.type = ANY(CAST(:types AS text[])))
 """
@@ -120,7 +119,7 @@ WITH {_OUTCOMES},
 UPDATE jobs j SET status = 'completed',
     result = NULLIF({_OUTCOME} -> 'result', 'null'),
     progress = COALESCE({_OUTCOME} -> 'progress', j.progress),
-    last_error = NULL, failure = NULL, lease_token = NULL, leased_until = NULL,
+    last_error = NULL, fingerprint = NULL, lease_token = NULL, leased_until = NULL,
     cancel_requested_at = NULL, finished_at = now(), updated_at = now()
 WHERE j.{IS_LOCKED}
 RETURNING j.id
@@ -172,7 +171,7 @@ _ENDING = f"""
            o.verb = 'crash' AS is_crash,
            CASE WHEN o.place IS NOT NULL THEN
                left(md5(concat_ws(chr(10), j.type, COALESCE(o.error_class, ''), o.place)), 12)
-           END AS failure,
+           END AS fingerprint,
            CASE WHEN o.verb = 'bury' THEN 'failed'
                 WHEN o.verb = 'cancel' OR j.cancel_requested_at IS NOT NULL THEN 'cancelled'
                 WHEN o.verb = 'crash' AND j.crashes + 1 >= o.max_crashes THEN 'failed'
@@ -206,7 +205,7 @@ ended AS (
         run_at = CASE WHEN l.next_status = 'pending' AND l.delay IS NOT NULL
                       THEN now() + make_interval(secs => l.delay) ELSE j.run_at END,
         last_error = COALESCE(l.error, j.last_error),
-        failure = CASE WHEN l.next_status <> 'cancelled' THEN COALESCE(l.failure, j.failure) END,
+        fingerprint = CASE WHEN l.next_status <> 'cancelled' THEN COALESCE(l.fingerprint, j.fingerprint) END,
         progress = COALESCE(l.progress, j.progress),
         lease_token = NULL, leased_until = NULL, cancel_requested_at = NULL,
         finished_at = CASE WHEN l.next_status = 'pending' THEN NULL ELSE now() END,
@@ -216,16 +215,16 @@ ended AS (
               j.crashes, j.last_error),
 attempt_rows AS (
     INSERT INTO job_attempts (job_id, lease_token, attempt, outcome, error, error_class,
-                              traceback, failure, worker_id, started_at, retry_at)
+                              traceback, fingerprint, worker_id, started_at, retry_at)
     SELECT l.id, l.lease_token, l.attempt, l.outcome, l.error, l.error_class, l.traceback,
-           l.failure, l.worker_id, l.started_at, CASE WHEN e.status = 'pending' THEN e.run_at END
+           l.fingerprint, l.worker_id, l.started_at, CASE WHEN e.status = 'pending' THEN e.run_at END
     FROM locked l JOIN ended e ON e.id = l.id
     WHERE l.outcome IS NOT NULL AND l.counted_in IS NULL
     ON CONFLICT DO NOTHING),
 counted AS (
     UPDATE job_attempts a SET times = a.times + 1, since = COALESCE(a.since, a.ended_at),
         started_at = l.started_at, ended_at = now(), error = l.error, worker_id = l.worker_id,
-        failure = l.failure, retry_at = CASE WHEN e.status = 'pending' THEN e.run_at END
+        fingerprint = l.fingerprint, retry_at = CASE WHEN e.status = 'pending' THEN e.run_at END
     FROM locked l JOIN ended e ON e.id = l.id
     WHERE a.job_id = l.id AND a.lease_token = l.counted_in),
 new_dead_letters AS (

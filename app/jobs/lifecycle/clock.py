@@ -17,7 +17,7 @@ _EXPIRED = locked(
 _EXPIRE = text(f"""
 WITH {_EXPIRED}
 UPDATE jobs SET status = 'cancelled', finished_at = now(), updated_at = now(),
-    failure = NULL, last_error = 'Expired before it could start.'
+    fingerprint = NULL, last_error = 'Expired before it could start.'
 WHERE {IS_LOCKED} AND status || '' = 'pending'
 RETURNING id
 """)
@@ -41,12 +41,12 @@ WITH {_UNKNOWN},
 ended AS (
     UPDATE jobs SET status = 'failed', finished_at = now(), updated_at = now(),
         last_error = CAST(:error AS text),
-        failure = left(md5(concat_ws(chr(10), type, 'UnknownJobType', '')), 12)
+        fingerprint = left(md5(concat_ws(chr(10), type, 'UnknownJobType', '')), 12)
     WHERE {IS_LOCKED} AND status || '' = 'pending'
-    RETURNING id, queue, type, payload, attempts, failure, last_error),
+    RETURNING id, queue, type, payload, attempts, fingerprint, last_error),
 attempt_rows AS (
-    INSERT INTO job_attempts (job_id, lease_token, attempt, outcome, error, error_class, failure, started_at)
-    SELECT id, gen_random_uuid(), attempts + 1, 'failed', last_error, 'UnknownJobType', failure, now()
+    INSERT INTO job_attempts (job_id, lease_token, attempt, outcome, error, error_class, fingerprint, started_at)
+    SELECT id, gen_random_uuid(), attempts + 1, 'failed', last_error, 'UnknownJobType', fingerprint, now()
     FROM ended)
 INSERT INTO dead_letters (job_id, queue, type, payload, reason, attempts)
 SELECT id, queue, type, payload, last_error, attempts FROM ended

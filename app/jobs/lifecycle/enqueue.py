@@ -71,7 +71,7 @@ _OF_A_NEW_ROW: dict[str, Any] = {
     "crashes": 0,
     **dict.fromkeys(
         ("lease_token", "worker_id", "leased_until", "cancel_requested_at", "result", "progress",
-         "last_error", "failure", "started_at", "finished_at")
+         "last_error", "fingerprint", "started_at", "finished_at")
     ),
 }  # fmt: skip
 

@@ -45,7 +45,7 @@ UPDATE jobs SET
     finished_at = CASE status WHEN 'pending' THEN now() END,
     cancel_requested_at = CASE status WHEN 'processing'
                                THEN COALESCE(cancel_requested_at, now()) END,
-    failure = CASE status WHEN 'processing' THEN failure END,
+    fingerprint = CASE status WHEN 'processing' THEN fingerprint END,
     updated_at = now()
 WHERE {IS_LOCKED}
 RETURNING id
@@ -89,7 +89,7 @@ closed AS (
     WHERE closed_at IS NULL AND job_id IN (SELECT id FROM chosen))
 UPDATE jobs SET status = 'pending', attempts = 0, crashes = 0, run_at = greatest(run_at, now()),
     lease_token = NULL, leased_until = NULL, cancel_requested_at = NULL, started_at = NULL,
-    finished_at = NULL, last_error = NULL, failure = NULL, result = NULL, progress = NULL,
+    finished_at = NULL, last_error = NULL, fingerprint = NULL, result = NULL, progress = NULL,
     expires_at = CASE WHEN expires_at > now() THEN expires_at END, updated_at = now()
 WHERE id = ANY(ARRAY(SELECT id FROM chosen))
 RETURNING {REF}
@@ -217,7 +217,7 @@ _DISCARDABLE = locked(
 _DISCARD = text(f"""
 WITH {_DISCARDABLE},
 resolved AS (
-    UPDATE jobs SET failure = NULL, updated_at = now() WHERE id IN (SELECT job_id FROM locked))
+    UPDATE jobs SET fingerprint = NULL, updated_at = now() WHERE id IN (SELECT job_id FROM locked))
 UPDATE dead_letters SET closed_at = now(), closed_by = :by, closed_how = 'discarded'
 WHERE {IS_LOCKED} AND closed_at IS NULL
 RETURNING job_id

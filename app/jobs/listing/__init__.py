@@ -13,7 +13,12 @@ from app.jobs.listing.dead_letters import (
     list_dead_letters,
     open_dead_letter,
 )
-from app.jobs.listing.error_groups import FAILURE_GROUPS, FailureGroup, failure_groups, failure_name
+from app.jobs.listing.error_groups import (
+    MAX_ERROR_GROUPS,
+    ErrorGroup,
+    error_group_name,
+    list_error_groups,
+)
 from app.jobs.listing.filters import JobFilter
 from app.jobs.listing.jobs import (
     attempts_of,
@@ -39,12 +44,12 @@ from app.jobs.statistics.count import Count
 
 __all__ = [
     "CANDIDATES",
-    "FAILURE_GROUPS",
+    "MAX_ERROR_GROUPS",
     "NEWEST",
     "OFFSET_BOUND",
     "ORDERED_BY",
     "Count",
-    "FailureGroup",
+    "ErrorGroup",
     "JobFilter",
     "Order",
     "Page",
@@ -56,14 +61,14 @@ __all__ = [
     "audit_of",
     "count_newer_jobs",
     "count_newer_letters",
-    "failure_groups",
-    "failure_name",
+    "error_group_name",
     "find_ids",
     "get_job",
     "has_audit_event",
     "job_type_overview",
     "letters_of",
     "list_dead_letters",
+    "list_error_groups",
     "list_jobs",
     "list_workers",
     "log_of",

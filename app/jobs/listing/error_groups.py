@@ -10,46 +10,46 @@ from sqlalchemy import text
 from app.database import Reader
 from app.jobs.error_groups import place_of
 
-FAILURE_GROUPS = 50
+MAX_ERROR_GROUPS = 50
 HOURS = 24
 
-# ix_jobs_failure alone; then two short walks of ix_job_attempts_failure for each group.
+# ix_jobs_fingerprint alone; then two short walks of ix_job_attempts_fingerprint for each group.
 _GROUPS = text("""
     WITH open AS MATERIALIZED (
-        SELECT failure, count(*) FILTER (WHERE status = 'failed') AS dead,
+        SELECT fingerprint, count(*) FILTER (WHERE status = 'failed') AS dead,
                count(*) FILTER (WHERE status <> 'failed') AS trying
-        FROM jobs WHERE failure IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT :limit)
+        FROM jobs WHERE fingerprint IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT :limit)
     SELECT open.*, seen.*, latest.*
     FROM open
     CROSS JOIN LATERAL (
         SELECT min(ended_at) AS first_seen, max(ended_at) AS last_seen, count(*) AS attempts
-        FROM job_attempts WHERE failure = open.failure) AS seen
+        FROM job_attempts WHERE fingerprint = open.fingerprint) AS seen
     CROSS JOIN LATERAL (
         SELECT j.type, a.error, a.error_class, a.traceback, a.outcome
         FROM job_attempts a JOIN jobs j ON j.id = a.job_id
-        WHERE a.failure = open.failure ORDER BY a.ended_at DESC LIMIT 1) AS latest
-    ORDER BY open.dead + open.trying DESC, open.failure
+        WHERE a.fingerprint = open.fingerprint ORDER BY a.ended_at DESC LIMIT 1) AS latest
+    ORDER BY open.dead + open.trying DESC, open.fingerprint
 """)
 _HOURS = text("""
-    SELECT failure, date_trunc('hour', ended_at, 'UTC') AS hour, count(*) AS n
+    SELECT fingerprint, date_trunc('hour', ended_at, 'UTC') AS hour, count(*) AS n
     FROM job_attempts
-    WHERE failure = ANY(:groups) AND ended_at >= date_trunc('hour', now(), 'UTC') - make_interval(hours => :hours)
+    WHERE fingerprint = ANY(:groups) AND ended_at >= date_trunc('hour', now(), 'UTC') - make_interval(hours => :hours)
     GROUP BY 1, 2
 """)
 
 
-# ix_job_attempts_failure
+# ix_job_attempts_fingerprint
 _NAME = text("""
     SELECT j.type, a.error_class, a.outcome FROM job_attempts a JOIN jobs j ON j.id = a.job_id
-    WHERE a.failure = :failure ORDER BY a.ended_at DESC LIMIT 1
+    WHERE a.fingerprint = :fingerprint ORDER BY a.ended_at DESC LIMIT 1
 """)
 
 
 @dataclass(frozen=True)
-class FailureGroup:
+class ErrorGroup:
     """Jobs whose last attempt failed for one reason, and with which nobody has dealt yet."""
 
-    failure: str  # 12 hex digits
+    fingerprint: str  # 12 hex digits
     type: str
     error_class: str | None
     place: str  # "" where the error itself tells
@@ -63,29 +63,29 @@ class FailureGroup:
     per_hour: list[int]  # failed attempts in the last HOURS, oldest first
 
 
-def failure_name(db: Reader, failure: str) -> str | None:
+def error_group_name(db: Reader, fingerprint: str) -> str | None:
     """ "KeyError in charge-card"; None where no attempt of the group is kept."""
-    row = db.execute(_NAME, {"failure": failure}).first()
+    row = db.execute(_NAME, {"fingerprint": fingerprint}).first()
     return f"{row.error_class or row.outcome.replace('_', ' ')} in {row.type}" if row else None
 
 
-def failure_groups(db: Reader) -> list[FailureGroup]:
-    """The FAILURE_GROUPS largest, largest first."""
-    rows = db.execute(_GROUPS, {"limit": FAILURE_GROUPS}).all()
-    groups = [row.failure for row in rows]
+def list_error_groups(db: Reader) -> list[ErrorGroup]:
+    """The MAX_ERROR_GROUPS largest, largest first."""
+    rows = db.execute(_GROUPS, {"limit": MAX_ERROR_GROUPS}).all()
+    groups = [row.fingerprint for row in rows]
     now = db.execute(text("SELECT date_trunc('hour', now(), 'UTC')")).scalar_one()
     counted = {
-        (row.failure, row.hour): row.n
+        (row.fingerprint, row.hour): row.n
         for row in db.execute(_HOURS, {"groups": groups, "hours": HOURS - 1})
     }
     hours = [now - timedelta(hours=HOURS - 1 - i) for i in range(HOURS)]
     return [
-        FailureGroup(
-            failure=row.failure, type=row.type, error_class=row.error_class,
+        ErrorGroup(
+            fingerprint=row.fingerprint, type=row.type, error_class=row.error_class,
             place=place_of(row.outcome, row.traceback, None) if row.traceback else "", error=row.error or "",
             outcome=row.outcome, dead=row.dead, trying=row.trying,
             attempts=row.attempts, first_seen=row.first_seen, last_seen=row.last_seen,
-            per_hour=[counted.get((row.failure, hour), 0) for hour in hours],
+            per_hour=[counted.get((row.fingerprint, hour), 0) for hour in hours],
         )
         for row in rows
     ]  # fmt: skip

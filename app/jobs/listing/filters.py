@@ -67,7 +67,7 @@ class JobFilter:
     error: str | None = None  # in last_error, whatever the case
     payload: dict[str, Any] | None = None  # contained in the payload, as jsonb @>
     any_payload: tuple[dict[str, Any], ...] = ()  # one of them contained; empty does not narrow
-    failure: str | None = None  # of this group of open failures
+    fingerprint: str | None = None  # of this group of open failures
     bulk: int | None = None  # changed by the bulk action of this number
     #: Free text in type, unique key, tag, error or payload, whatever the case; 8 hex digits and
     #: more are also searched as the start or the end of an id.
@@ -125,8 +125,8 @@ class JobFilter:
 
 def drivers(filter: JobFilter) -> list[str]:
     """The indexes that a list by this filter can walk: one per field that has one, or else the id's."""
-    if filter.failure is not None:
-        return ["failure"]  # the narrowest there is
+    if filter.fingerprint is not None:
+        return ["fingerprint"]  # the narrowest there is
     found = []
     if _own_index(filter) is not None:
         found.append("status")
@@ -142,10 +142,12 @@ def index_to_walk(filter: JobFilter, driver: str) -> Walk:
     low, high = filter.id_range()
     others = conditions(filter)
     plan = Walk(key=(Job.id,), floor=(low,), ceiling=(high,))  # jobs_pkey
-    if driver == "failure":  # ix_jobs_failure
-        has_failure = Job.failure.is_not(None)
-        plan = replace(plan, prefix=((Job.failure, filter.failure),), driver=has_failure)
-        del others["failure"]
+    if driver == "fingerprint":  # ix_jobs_fingerprint
+        has_fingerprint = Job.fingerprint.is_not(None)
+        plan = replace(
+            plan, prefix=((Job.fingerprint, filter.fingerprint),), driver=has_fingerprint
+        )
+        del others["fingerprint"]
     elif driver == "type":  # ix_jobs_type
         plan = replace(plan, prefix=((Job.type, filter.type),))
         del others["type"]
@@ -183,8 +185,8 @@ def conditions(filter: JobFilter) -> dict[str, ColumnElement[bool]]:
         found["tag"] = has_tag(filter.tag)
     if filter.error is not None:
         found["error"] = has_text(filter.error, Job.last_error)
-    if filter.failure is not None:
-        found["failure"] = Job.failure == filter.failure
+    if filter.fingerprint is not None:
+        found["fingerprint"] = Job.fingerprint == filter.fingerprint
     if filter.bulk is not None:
         found["bulk"] = Job.id.in_(jobs_of_bulk(filter.bulk))
     if filter.payload is not None:

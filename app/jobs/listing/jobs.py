@@ -227,8 +227,8 @@ def _few(db: Reader, filter: JobFilter, order: Order) -> ColumnElement[bool] | N
 
 def _few_of_kind(db: Reader, filter: JobFilter) -> ColumnElement[bool] | None:
     """As _few, for what the index of the order knows nothing of."""
-    if filter.failure is not None:
-        of_group = Job.failure == filter.failure  # ix_jobs_failure
+    if filter.fingerprint is not None:
+        of_group = Job.fingerprint == filter.fingerprint  # ix_jobs_fingerprint
         some = select(literal(1)).where(of_group).limit(FEW + 1)
         n = db.execute(select(func.count()).select_from(some.subquery())).scalar_one()
         return of_group if n <= FEW else None

@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 
 from app.database import Database, Reader
 from app.jobs import registry
-from app.jobs.models import COMPLETED, PENDING, PROCESSING, STATUSES, QueueRow, TypeSwitch
+from app.jobs.models import COMPLETED, PENDING, PROCESSING, STATUSES, Pause
 from app.jobs.registry import JobType
 from app.jobs.statistics.backlog import Backlog, backlogs, oldest_waits
 from app.jobs.statistics.count import Count
@@ -122,11 +122,13 @@ def _type(name: str, counts: dict[str, int], is_paused: bool, hour: TypeActivity
 
 def paused_queues(db: Database) -> set[str]:
     """The names of the paused queues; any other runs."""
-    return set(db.execute(select(QueueRow.name).where(QueueRow.paused_at.is_not(None))).scalars())
+    return _paused(db, "queue")
 
 
 def paused_types(db: Database) -> set[str]:
     """The names of the paused job types; any other runs."""
-    return set(
-        db.execute(select(TypeSwitch.type).where(TypeSwitch.paused_at.is_not(None))).scalars()
-    )
+    return _paused(db, "type")
+
+
+def _paused(db: Database, kind: str) -> set[str]:
+    return set(db.execute(select(Pause.name).where(Pause.kind == kind)).scalars())

@@ -23,12 +23,11 @@ from app.jobs.models.people import (
     AuditEvent,
     BulkAction,
     BulkItem,
+    Pause,
     PersonSession,
-    QueueRow,
-    TypeSwitch,
 )
 from app.jobs.models.statistics import JobCounter, JobMinute, JobSeries, JobWaiting
-from app.jobs.models.workers import WorkerRow
+from app.jobs.models.workers import UnknownType, WorkerRow
 
 __all__ = [
     "ALLOWED",
@@ -55,8 +54,8 @@ __all__ = [
     "JobMinute",
     "JobSeries",
     "JobWaiting",
+    "Pause",
     "PersonSession",
-    "QueueRow",
-    "TypeSwitch",
+    "UnknownType",
     "WorkerRow",
 ]

@@ -27,7 +27,7 @@ class JobAttempt(Model):
     error: Mapped[str | None] = mapped_column(Text)
     error_class: Mapped[str | None] = mapped_column(Text)
     traceback: Mapped[str | None] = mapped_column(Text)
-    failure: Mapped[str | None] = mapped_column(Text)  # its error group; stays
+    fingerprint: Mapped[str | None] = mapped_column(Text)  # its error group; stays
     worker_id: Mapped[UUID | None] = mapped_column(Id)
     started_at: Mapped[datetime] = instant()
     ended_at: Mapped[datetime] = instant(default_now=True)
@@ -39,10 +39,10 @@ class JobAttempt(Model):
 
     __table_args__ = (
         Index(
-            "ix_job_attempts_failure",
-            "failure",
+            "ix_job_attempts_fingerprint",
+            "fingerprint",
             "ended_at",
-            postgresql_where=text("failure IS NOT NULL"),
+            postgresql_where=text("fingerprint IS NOT NULL"),
         ),
     )
 

@@ -66,7 +66,7 @@ class Job(Model):
     progress: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     last_error: Mapped[str | None] = mapped_column(Text)  # one line, of the last attempt
     #: The error group of an open failure (type, exception, place); NULL once it is resolved.
-    failure: Mapped[str | None] = mapped_column(Text)
+    fingerprint: Mapped[str | None] = mapped_column(Text)
     created_by: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = instant(default_now=True)
     updated_at: Mapped[datetime] = instant(default_now=True)  # heartbeats leave it
@@ -113,8 +113,8 @@ class Job(Model):
         Index("ix_jobs_type", "type", "id"),
         Index("ix_jobs_queue", "queue", "id"),
         # How many jobs are in an error group, and which.
-        Index("ix_jobs_failure", "failure", "id", postgresql_include=["status"],
-              postgresql_where=text("failure IS NOT NULL")),
+        Index("ix_jobs_fingerprint", "fingerprint", "id", postgresql_include=["status"],
+              postgresql_where=text("fingerprint IS NOT NULL")),
         Index("ix_jobs_expires", "expires_at",
               postgresql_where=text("status = 'pending' AND expires_at IS NOT NULL")),
         Index("uq_jobs_unique_key", "unique_key", unique=True,

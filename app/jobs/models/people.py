@@ -36,7 +36,7 @@ class BulkAction(Model):
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     verb: Mapped[str] = mapped_column(Text)  # retry, run, cancel, delete, discard, edit
     args: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))  # of edit
-    description: Mapped[str] = mapped_column("told", Text)  # the filter, in words
+    description: Mapped[str] = mapped_column(Text)  # the filter, in words
     #: The filter as the list's query string, for a link back.
     scope: Mapped[dict[str, str]] = mapped_column(JSONB, server_default=text("'{}'"))
     created_by: Mapped[str] = mapped_column(Text)
@@ -124,24 +124,14 @@ class PersonSession(Model):
     )
 
 
-class QueueRow(Model):
-    """A queue that was paused or resumed; a queue without a row runs."""
+class Pause(Model):
+    """A queue or a job type that a person paused; without a row it runs."""
 
-    __tablename__ = "queues"
+    __tablename__ = "pauses"
 
+    kind: Mapped[str] = mapped_column(Text, primary_key=True)  # queue, type
     name: Mapped[str] = mapped_column(Text, primary_key=True)
-    paused_at: Mapped[datetime | None] = instant(nullable=True)
+    paused_at: Mapped[datetime] = instant(default_now=True)
     paused_by: Mapped[str | None] = mapped_column(Text)
 
-
-class TypeSwitch(Model):
-    """A job type that was paused or resumed; a type without a row runs."""
-
-    __tablename__ = "type_switches"
-
-    type: Mapped[str] = mapped_column(Text, primary_key=True)
-    paused_at: Mapped[datetime | None] = instant(nullable=True)
-    paused_by: Mapped[str | None] = mapped_column(Text)
-    #: Since when jobs of the type wait while no live worker knows it, and when that was last checked.
-    unknown_since: Mapped[datetime | None] = instant(nullable=True)
-    unknown_seen_at: Mapped[datetime | None] = instant(nullable=True)
+    __table_args__ = (CheckConstraint("kind IN ('queue', 'type')", name="ck_pauses_kind"),)

@@ -1,4 +1,4 @@
-"""The processes that run jobs."""
+"""The processes that run jobs, and the job types that none of them knows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.jobs.models.columns import Id, Model, instant
+from app.jobs.models.columns import Id, Instant, Model, instant
 
 
 class WorkerRow(Model):
@@ -35,3 +35,13 @@ class WorkerRow(Model):
     stop_requested_at: Mapped[datetime | None] = instant(nullable=True)  # by a person
     stopping_at: Mapped[datetime | None] = instant(nullable=True)
     stopped_at: Mapped[datetime | None] = instant(nullable=True)
+
+
+class UnknownType(Model):
+    """A job type whose jobs wait while no live worker knows it; NULLs: a worker knows it again."""
+
+    __tablename__ = "type_switches"  # until migration 0013 it held the pauses of types as well
+
+    type: Mapped[str] = mapped_column(Text, primary_key=True)
+    since: Mapped[datetime | None] = mapped_column("unknown_since", Instant)
+    seen_at: Mapped[datetime | None] = mapped_column("unknown_seen_at", Instant)  # by a sweeper

@@ -27,13 +27,13 @@ _QUEUES = text("""
 SELECT DISTINCT queue FROM (
     SELECT queue FROM job_counters WHERE status = 'pending' AND n <> 0
     UNION ALL SELECT queue FROM job_counter_deltas WHERE status = 'pending') AS q
-WHERE NOT EXISTS (SELECT 1 FROM queues p WHERE p.name = q.queue AND p.paused_at IS NOT NULL)
+WHERE NOT EXISTS (SELECT 1 FROM pauses p WHERE p.kind = 'queue' AND p.name = q.queue)
 """)
 # Only types that this worker knows: jobs that no worker can run must not hide jobs that one can.
 _WINDOW = text(f"""
 SELECT {REF}, type FROM jobs
 WHERE queue = :queue AND type = ANY(CAST(:types AS text[])) AND status = 'pending' AND run_at <= now() - make_interval(secs => :age)
-  AND NOT EXISTS (SELECT 1 FROM type_switches t WHERE t.type = jobs.type AND t.paused_at IS NOT NULL)
+  AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.kind = 'type' AND p.name = jobs.type)
 ORDER BY priority DESC, run_at, id LIMIT :limit
 """)
 # The expression keeps the planner on the primary key: the partial indexes of pending jobs are not by id.
