@@ -151,8 +151,8 @@ class Run:
         if self.stopping.is_set():
             return False
         is_done = process.returncode == 0
-        told = "the database is up to date" if is_done else "failed; nothing else was started"
-        self.printer.line(RELEASE, told)
+        message = "the database is up to date" if is_done else "failed; nothing else was started"
+        self.printer.line(RELEASE, message)
         return is_done
 
     def serve(self, programs: dict[str, str], url: str) -> bool:
