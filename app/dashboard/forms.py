@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.errors import ValidationFailed
-from app.jobs.bulk import scope as bulk_scope
 from app.jobs.listing.filters import is_storable
+from app.jobs.verbs import VERBS
 from app.names import NAME, NAME_RULE
 from app.security.authentication import require
 
@@ -46,10 +46,9 @@ def payload_of(text: str) -> dict[str, Any]:
 
 
 def check_verb(verb: str) -> None:
-    if verb not in bulk_scope.VERBS:
-        raise ValidationFailed({"verb": [f"must be one of {', '.join(bulk_scope.VERBS)}."]})
-    if verb == "delete":
-        require("admin")
+    if verb not in VERBS:
+        raise ValidationFailed({"verb": [f"must be one of {', '.join(VERBS)}."]})
+    require(VERBS[verb].role)
 
 
 def edit_changes(form: Mapping[str, str]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from flask import url_for
 
 from app.dashboard.present.format import number
 from app.jobs.bulk import Outcome
-from app.jobs.bulk.scope import VERBS, Part, Preview, most_first
+from app.jobs.bulk.scope import Part, Preview, most_first
 from app.jobs.models import BulkAction
+from app.jobs.verbs import VERBS
 
 #: Above this a deletion wants its count typed, and the failures page asks before it retries.
 ASKS_ABOVE = 100
@@ -130,7 +131,7 @@ class Became:
 
 def became_of(action: BulkAction, outcome: Outcome) -> list[Became]:
     """The jobs that the action changed by what they do now; nothing for verbs that end them."""
-    if action.verb in ("delete", "discard"):
+    if VERBS[action.verb].is_last:
         return []
     found = [
         Became(_NOW[status], n, url_for("dashboard.jobs", bulk=action.id, status=status))

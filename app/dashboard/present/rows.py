@@ -10,7 +10,8 @@ from typing import Any
 
 from app.dashboard.present.format import duration, last_line, seconds_between
 from app.jobs.listing import TypeSummary, WorkerSummary
-from app.jobs.models import ALLOWED, Job
+from app.jobs.models import Job
+from app.jobs.verbs import VERBS
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def detail(job: Job) -> Detail:
 
 def verbs(job: Job) -> list[str]:
     """What a person may do to the job as it stands."""
-    return [verb for verb in ALLOWED if job.can(verb)]
+    return [verb for verb in VERBS if job.can(verb)]
 
 
 def has_result(job: Job) -> bool:

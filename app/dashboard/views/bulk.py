@@ -26,6 +26,7 @@ from app.jobs.bulk import scope as bulk_scope
 from app.jobs.bulk.scope import Scope
 from app.jobs.committed import Moment
 from app.jobs.models import BulkAction
+from app.jobs.verbs import VERBS
 from app.security import MASK, actor, may_search_payloads
 from app.security.roles import requires
 
@@ -151,7 +152,7 @@ def _became(action: BulkAction) -> Any:
 
 def _is_settled(action: BulkAction) -> bool:
     """Whether nothing of it will change soon."""
-    if not action.finished_at or not action.done or action.verb in ("delete", "discard"):
+    if not action.finished_at or not action.done or VERBS[action.verb].is_last:
         return bool(action.finished_at)
     now = cached_reads.outcome(action).by_status
     return not now["pending"] + now["processing"]

@@ -17,9 +17,10 @@ from sqlalchemy import func, insert, literal, select, text, true
 from app import statement_timeouts
 from app.errors import JobQueueError
 from app.jobs import audit, lifecycle
-from app.jobs.bulk.scope import VERBS, Scope, Sessions, fits, matching
+from app.jobs.bulk.scope import Scope, Sessions, fits, matching
 from app.jobs.listing.filters import JobFilter
 from app.jobs.models import STATUSES, BulkAction, BulkItem, Job
+from app.jobs.verbs import VERBS
 
 #: Jobs in one transaction: a second of work, and no lock held for longer.
 CHUNK = 500
@@ -122,13 +123,7 @@ def act(
     ``is_audited`` False: the bulk action that they belong to is in the audit already.
     """
     statement_timeouts.allow_bulk(db)
-    if verb == "edit":
-        return lifecycle.edit(db, ids, args or {}, by=by, is_audited=is_audited)
-    acts = {
-        "retry": lifecycle.retry, "run": lifecycle.run_now, "cancel": lifecycle.cancel,
-        "delete": lifecycle.delete, "discard": lifecycle.discard,
-    }  # fmt: skip
-    return acts[verb](db, ids, by=by, is_audited=is_audited)
+    return lifecycle.act(db, verb, ids, by=by, changes=args, is_audited=is_audited)
 
 
 # Of a worker that the network cuts off here PostgreSQL lets go after some seconds, not hours.

@@ -18,10 +18,10 @@ from app.database import sqlstate
 from app.jobs import committed
 from app.jobs.listing import find_ids, list_jobs
 from app.jobs.listing.filters import IS_AHEAD, LAST_ID, JobFilter, conditions
-from app.jobs.models import ALLOWED, PROCESSING, DeadLetter, Job
+from app.jobs.models import PROCESSING, DeadLetter, Job
+from app.jobs.verbs import VERBS
 
 Sessions = Session | scoped_session[Any]
-VERBS = ("retry", "run", "cancel", "delete", "discard", "edit")
 SAMPLE = 10
 #: Counting every match may take this long; a search in large payloads takes minutes.
 EXACT_MILLISECONDS = 500
@@ -103,7 +103,7 @@ class Preview:
         return [
             part
             for part in self.parts
-            if part.status in ALLOWED[verb] and (verb != "run" or part.is_ahead)
+            if part.status in VERBS[verb].from_statuses and (verb != "run" or part.is_ahead)
         ]
 
     def by(self, verb: str, name: str) -> list[tuple[str, int]]:
@@ -188,4 +188,4 @@ def fits(verb: str) -> ColumnElement[bool]:
         )
     if verb == "run":
         return IS_AHEAD
-    return Job.status.in_(ALLOWED[verb])
+    return Job.status.in_(VERBS[verb].from_statuses)

@@ -37,7 +37,7 @@ from app.jobs.lifecycle.attempts import (
 )
 from app.jobs.lifecycle.clock import expire, give_up, prune
 from app.jobs.lifecycle.enqueue import Enqueued, NewJob, enqueue
-from app.jobs.lifecycle.people import Changes, cancel, delete, discard, edit, retry, run_now
+from app.jobs.lifecycle.people import Changes, act, cancel, delete, discard, edit, retry, run_now
 from app.jobs.lifecycle.rescue import max_crashes, rescue, stopped
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "Changes",
     "Enqueued",
     "NewJob",
+    "act",
     "cancel",
     "claim",
     "complete",

@@ -16,6 +16,7 @@ from app.extensions import current_settings
 from app.jobs import registry
 from app.jobs.ids import new_id
 from app.jobs.lifecycle.sql import REF, ref_of
+from app.jobs.models import UNIQUE_KEY_IS_LIVE
 from app.jobs.publication import Db, after_commit
 
 
@@ -46,22 +47,19 @@ class Enqueued:
     columns: dict[str, Any] | None  # of the new row, if requested
 
 
-_INSERT_SQL = (
-    """
+_INSERT_SQL = f"""
 INSERT INTO jobs (id, queue, type, payload, priority, max_attempts, run_at, timeout_seconds,
                   expires_at, unique_key, tags, created_by)
 SELECT id, queue, type, payload, priority, max_attempts,
        COALESCE(run_at, now() + make_interval(secs => COALESCE(delay, 0))), timeout_seconds,
-       expires_at, unique_key, COALESCE(tags, '{}'), created_by
+       expires_at, unique_key, COALESCE(tags, '{{}}'), created_by
 FROM json_to_recordset(CAST(:rows AS json)) AS r(
     id uuid, queue text, type text, payload jsonb, priority int, max_attempts int,
     run_at timestamptz, delay float8, timeout_seconds float8, expires_at timestamptz,
     unique_key text, tags text[], created_by text)
-ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL AND status IN ('pending', 'processing')
+ON CONFLICT (unique_key) WHERE {UNIQUE_KEY_IS_LIVE}
 DO NOTHING
-RETURNING """
-    + REF
-)
+RETURNING {REF}"""
 _INSERT = text(_INSERT_SQL)
 # Only what the database decides: returning thirty columns takes longer than inserting them.
 _INSERT_WITH_COLUMNS = text(f"{_INSERT_SQL}, run_at, created_at")
@@ -142,10 +140,7 @@ def _live_or_new(db: Db, spec: dict[str, Any], new: NewJob, with_columns: bool) 
     # The live job may end between the two statements, which frees the key.
     for _ in range(10):
         live = db.execute(
-            text(
-                "SELECT id FROM jobs WHERE unique_key = :key AND unique_key IS NOT NULL"
-                " AND status IN ('pending', 'processing')"
-            ),
+            text(f"SELECT id FROM jobs WHERE unique_key = :key AND {UNIQUE_KEY_IS_LIVE}"),
             {"key": spec["unique_key"]},
         ).scalar()
         if live is not None:

@@ -19,8 +19,9 @@ from sqlalchemy.exc import IntegrityError
 from app.errors import InvalidTransition, JobNotFound, JobQueueError, UniqueConflict
 from app.jobs import audit
 from app.jobs.lifecycle.sql import GIVEN, IS_LOCKED, REF, id_array, locked, ref_of
-from app.jobs.models import ALLOWED
 from app.jobs.publication import Db, after_commit
+from app.jobs.statuses import LIVE, has_one_of
+from app.jobs.verbs import CANCEL, DELETE, EDIT, RETRY, RUN, VERBS
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,9 @@ class Changes:
         return self.done[0]
 
 
-_CANCELABLE = locked(f"SELECT id FROM jobs WHERE {GIVEN} AND status IN ('pending', 'processing')")
+_IS_LIVE = has_one_of(LIVE, "live.status")
+
+_CANCELABLE = locked(f"SELECT id FROM jobs WHERE {GIVEN} AND {CANCEL.starts_from()}")
 _CANCEL = text(f"""
 WITH {_CANCELABLE}
 UPDATE jobs SET
@@ -71,10 +74,10 @@ def cancel(db: Db, ids: Sequence[UUID], *, by: str, is_audited: bool = True) -> 
 _RETRYABLE = locked(
     f"""
     SELECT j.id, j.unique_key FROM jobs j
-    WHERE j.{GIVEN} AND j.status IN ('failed', 'cancelled')
+    WHERE j.{GIVEN} AND {RETRY.starts_from("j.status")}
       AND NOT EXISTS (SELECT 1 FROM jobs live WHERE live.unique_key = j.unique_key
                       AND live.unique_key IS NOT NULL
-                      AND live.status IN ('pending', 'processing'))
+                      AND {_IS_LIVE})
     """,
     order="j.id",
     of="j",
@@ -119,7 +122,7 @@ def retry(db: Db, ids: Sequence[UUID], *, by: str, is_audited: bool = True) -> C
     return _changes(db, ids, {row.id for row in rows}, "retry")
 
 
-_PENDING = f"SELECT id FROM jobs WHERE {GIVEN} AND status = 'pending'"
+_PENDING = f"SELECT id FROM jobs WHERE {GIVEN} AND {RUN.starts_from()}"
 _RUN_NOW = text(f"""
 WITH {locked(_PENDING)}
 UPDATE jobs SET run_at = now(), updated_at = now()
@@ -151,9 +154,7 @@ _EDITABLE = {
     "tags": "CAST(:tags AS text[])",
 }
 
-_LOCK_EDITABLE = locked(
-    f"SELECT id FROM jobs WHERE {GIVEN} AND status IN ('pending', 'failed', 'cancelled')"
-)
+_LOCK_EDITABLE = locked(f"SELECT id FROM jobs WHERE {GIVEN} AND {EDIT.starts_from()}")
 
 
 def edit(
@@ -191,7 +192,7 @@ def edit(
     return _changes(db, ids, {row.id for row in rows}, "edit")
 
 
-_DELETABLE = locked(f"SELECT id FROM jobs WHERE {GIVEN} AND status <> 'processing'")
+_DELETABLE = locked(f"SELECT id FROM jobs WHERE {GIVEN} AND {DELETE.starts_from()}")
 _DELETE = text(f"""
 WITH {_DELETABLE}
 DELETE FROM jobs WHERE {IS_LOCKED} RETURNING id
@@ -233,6 +234,31 @@ def discard(db: Db, job_ids: Sequence[UUID], *, by: str, is_audited: bool = True
     return _changes(db, job_ids, done, "discard")
 
 
+#: The functions of the verbs that take no arguments of their own.
+_FUNCTIONS = {
+    "retry": retry,
+    "run": run_now,
+    "cancel": cancel,
+    "delete": delete,
+    "discard": discard,
+}
+
+
+def act(
+    db: Db,
+    verb: str,
+    ids: Sequence[UUID],
+    *,
+    by: str,
+    changes: Mapping[str, Any] | None = None,
+    is_audited: bool = True,
+) -> Changes:
+    """Do ``verb`` (a key of verbs.VERBS) to these jobs; ``changes`` are those of edit."""
+    if verb == EDIT.name:
+        return edit(db, ids, changes or {}, by=by, is_audited=is_audited)
+    return _FUNCTIONS[verb](db, ids, by=by, is_audited=is_audited)
+
+
 def _changes(db: Db, ids: Sequence[UUID], done: set[UUID], verb: str) -> Changes:
     refused = [i for i in ids if i not in done]
     return Changes([i for i in ids if i in done], _why_not(db, refused, verb) if refused else {})
@@ -241,7 +267,7 @@ def _changes(db: Db, ids: Sequence[UUID], done: set[UUID], verb: str) -> Changes
 _STATE = text(f"""
 SELECT id, status, unique_key,
        (SELECT live.id FROM jobs live WHERE live.unique_key = j.unique_key
-        AND live.unique_key IS NOT NULL AND live.status IN ('pending', 'processing')) AS live_id
+        AND live.unique_key IS NOT NULL AND {_IS_LIVE}) AS live_id
 FROM jobs j WHERE {GIVEN}
 """)
 
@@ -254,13 +280,11 @@ def _why_not(db: Db, ids: Sequence[UUID], verb: str) -> dict[UUID, JobQueueError
 def _refusal(job_id: UUID, row: Row[Any] | None, verb: str) -> JobQueueError:
     if row is None:
         return JobNotFound(job_id=job_id)
-    if verb == "retry" and row.status in ALLOWED["retry"] and row.unique_key:
+    if verb == "retry" and row.status in RETRY.from_statuses and row.unique_key:
         return UniqueConflict(job_id=job_id, live_id=row.live_id, unique_key=row.unique_key)
-    *others, last = ALLOWED[verb]
-    allowed = f"{', '.join(others)} or {last}" if others else last
-    if verb == "discard":
-        allowed = "failed with an open dead letter"
-    return InvalidTransition(job_id=job_id, status=row.status, verb=verb, allowed=allowed)
+    return InvalidTransition(
+        job_id=job_id, status=row.status, verb=verb, allowed=VERBS[verb].allowed
+    )
 
 
 def _in_savepoint(db: Db, statement: Any, values: dict[str, Any]) -> Sequence[Row[Any]]:

@@ -6,16 +6,7 @@ a model only for the comparison with the migrations.
 
 from app.jobs.models.history import DeadLetter, DeadLetterChange, JobAttempt, JobKey, JobLogLine
 from app.jobs.models.job import (
-    ALLOWED,
-    CANCELLED,
-    COMPLETED,
-    FAILED,
-    FINAL,
-    PENDING,
-    PROCESSING,
-    STATUSES,
     UNIQUE_KEY_IS_LIVE,
-    VIEWS,
     Job,
 )
 from app.jobs.models.people import (
@@ -28,9 +19,18 @@ from app.jobs.models.people import (
 )
 from app.jobs.models.statistics import JobCounter, JobMinute, JobSeries, JobWaiting
 from app.jobs.models.workers import UnknownType, WorkerRow
+from app.jobs.statuses import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    FINAL,
+    PENDING,
+    PROCESSING,
+    STATUSES,
+    VIEWS,
+)
 
 __all__ = [
-    "ALLOWED",
     "CANCELLED",
     "COMPLETED",
     "FAILED",

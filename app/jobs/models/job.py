@@ -12,29 +12,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app import clock
 from app.jobs.models.columns import Id, Model, instant
+from app.jobs.statuses import CANCELLED, FINAL, LIVE, PENDING, STATUSES, has_one_of
+from app.jobs.verbs import VERBS
 
-PENDING, PROCESSING, COMPLETED, FAILED, CANCELLED = STATUSES = (
-    "pending",
-    "processing",
-    "completed",
-    "failed",
-    "cancelled",
-)
-FINAL = (COMPLETED, FAILED, CANCELLED)
-#: The statuses, with pending divided into three views.
-VIEWS = ("pending", "scheduled", "retrying", "processing", "completed", "failed", "cancelled")
-
-#: Verb of a person → the statuses it starts from.
-ALLOWED: dict[str, tuple[str, ...]] = {
-    "retry": (FAILED, CANCELLED),
-    "run": (PENDING,),
-    "cancel": (PENDING, PROCESSING),
-    "edit": (PENDING, FAILED, CANCELLED),
-    "delete": (PENDING, COMPLETED, FAILED, CANCELLED),
-    "discard": (FAILED,),
-}
-
-UNIQUE_KEY_IS_LIVE = "unique_key IS NOT NULL AND status IN ('pending', 'processing')"
+UNIQUE_KEY_IS_LIVE = f"unique_key IS NOT NULL AND {has_one_of(LIVE)}"
 
 
 class Job(Model):
@@ -74,8 +55,7 @@ class Job(Model):
     finished_at: Mapped[datetime | None] = instant(nullable=True)  # final statuses only
 
     __table_args__ = (
-        CheckConstraint("status IN ('pending', 'processing', 'completed', 'failed', 'cancelled')",
-                        name="ck_jobs_status"),
+        CheckConstraint(has_one_of(STATUSES), name="ck_jobs_status"),
         CheckConstraint("priority BETWEEN -100 AND 100", name="ck_jobs_priority"),
         CheckConstraint("attempts >= 0 AND crashes >= 0 AND max_attempts >= 1",
                         name="ck_jobs_attempts"),
@@ -84,7 +64,7 @@ class Job(Model):
                         "(status = 'processing') = (leased_until IS NOT NULL) AND "
                         "(status <> 'processing' OR (worker_id IS NOT NULL AND "
                         "started_at IS NOT NULL))", name="ck_jobs_lease"),
-        CheckConstraint("(status IN ('completed', 'failed', 'cancelled')) = "
+        CheckConstraint(f"({has_one_of(FINAL)}) = "
                         "(finished_at IS NOT NULL)", name="ck_jobs_finished"),
         CheckConstraint("cancel_requested_at IS NULL OR status = 'processing'",
                         name="ck_jobs_cancel"),
@@ -154,9 +134,9 @@ class Job(Model):
         return self.cancel_requested_at is not None
 
     def can(self, verb: str) -> bool:
-        """Whether ``verb`` (a key of ALLOWED) applies to the job in its current state."""
+        """Whether ``verb`` (a key of VERBS) applies to the job in its current state."""
         if verb == "cancel" and self.cancel_requested:
             return False
         if verb == "run" and self.next_run_at is None:
             return False
-        return self.status in ALLOWED[verb]
+        return self.status in VERBS[verb].from_statuses
