@@ -12,7 +12,7 @@ bootstrap = @for python in $(if $(PYTHON),"$(PYTHON)",$(PYTHONS)); do \
 	echo "error: $(or $(PYTHON),python3) is not a Python from 3.11 to 3.14; name one: make $(firstword $(MAKECMDGOALS)) PYTHON=python3.13" >&2; exit 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install ready-run ready-test ready-check run worker flask psql redis-cli test test-fast check format audit lock demo bench chaos shell clean
+.PHONY: help install ready-run ready-test ready-check run worker flask psql redis-cli schema test test-fast check format audit lock demo bench chaos shell clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ flask: ready-run ## a command of the application on the development services; AR
 
 psql: ready-run ## psql on the development database; ARGS="-c 'select count(*) from jobs'"
 	@exec $(BIN)/python -m app.dev psql -- $(ARGS)
+
+schema: ready-run ## migrations/schema.sql again, from the migrations
+	@exec $(BIN)/python -m app.dev services --fresh -- $(BIN)/python -m app.dev.schema_file
 
 redis-cli: ready-run ## commands to the development Redis; ARGS="dbsize"
 	@exec $(BIN)/python -m app.dev redis-cli -- $(ARGS)

@@ -18,6 +18,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from app import schema
+from app.dev import schema_file
 from app.extensions import db
 from app.jobs import lifecycle
 from tests import factories
@@ -85,6 +86,12 @@ def test_up_down_up(own_database: dict[str, str]) -> None:
     assert left <= {"jobqueue_alembic_version", "jobqueue_alembic_version_pkc"}
     flask_db(own_database, "upgrade")
     assert shape(own_database) == before
+
+
+def test_the_schema_file_is_what_the_migrations_make(own_database: dict[str, str]) -> None:
+    assert schema_file.FILE.read_text() == schema_file.schema_of(own_database["DATABASE_URL"]), (
+        "run `make schema`"
+    )
 
 
 def test_a_second_upgrade_changes_nothing(own_database: dict[str, str]) -> None:

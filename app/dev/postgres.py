@@ -53,6 +53,11 @@ def psql() -> str:
     return str(_installed() / "bin" / "psql")
 
 
+def pg_dump() -> str:
+    """The path of the wheel's ``pg_dump``. Raises DevError."""
+    return str(_installed() / "bin" / "pg_dump")
+
+
 def _installed() -> Path:
     """The newest PostgreSQL in the wheel."""
     spec = importlib.util.find_spec(PACKAGE)
