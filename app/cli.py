@@ -107,21 +107,23 @@ def _on_our_tables(run: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("doctor")
-@click.option("--fix", is_flag=True, help="Repair what can be repaired; nothing need be stopped.")
+@click.option(
+    "--fix", is_flag=True, help="Repair what can be repaired; no process has to be stopped."
+)
 def see_doctor(*, fix: bool) -> None:
-    """Check database, Redis, migrations, connections, clock, workers and what may drift.
+    """Check database, Redis, migrations, connections, clock, workers, and data that may drift.
 
-    Exits with 0 when all is well (or mended), 1 for a warning, 2 when something does not work at all.
+    Exits with 0 when all is well (or repaired), 1 for a warning, 2 when something does not work at all.
     """
     worst = doctor.OK
-    for found in doctor.examine():
-        click.echo(f"{_LEVELS[found.level]:<8} {found.name}: {found.told}")
-        if fix and found.repair is not None:
-            click.echo(f"{'fixed':<8} {found.name}: {found.repair()}")
+    for finding in doctor.examine():
+        click.echo(f"{_LEVELS[finding.level]:<8} {finding.name}: {finding.message}")
+        if fix and finding.repair is not None:
+            click.echo(f"{'fixed':<8} {finding.name}: {finding.repair()}")
         else:
-            if found.repair is not None:
-                click.echo(f"{'':<8} `flask doctor --fix` mends it")
-            worst = max(worst, found.level)
+            if finding.repair is not None:
+                click.echo(f"{'':<8} `flask doctor --fix` repairs it")
+            worst = max(worst, finding.level)
     click.get_current_context().exit(worst)
 
 

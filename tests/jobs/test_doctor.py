@@ -1,4 +1,4 @@
-"""flask doctor: what it finds, what it mends, and its exit status."""
+"""flask doctor: what it finds, what it repairs, and its exit status."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_jobs_that_redis_lost_are_found_and_published(see: Any, session: Any, re
     code, output = see()
     assert (code, lines(output)["pending jobs"]) == (1, "warning")
     assert "2 are not in Redis" in output
-    assert "`flask doctor --fix` mends it" in output
+    assert "`flask doctor --fix` repairs it" in output
     code, output = see("--fix")
     assert code == 0, output
     assert "published 2 jobs again" in output
@@ -116,7 +116,7 @@ def test_a_silent_worker_is_named(see: Any) -> None:
     factories.worker(silent_for=120, host="host-9", pid=77)
     code, output = see()
     assert code == 1
-    assert "1 silent (died or frozen): host-9 77" in output
+    assert "1 silent (crashed or frozen): host-9 77" in output
 
 
 def test_an_evicting_redis_is_a_warning(

@@ -1,0 +1,44 @@
+"""The checks of ``flask doctor``: each returns a finding, with a repair where there is one.
+
+The sweepers of the workers make the same repairs; this is for when no worker runs, for monitors, and
+for people who want to see the state of the system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from app.doctor import database, jobs, redis
+from app.doctor.finding import CRITICAL, OK, WARNING, Finding
+from app.extensions import db
+from app.jobs.publication import current_trigger
+
+__all__ = ["CRITICAL", "OK", "WARNING", "Finding", "examine"]
+
+
+def examine() -> Iterator[Finding]:
+    """The finding of each check in turn, without the checks of services that are down. Raises nothing."""
+    server = database.check_server()
+    yield server
+    trigger = current_trigger()
+    redis_server = redis.check_server(trigger)
+    yield redis_server
+    if server.level == CRITICAL:
+        return
+    migrations = database.check_migrations()
+    yield migrations
+    if migrations.level == CRITICAL:
+        return
+    checks: list[Callable[[], Finding]] = [
+        database.check_connections, database.check_clock, jobs.check_workers, jobs.check_leases, jobs.check_counters,
+    ]  # fmt: skip
+    if redis_server.level != CRITICAL:
+        checks += [
+            partial(redis.check_keys, trigger),
+            partial(jobs.check_pending, trigger),
+            partial(jobs.check_dead_letters, trigger),
+        ]
+    for check in checks:
+        yield check()
+        db.session.rollback()
