@@ -11,6 +11,7 @@ from flask import Response, get_flashed_messages, make_response, render_template
 
 from app import clock
 from app.dashboard.layout import Shell, shell
+from app.dashboard.present.curl import Server
 from app.security import current, may
 
 log = logging.getLogger(__name__)
@@ -37,11 +38,13 @@ def is_search_step() -> bool:
     return is_part() and request.headers.get("HX-Source", "").endswith("#search-on")
 
 
-def show(page: str, region: str | None, /, *, status: int = 200, **context: Any) -> Response:
-    """``page`` in full, or ``region`` alone; 304 when a tick would find nothing new in it."""
+def page(template: str, region: str | None, /, *, status: int = 200, **context: Any) -> Response:
+    """``template`` in full, or ``region`` alone for htmx; 304 to a refresh when nothing in it has changed."""
     context["shell"] = shell()
     if not is_part():
-        return _answer(render_template(page, flashes=_flashes(), **page_facts(), **context), status)
+        return _answer(
+            render_template(template, flashes=_flashes(), **page_facts(), **context), status
+        )
     flashes = [] if is_tick() else _flashes()
     html = render_template("layout/_fragment.html", region=region, flashes=flashes, **context)
     response = _unless_known(_answer(html, status), html)
@@ -63,7 +66,7 @@ def flash_only(message: str, status: int) -> Response:
     return response
 
 
-def plain_page(page: str, status: int, *, is_outage: bool = False, **context: Any) -> Response:
+def plain_page(template: str, status: int, *, is_outage: bool = False, **context: Any) -> Response:
     """A page that needs no database; without the layout for senders who may not read.
 
     ``is_outage``: the database is known to be down, so nothing is read for the layout.
@@ -73,7 +76,7 @@ def plain_page(page: str, status: int, *, is_outage: bool = False, **context: An
     facts = (
         page_facts() | {"flashes": [], "shell": None if is_outage else _shell_if_any()} | context
     )
-    return _answer(render_template(page, is_outage=is_outage, **facts), status)
+    return _answer(render_template(template, is_outage=is_outage, **facts), status)
 
 
 def _shell_if_any() -> Shell | None:
@@ -100,6 +103,11 @@ def _unless_known(response: Response, html: str) -> Response:
         response.status_code = 304
         response.set_data(b"")
     return response
+
+
+def server() -> Server:
+    """This server, as commands on the page address it."""
+    return Server(request.host_url, needs_token=not current().is_anybody)
 
 
 def page_facts() -> dict[str, Any]:

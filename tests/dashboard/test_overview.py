@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.dashboard.present.overview_facts import figures
+from app.dashboard.present.figures import figures
 from app.jobs.statistics.series import Pace
 from app.jobs.statistics.summary import Overview
 

@@ -511,9 +511,10 @@ def test_a_log_is_divided_by_attempt_and_a_limit_of_the_type_is_shown(
     monkeypatch.setattr(registry, "find", lambda name: limited)
     page = client.get(f"/jobs/{job.id}").text
     assert re.findall(r'class="log-attempt">(Attempt \d)', page) == ["Attempt 1", "Attempt 2"]
-    assert "1 min 30 s (of the type)" in page
+    assert "1 min 30 s (default of the job type)" in page
     assert (
-        "(of the type)" not in client.get(f"/jobs/{make.failed_job(timeout_seconds=3.0).id}").text
+        "(default of the job type)"
+        not in client.get(f"/jobs/{make.failed_job(timeout_seconds=3.0).id}").text
     )
 
 

@@ -67,6 +67,31 @@ def test_what_people_did_is_told_with_their_names(session: Any) -> None:
     assert titles(session, job)[:3] == ["First attempt", "Retried", "Cancelled"]
 
 
+@pytest.mark.parametrize(
+    ("error_class", "error", "shown"),
+    [
+        ("ValueError", "boom", "ValueError: boom"),
+        ("ValueError", "ValueError: boom", "ValueError: boom"),
+        ("ValueError", "ValueError: ValueError: boom", "ValueError: boom"),
+        ("ValueError", "ValueError", "ValueError"),
+        ("ValueError", "", "ValueError"),
+        ("Error", "Errors in two rows", "Error: Errors in two rows"),
+        (None, "lease expired", "lease expired"),
+    ],
+)
+def test_the_class_of_an_error_is_shown_once(
+    client: Any, session: Any, error_class: str | None, error: str, shown: str
+) -> None:
+    job = make.failed_job(error=error or "unknown", created_ago=60)
+    attempt = make.attempt(job, error=error, error_class=error_class)
+    event = next(event for event in timeline(job, [attempt]) if event.title == "Attempt 1 failed")
+    assert event.error == shown
+    if error:
+        page = client.get(f"/jobs/{job.id}").text
+        panel = page.split('id="job-error"')[1].split("</pre>")[0]
+        assert f">{shown}</bdi>" in panel
+
+
 def test_waits_are_told(session: Any) -> None:
     job = make.completed_job(created_ago=60, run_at=make._now(-10), started_at=make._now(-7))
     session.refresh(job)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from app import cache
-from app.dashboard.present import why_words
+from app.dashboard.views.job import why_waiting
 from app.jobs import lifecycle, listing, pauses
 from app.jobs.lifecycle import NewJob
 from tests import factories
@@ -24,7 +24,7 @@ def told(session: Any, redis: Any) -> Any:
         if lose:
             redis.flushdb()
         cache.forget()
-        return why_words.reasons(listing.get_job(session, new.id))
+        return why_waiting(listing.get_job(session, new.id))
 
     return told
 
@@ -45,12 +45,14 @@ def worker(session: Any) -> Any:
 
 
 def test_no_worker(told: Any) -> None:
-    assert told() == ["No worker is alive; start one."]
+    assert told() == ["No workers are running. Start one."]
 
 
 def test_no_worker_of_its_queue(told: Any, worker: Any) -> None:
     worker("media")
-    assert told(queue="mail") == ["No live worker serves queue mail; their QUEUES name others."]
+    assert told(queue="mail") == [
+        "No running worker serves queue mail. Check the QUEUES setting of your workers."
+    ]
 
 
 def test_scheduled_and_paused(told: Any, worker: Any, session: Any) -> None:
@@ -58,22 +60,22 @@ def test_scheduled_and_paused(told: Any, worker: Any, session: Any) -> None:
     pauses.pause_queue(session, "mail", by="ada")
     pauses.pause_type(session, "echo", by="bob")
     first, second, third = told(queue="mail", delay_seconds=3600)
-    assert first.startswith("It is scheduled: due in ")
-    assert second == "Queue mail is paused by ada; resume it under Queues."
-    assert third == "Type echo is paused by bob; resume it under Job types."
+    assert first.startswith("Scheduled to start in ")
+    assert second == "Queue mail was paused by ada. Resume it on the Queues page."
+    assert third == "Job type echo was paused by bob. Resume it on the Job types page."
 
 
 def test_next_and_in_line(told: Any, worker: Any) -> None:
     worker()
-    assert told() == ["It is next: a worker takes it as soon as a thread is free."]
-    assert told() == ["1 job is ahead of it in queue default; 5 threads serve it."]
-    assert told(priority=5) == ["It is next: a worker takes it as soon as a thread is free."]
+    assert told() == ["It is next and starts as soon as a thread is free."]
+    assert told() == ["1 job is ahead of it in queue default, served by 5 threads."]
+    assert told(priority=5) == ["It is next and starts as soon as a thread is free."]
 
 
 def test_its_message_was_lost(told: Any, worker: Any) -> None:
     worker()
     [reason] = told(lose=True)
-    assert reason.startswith("Redis does not hold its message")
+    assert reason.startswith("The job is not in Redis, or a worker is starting it now.")
 
 
 def test_the_page_says_it(client: Any, session: Any, redis: Any) -> None:
@@ -81,14 +83,14 @@ def test_the_page_says_it(client: Any, session: Any, redis: Any) -> None:
     session.commit()
     page = client.get(f"/jobs/{new.id}").text
     assert "Why is it not running?" in page
-    assert "It is scheduled: due in 10 min" in page
+    assert "Scheduled to start in 10 min" in page
 
 
 def test_no_worker_that_knows_its_type(told: Any, worker: Any, session: Any) -> None:
     worker()
     session.execute(text("UPDATE workers SET types = '{act}'"))
     session.commit()
-    sentence = "No live worker knows type echo; start one that has its handler. After 1 d without one it fails."
+    sentence = "No running worker has a handler for echo. Start one that does. Without one, the job fails after 1 d."
     assert told() == [sentence]
     session.execute(
         text(
@@ -96,10 +98,10 @@ def test_no_worker_that_knows_its_type(told: Any, worker: Any, session: Any) -> 
         )
     )
     session.commit()
-    assert "knows type echo (for 2 h" in told()[0]
+    assert "has a handler for echo (for 2 h" in told()[0]
     session.execute(text("UPDATE workers SET types = '{act,echo}'"))
     session.commit()
-    assert "knows type" not in told()[0]
+    assert "has a handler" not in told()[0]
 
 
 def test_a_job_that_workers_refuse(session: Any, worker: Any, redis: Any) -> None:
@@ -112,6 +114,8 @@ def test_a_job_that_workers_refuse(session: Any, worker: Any, redis: Any) -> Non
     lifecycle.end_attempts(session, [end])
     session.commit()
     cache.forget()
-    [reason] = why_words.reasons(listing.get_job(session, job.id))
-    assert "could not run it and gave it back: the payload does not fit greet" in reason
-    assert "tried again in" in reason
+    [reason] = why_waiting(listing.get_job(session, job.id))
+    assert (
+        "A worker could not run this job and returned it: the payload does not fit greet" in reason
+    )
+    assert "Next attempt in" in reason

@@ -1,12 +1,11 @@
-"""How bulk actions read: titles, what a verb does, what became of the jobs. Pure but for the links."""
+"""How bulk actions read: titles, what a verb does, what became of the jobs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask import url_for
-
 from app.dashboard.present.format import number
+from app.dashboard.present.link import Link
 from app.jobs.bulk import Outcome
 from app.jobs.bulk.scope import Part, Preview, most_first
 from app.jobs.models import BulkAction
@@ -126,16 +125,16 @@ class Became:
 
     label: str
     n: int
-    url: str | None
+    link: Link | None
 
 
 def became_of(action: BulkAction, outcome: Outcome) -> list[Became]:
     """The jobs that the action changed by what they do now; nothing for verbs that end them."""
     if VERBS[action.verb].is_last:
         return []
-    found = [
-        Became(_NOW[status], n, url_for("dashboard.jobs", bulk=action.id, status=status))
+    parts = [
+        Became(_NOW[status], n, Link("dashboard.jobs", {"bulk": action.id, "status": status}))
         for status in ("completed", "failed", "processing", "pending", "cancelled")
         if (n := outcome.by_status[status])
     ]
-    return [*found, *([Became("deleted since", outcome.gone, None)] if outcome.gone else [])]
+    return [*parts, *([Became("deleted since", outcome.gone, None)] if outcome.gone else [])]

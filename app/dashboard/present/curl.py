@@ -1,4 +1,4 @@
-"""Commands to try: in the empty states, and on the page of a job."""
+"""curl commands that readers can copy: in empty lists, and on the page of a job."""
 
 from __future__ import annotations
 
@@ -6,28 +6,34 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from flask import request
-
-from app import clock
 from app.dashboard.present.format import iso
 from app.jobs.models import Job
-from app.security import MASK, current, masked
+from app.security.masking import MASK, masked
 
 
-def example() -> str:
-    """The first job, against the address the reader is looking at."""
-    return _post({"type": "echo", "payload": {"hello": "world"}})
+@dataclass(frozen=True)
+class Server:
+    """Where a command sends its job: the address the reader is looking at."""
+
+    url: str  # ends in a slash
+    needs_token: bool
 
 
-def curl(job: Job) -> str:
-    """A command that makes another job like this one, with all its options.
+def first_job(server: Server) -> str:
+    """A command that enqueues a first job."""
+    return _post(server, {"type": "echo", "payload": {"hello": "world"}}, {})
 
-    A secret is a variable of the shell, which refuses to run the command until it is set.
+
+def same_job(server: Server, job: Job, now: datetime) -> str:
+    """A command that enqueues a job like ``job``, with all its options.
+
+    Each secret becomes a shell variable, and the shell refuses to run the command until it is set.
     """
     variables: dict[str, str] = {}
-    now = clock.now()
     options = {
         "queue": job.queue,
         "priority": job.priority,
@@ -35,7 +41,7 @@ def curl(job: Job) -> str:
         "timeoutSeconds": job.timeout_seconds,
         "tags": job.tags,
         "uniqueKey": job.unique_key,
-        # Times that have passed would be refused, or mean nothing.
+        # Times in the past would be refused or have no effect.
         "nextRunAt": job.next_run_at and iso(job.next_run_at),
         "expiresAt": job.expires_at and job.expires_at > now and iso(job.expires_at),
     }
@@ -43,21 +49,24 @@ def curl(job: Job) -> str:
         "type": job.type,
         "payload": _without_secrets(job.payload, masked(job.payload), variables),
     }
-    return _post(body | {name: value for name, value in options.items() if value}, variables)
+    options = {name: value for name, value in options.items() if value}
+    return _post(server, body | options, variables)
 
 
 def _without_secrets(value: Any, shown: Any, variables: dict[str, str]) -> Any:
-    """``value`` with marks instead of secrets; ``variables``: mark → name of the variable.
+    """``value`` with marks instead of secrets; adds mark → name of its variable to ``variables``.
 
-    ``shown`` is masked(value): of the same shape and order wherever it is not a mask itself.
+    ``shown`` is masked(value): it has the same shape and order except where it is a mask.
     """
     if isinstance(value, list) and isinstance(shown, list):
         pairs = zip(value, shown, strict=True)
-        return [_without_secrets(inner, seen, variables) for inner, seen in pairs]
+        return [_without_secrets(inner, visible, variables) for inner, visible in pairs]
     if isinstance(value, dict) and isinstance(shown, dict):
         return {
-            key: _mark(key, variables) if seen == MASK else _without_secrets(inner, seen, variables)
-            for inner, (key, seen) in zip(value.values(), shown.items(), strict=True)
+            key: _mark(key, variables)
+            if visible == MASK
+            else _without_secrets(inner, visible, variables)
+            for inner, (key, visible) in zip(value.values(), shown.items(), strict=True)
         }
     return shown
 
@@ -66,26 +75,26 @@ def _mark(key: str, variables: dict[str, str]) -> str:
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)
     name = re.sub(r"[^A-Z0-9]+", "_", words.upper().encode("ascii", "replace").decode()).strip("_")
     name = name if re.match("[A-Z]", name) else f"SECRET_{name}".rstrip("_")
-    # TOKEN is the one that lets the caller in.
+    # TOKEN authenticates the caller.
     taken = {"TOKEN", *variables.values()}
     unique = next(
         candidate
         for n in range(1, len(taken) + 2)
         if (candidate := name if n == 1 else f"{name}_{n}") not in taken
     )
-    # A private character: JSON leaves it as it is, and no name of ours holds one.
+    # A private-use character: JSON leaves it unescaped, and variable names never contain one.
     mark = f"\ue000{unique}\ue000"
     variables[mark] = unique
     return mark
 
 
-def _post(body: dict[str, Any], variables: Mapping[str, str] | None = None) -> str:
-    token = "" if current().is_anybody else '  -H "Authorization: Bearer $TOKEN" \\\n'
+def _post(server: Server, body: dict[str, Any], variables: Mapping[str, str]) -> str:
+    token = '  -H "Authorization: Bearer $TOKEN" \\\n' if server.needs_token else ""
     data = shlex.quote(json.dumps(body, ensure_ascii=False))
-    for mark, name in (variables or {}).items():
+    for mark, name in variables.items():
         data = data.replace(mark, f"'\"${{{name}:?}}\"'")
     return (
-        f"curl -X POST {request.host_url}api/jobs \\\n{token}"
+        f"curl -X POST {server.url}api/jobs \\\n{token}"
         "  -H 'Content-Type: application/json' \\\n"
         f"  -d {data}"
     )

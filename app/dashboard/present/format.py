@@ -117,17 +117,15 @@ def last_line(text: str | None, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def named_error(error_class: str | None, error: str | None) -> str:
-    """ "ValueError: boom", whether or not the text begins with its class already."""
+def error_text(error_class: str | None, error: str | None) -> str:
+    """ "ValueError: boom": the class once, whether or not ``error`` already begins with it."""
     text = error or ""
-    if not error_class or not text or text.startswith(error_class):
-        return text or error_class or ""
-    return f"{error_class}: {text}"
-
-
-def cut(text: str, limit: int) -> tuple[str, int]:
-    """``text`` cut to ``limit`` characters, and how many were left out."""
-    return text[:limit], max(len(text) - limit, 0)
+    if not error_class:
+        return text
+    prefix = f"{error_class}: "
+    while text.startswith(prefix):
+        text = text.removeprefix(prefix)
+    return error_class if text in ("", error_class) else prefix + text
 
 
 def seconds_between(start: datetime | None, end: datetime | None) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from app.security import MASK, masked
+from app.security.masking import MASK, masked
 
 MAX_NODES = 400  # values shown of one document
 MAX_STRING = 2_000  # characters shown of one string

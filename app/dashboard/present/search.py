@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from app.security import MASK
+from app.security.masking import MASK
 
 _QUOTED = (
     r'"(?:[^"\\]|\\.|"(?!\s|$))*"(?=\s|$)|"[^"]*"(?=\s|$)'  # closed

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from app.dashboard.present.format import duration, last_line, named_error, seconds_between, short_id
+from app.dashboard.present.format import duration, error_text, last_line, seconds_between, short_id
 from app.jobs.models import (
     CANCELLED,
     COMPLETED,
@@ -88,7 +88,7 @@ def _attempt(attempt: JobAttempt, before: JobAttempt | None) -> Event:
     if attempt.outcome == "released" and attempt.error_class:
         words = "returned by a worker that can't run it"
     ran = duration(seconds_between(attempt.started_at, attempt.ended_at))
-    error = named_error(attempt.error_class, attempt.error)
+    error = error_text(attempt.error_class, attempt.error)
     wait = seconds_between(attempt.ended_at, attempt.retry_at)
     waited = seconds_between(before.retry_at, attempt.started_at) if before else None
     notes = [

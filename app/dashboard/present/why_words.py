@@ -1,109 +1,91 @@
-"""Why a pending job is not running, in words, the first reason first."""
+"""Why a pending job is not running, in sentences."""
 
 from __future__ import annotations
 
-from flask import current_app
-from sqlalchemy import text
+from collections.abc import Sequence
 
-from app.dashboard import cached_reads
 from app.dashboard.present.format import compact, duration
-from app.extensions import db
-from app.jobs.models import PENDING, Job, Pause, UnknownType
-from app.jobs.publication import Ref, current_trigger
+from app.jobs.listing import WorkerSummary
+from app.jobs.listing.waiting import Waiting
+from app.jobs.models import Job
+from app.jobs.statistics.count import Count
 
-#: Counting stops here: the answer is then "more than".
-MOST_AHEAD = 10_000
-
-_AHEAD = text("""
-SELECT count(*) FROM (
-    SELECT 1 FROM jobs WHERE queue = :queue AND status = 'pending' AND run_at <= now()
-      AND (priority > :priority OR priority = :priority AND (run_at, id) < (:run_at, :id))
-    LIMIT :most) AS ahead
-""")
-_LAST_ATTEMPT = text("""
-SELECT outcome, error_class, rtrim(error, '.') AS error, times,
-       extract(epoch FROM ended_at - COALESCE(since, ended_at))::float8 AS seconds
-FROM job_attempts WHERE job_id = :id ORDER BY ended_at DESC LIMIT 1
-""")
-#: Classes of errors that mean: this worker can't run the job, another one may.
-REFUSALS = ("PayloadRefused", "UnknownJobType", "ChildUnavailable")
-_SECONDS = text("SELECT extract(epoch FROM :at - now())::float8")
+NEXT = "It is next and starts as soon as a thread is free."
+REDIS_DOWN = "Redis is not reachable. The job is stored and will start when Redis is back."
+NOT_IN_REDIS = (
+    "The job is not in Redis, or a worker is starting it now. If it is missing, it is queued again"
+    " within seconds."
+)
 
 
-def reasons(job: Job) -> list[str]:
-    """Sentences; none for a job that is not pending."""
-    if job.status != PENDING:
-        return []
-    found = []
-    seconds = db.session.execute(_SECONDS, {"at": job.run_at}).scalar_one()  # by its own clock
-    refusal = _refusal(job)
-    if refusal:
-        found.append(f"{refusal} It is tried again in {duration(max(seconds, 0))}.")
-    elif seconds > 0:
-        what = (
-            f"It failed {job.attempts} times and waits before the next attempt"
-            if job.attempts
-            else "It is scheduled"
-        )
-        if job.attempts == 1:
-            what = "Its attempt failed and it waits before the next one"
-        found.append(f"{what}: due in {duration(seconds)}.")
-    queue, of_type = (
-        db.session.get(Pause, ("queue", job.queue)),
-        db.session.get(Pause, ("type", job.type)),
-    )
-    if queue:
-        found.append(f"Queue {job.queue} is paused{_by(queue.paused_by)}; resume it under Queues.")
-    if of_type:
-        found.append(
-            f"Type {job.type} is paused{_by(of_type.paused_by)}; resume it under Job types."
-        )
-    alive = [worker for worker in cached_reads.workers() if worker.is_alive]
-    serving = [worker for worker in alive if not worker.queues or job.queue in worker.queues]
-    if not alive:
-        found.append("No worker is alive; start one.")
+def holds(
+    job: Job, waiting: Waiting, workers: Sequence[WorkerSummary], unknown_type_hours: float
+) -> list[str]:
+    """Everything that keeps ``job`` from being started, the job's own reason first; [] if nothing does.
+
+    ``unknown_type_hours``: after how long without a handler a job fails; 0 for never.
+    """
+    reasons = [_not_due(job, waiting)]
+    if waiting.queue_pause:
+        by = _by(waiting.queue_pause.paused_by)
+        reasons.append(f"Queue {job.queue} was paused{by}. Resume it on the Queues page.")
+    if waiting.type_pause:
+        by = _by(waiting.type_pause.paused_by)
+        reasons.append(f"Job type {job.type} was paused{by}. Resume it on the Job types page.")
+    serving = workers_of(job, workers)
+    if not any(worker.is_alive for worker in workers):
+        reasons.append("No workers are running. Start one.")
     elif not serving:
-        found.append(f"No live worker serves queue {job.queue}; their QUEUES name others.")
+        reasons.append(
+            f"No running worker serves queue {job.queue}. Check the QUEUES setting of your workers."
+        )
     elif not any(worker.types is None or job.type in worker.types for worker in serving):
-        found.append(_unknown(job.type, db.session.get(UnknownType, job.type)))
-    if found:
-        return found
-    return [_in_line(job, sum(worker.threads for worker in serving))]
+        reasons.append(_unknown_type(job, waiting, unknown_type_hours))
+    return [reason for reason in reasons if reason]
 
 
-def _in_line(job: Job, threads: int) -> str:
-    facts = {"queue": job.queue, "priority": job.priority, "run_at": job.run_at, "id": job.id}
-    ahead = db.session.execute(_AHEAD, {**facts, "most": MOST_AHEAD}).scalar_one()
-    ref = Ref(job.id, job.queue, job.priority, int(job.run_at.timestamp() * 1000), True, job.type)
-    try:
-        is_lost = bool(current_trigger().missing([ref]))
-    except Exception:  # whatever the client of Redis raises
-        return "Redis does not answer; the job is stored and starts when Redis is back."
-    if is_lost:
-        return "Redis does not hold its message, or a worker is just taking it; a lost one is published again within seconds."
-    if ahead:
-        count = f"more than {compact(MOST_AHEAD)}" if ahead >= MOST_AHEAD else compact(ahead)
-        return f"{count} {'jobs are' if ahead != 1 else 'job is'} ahead of it in queue {job.queue}; {threads} threads serve it."
-    return "It is next: a worker takes it as soon as a thread is free."
+def workers_of(job: Job, workers: Sequence[WorkerSummary]) -> list[WorkerSummary]:
+    """The live workers that serve the job's queue."""
+    return [
+        worker
+        for worker in workers
+        if worker.is_alive and (not worker.queues or job.queue in worker.queues)
+    ]
 
 
-def _refusal(job: Job) -> str:
-    """What the last worker that took it said, if it could not run it; else nothing."""
-    last = db.session.execute(_LAST_ATTEMPT, {"id": job.id}).first()
-    if last is None or last.outcome != "released" or last.error_class not in REFUSALS:
+def position(job: Job, ahead: Count, threads: int) -> str:
+    """Where ``job`` is in its queue, which ``threads`` threads serve."""
+    if not ahead:
+        return NEXT
+    count = compact(ahead) if ahead.is_exact else f"More than {compact(int(ahead))}"
+    are, s = ("is", "") if ahead == 1 else ("are", "s")
+    served_by = f"{threads} thread{'' if threads == 1 else 's'}"
+    return f"{count} job{s} {are} ahead of it in queue {job.queue}, served by {served_by}."
+
+
+def _not_due(job: Job, waiting: Waiting) -> str:
+    seconds, refusal = waiting.due_in_seconds, waiting.refusal
+    if refusal:
+        times = (
+            "" if refusal.times == 1 else f" ({refusal.times} times in {duration(refusal.seconds)})"
+        )
+        return (
+            f"A worker could not run this job and returned it{times}: {refusal.error}."
+            f" Next attempt in {duration(max(seconds, 0))}."
+        )
+    if seconds <= 0:
         return ""
-    times = "" if last.times == 1 else f" ({last.times} times in {duration(last.seconds)})"
-    return f"The worker that took it could not run it and gave it back{times}: {last.error}."
+    if not job.attempts:
+        return f"Scheduled to start in {duration(seconds)}."
+    times = "once" if job.attempts == 1 else f"{job.attempts} times"
+    return f"Failed {times}. Next attempt in {duration(seconds)}."
 
 
-def _unknown(type_name: str, unknown: UnknownType | None) -> str:
-    since = ""
-    if unknown and unknown.since:
-        seconds = db.session.execute(_SECONDS, {"at": unknown.since}).scalar_one()
-        since = f" (for {duration(-seconds)})"
-    hours = current_app.extensions["settings"].unknown_type_hours
-    limit = f" After {duration(hours * 3600)} without one it fails." if hours else ""
-    return f"No live worker knows type {type_name}{since}; start one that has its handler.{limit}"
+def _unknown_type(job: Job, waiting: Waiting, hours: float) -> str:
+    since = waiting.unknown_seconds
+    span = f" (for {duration(since)})" if since is not None else ""
+    limit = f" Without one, the job fails after {duration(hours * 3600)}." if hours else ""
+    return f"No running worker has a handler for {job.type}{span}. Start one that does.{limit}"
 
 
 def _by(person: str | None) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import Response, request
 
+from app.dashboard import render
 from app.dashboard.blueprint import dashboard
 from app.dashboard.list_query import PAGE_SIZE
-from app.dashboard.render import show
 from app.extensions import db
 from app.jobs import listing
 from app.security.roles import requires
@@ -18,7 +18,7 @@ def audit() -> Response:
     before = request.args.get("before", type=int)
     events = listing.audit_events(db.session, limit=PAGE_SIZE + 1, before=before)
     older = events[PAGE_SIZE - 1].id if len(events) > PAGE_SIZE else None
-    return show(
+    return render.page(
         "audit/index.html",
         "audit/_table.html",
         events=events[:PAGE_SIZE],

@@ -11,14 +11,13 @@ from uuid import UUID
 from flask import Response, flash, make_response, redirect, request, url_for
 
 from app import clock
-from app.dashboard import cached_reads
+from app.dashboard import cached_reads, render
 from app.dashboard.blueprint import dashboard
 from app.dashboard.forms import check_verb, edit_changes
 from app.dashboard.list_query import JobQuery
 from app.dashboard.present.bulk_words import ASKS_ABOVE, DONE, became_of, choices, title
 from app.dashboard.present.search import masked_search
 from app.dashboard.redirects import leave
-from app.dashboard.render import show
 from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs import bulk
@@ -46,7 +45,7 @@ def bulk_preview() -> Response:
         check_verb(only)
     scope = bulk_scope.take_scope(db.session)
     found = bulk_scope.preview(db.session, query.filter(scope.as_of), scope)
-    return show(
+    return render.page(
         "bulk/preview.html", None, query=query, found=found, scope=found.scope, only=only,
         choices=choices(found, only), description=describe(query),
     )  # fmt: skip
@@ -68,7 +67,7 @@ def bulk_start() -> Response:
             )
             raise ValidationFailed({"verb": [message]})
         if (problem := _not_confirmed(expected)) is not None:
-            return show(
+            return render.page(
                 "bulk/confirm.html", None, status=422 if problem else 200, query=query, scope=scope, n=expected,
                 title=title(verb, expected), is_typed=expected > ASKS_ABOVE, problem=problem, description=describe(query),
             )  # fmt: skip
@@ -111,7 +110,7 @@ def _not_confirmed(n: int) -> str | None:
 @dashboard.get("/bulk")
 @requires("viewer")
 def bulk_actions() -> Response:
-    return show(
+    return render.page(
         "bulk/index.html", "bulk/_table.html", actions=bulk.latest(db.session), title=title,
         described=described,
     )  # fmt: skip
@@ -121,7 +120,7 @@ def bulk_actions() -> Response:
 @requires("viewer")
 def bulk_action(number: int) -> Response:
     action = bulk.find(db.session, number)
-    return show(
+    return render.page(
         "bulk/show.html", "bulk/_action.html", action=action, title=title(action.verb, action.total),
         done_words=DONE[action.verb], became=_became(action), is_settled=_is_settled(action),
         description=described(action), link=_link(action),

@@ -6,10 +6,9 @@ from typing import Any
 
 from flask import Response, request
 
-from app.dashboard import cached_reads
+from app.dashboard import cached_reads, render
 from app.dashboard.blueprint import dashboard
 from app.dashboard.list_query import PAGE_SIZE, LetterQuery
-from app.dashboard.render import show
 from app.extensions import db
 from app.jobs import listing
 from app.security import may_search_payloads
@@ -34,7 +33,7 @@ def dead_letters() -> Response:
         page = listing.list_dead_letters(db.session, limit=PAGE_SIZE, **narrowed)
     elif query.top and query.is_pinned:
         newer = listing.count_newer_letters(db.session, query.top, limit=PAGE_SIZE, **narrowed)
-    return show(
+    return render.page(
         "dead_letters/index.html", "dead_letters/_table.html", query=query, page=page, newer=newer, most=PAGE_SIZE,
         type_names=cached_reads.type_options(query.type),
     )  # fmt: skip

@@ -7,11 +7,10 @@ from typing import Any
 
 from flask import Response, abort, make_response, redirect, request, url_for
 
-from app.dashboard import cached_reads
+from app.dashboard import cached_reads, render
 from app.dashboard.blueprint import dashboard
 from app.dashboard.present.bulk_words import ASKS_ABOVE, became, became_of
 from app.dashboard.redirects import done
-from app.dashboard.render import is_part, show
 from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs import bulk
@@ -27,7 +26,7 @@ VERBS = ("retry", "discard")
 @requires("viewer")
 def failures() -> Response:
     groups = cached_reads.failures()
-    return show(
+    return render.page(
         "failures/index.html", "failures/_table.html", groups=groups, most=MAX_ERROR_GROUPS,
         asks_above=ASKS_ABOVE, retries=cached_reads.latest_retries([one.fingerprint for one in groups]), became_of=became_of,
     )  # fmt: skip
@@ -41,7 +40,7 @@ def act_on_failure(fingerprint: str, verb: str) -> Response:
         abort(404)
     link: dict[str, Any] = {"status": FAILED, "fingerprint": fingerprint}
     # Discarding asks first: a dialog where there are scripts, the preview elsewhere.
-    is_asked_by_page = verb == "discard" and not is_part()
+    is_asked_by_page = verb == "discard" and not render.is_part()
     if "most" not in request.args or is_asked_by_page:
         return make_response(redirect(url_for("dashboard.bulk_preview", verb=verb, **link), 303))
     most = _most(request.args["most"])

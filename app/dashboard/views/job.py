@@ -4,28 +4,82 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from flask import Response, flash, request, url_for
+from flask import Response, current_app, flash, request, url_for
 
+from app import clock
+from app.dashboard import cached_reads, render
 from app.dashboard.blueprint import dashboard
-from app.dashboard.present import job_facts
+from app.dashboard.present import curl, job_facts, why_words
+from app.dashboard.present.json_tree import Document, document
+from app.dashboard.present.timeline import timeline
 from app.dashboard.redirects import commit, done, job_name, leave
-from app.dashboard.render import show
 from app.extensions import db
-from app.jobs import lifecycle, listing
+from app.jobs import lifecycle, listing, registry
+from app.jobs.listing import WorkerSummary
+from app.jobs.models import PENDING, Job
+from app.jobs.publication import Ref, current_trigger
 from app.security import actor
 from app.security.roles import requires
+
+#: Lines of the log that the page shows, and the most it shows on request, whatever MAX_LOG_LINES is.
+LOG_LINES, ALL_LOG_LINES = 200, 10_000
 
 
 @dashboard.get("/jobs/<uuid:job_id>")
 @requires("viewer")
 def job(job_id: UUID) -> Response:
     whole_log = request.args.get("log") == "all"
-    return show(
+    job = listing.get_job(db.session, job_id)
+    attempts = listing.attempts_of(db.session, job_id)
+    letters = listing.letters_of(db.session, job_id)
+    lines = listing.log_of(db.session, job_id, limit=ALL_LOG_LINES)
+    job_type = registry.find(job.type)
+    return render.page(
         "jobs/show.html",
         "jobs/_job.html",
+        job=job,
+        letter=letters[-1] if letters and not letters[-1].closed_at else None,
+        error=job_facts.failure(job, attempts),
+        facts=job_facts.facts(job, job_type.timeout if job_type else None),
+        documents=_documents(job),
+        why=why_waiting(job),
+        curl=curl.same_job(render.server(), job, clock.now()),
+        no_result=job_facts.no_result(job),
+        events=timeline(job, attempts, letters, listing.audit_of(db.session, str(job_id))),
+        log=lines if whole_log else lines[-LOG_LINES:],
+        log_has_more=not whole_log and len(lines) > LOG_LINES,
         whole_log=whole_log,
-        **job_facts.facts(job_id, whole_log=whole_log),
     )
+
+
+def _documents(job: Job) -> list[Document]:
+    raw = f"/api/jobs/{job.id}"
+    documents = [document("payload", "Payload", job.payload, raw)]
+    if job.result is not None:
+        documents.append(document("result", "Result", job.result, raw))
+    return documents
+
+
+def why_waiting(job: Job) -> list[str]:
+    """Why a pending job is not running; [] for any other job."""
+    if job.status != PENDING:
+        return []
+    workers = cached_reads.workers()
+    hours = current_app.extensions["settings"].unknown_type_hours
+    holds = why_words.holds(job, listing.waiting(db.session, job), workers, hours)
+    return holds or [_position(job, why_words.workers_of(job, workers))]
+
+
+def _position(job: Job, serving: list[WorkerSummary]) -> str:
+    ref = Ref(job.id, job.queue, job.priority, int(job.run_at.timestamp() * 1000), True, job.type)
+    try:
+        is_absent = bool(current_trigger().missing([ref]))
+    except Exception:  # whatever the Redis client raises
+        return why_words.REDIS_DOWN
+    if is_absent:
+        return why_words.NOT_IN_REDIS
+    threads = sum(worker.threads for worker in serving)
+    return why_words.position(job, listing.count_ahead(db.session, job), threads)
 
 
 @dashboard.post("/jobs/<uuid:job_id>/retry")
@@ -74,7 +128,7 @@ def delete_job(job_id: UUID) -> Response:
     """With scripts off, an unconfirmed delete asks first."""
     job = listing.get_job(db.session, job_id)
     if request.form.get("confirmed") != "yes":
-        return show("jobs/delete.html", None, job=job)
+        return render.page("jobs/delete.html", None, job=job)
     name = job_name(job)
     lifecycle.delete(db.session, [job_id], by=actor()).one()
     commit()

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from flask import Response, flash, make_response, redirect, request, url_for
 
+from app.dashboard import render
 from app.dashboard.blueprint import dashboard
 from app.dashboard.forms import payload_of, priority_of
 from app.dashboard.present.format import short_id
-from app.dashboard.render import show
 from app.errors import Forbidden, UnknownJobType, ValidationFailed, by_field
 from app.extensions import db
 from app.jobs import audit, lifecycle, listing, registry
@@ -48,7 +48,7 @@ def run_again(job_id: UUID) -> Response:
 
 
 def _form(job: Job, text: str, priority: str, problem: str = "", status: int = 200) -> Response:
-    return show(
+    return render.page(
         "jobs/again.html",
         None,
         status=status,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from flask import Response
 
-from app.dashboard import cached_reads
+from app.dashboard import cached_reads, render
 from app.dashboard.blueprint import dashboard
 from app.dashboard.redirects import done
-from app.dashboard.render import show
 from app.extensions import db
 from app.jobs import pauses
 from app.security import actor
@@ -17,7 +16,7 @@ from app.security.roles import requires
 @dashboard.get("/job-types")
 @requires("viewer")
 def job_types() -> Response:
-    return show("job_types/index.html", "job_types/_table.html", types=cached_reads.types())
+    return render.page("job_types/index.html", "job_types/_table.html", types=cached_reads.types())
 
 
 @dashboard.post("/job-types/<path:name>/pause")

@@ -9,11 +9,10 @@ from typing import Any
 from flask import Response, make_response, redirect, request, url_for
 
 from app import clock
-from app.dashboard import cached_reads
+from app.dashboard import cached_reads, render
 from app.dashboard.blueprint import dashboard
 from app.dashboard.list_query import PAGE_SIZE, JobQuery
-from app.dashboard.present.curl import example
-from app.dashboard.render import is_search_step, show
+from app.dashboard.present import curl
 from app.extensions import db
 from app.jobs import listing
 from app.jobs.listing import JobFilter, Page
@@ -37,15 +36,15 @@ def jobs() -> Response:
         newer = listing.count_newer_jobs(
             db.session, filter, query.top, limit=PAGE_SIZE, order=order
         )
-    found = request.args.get("found", type=int) if is_search_step() else None
+    found = request.args.get("found", type=int) if render.is_search_step() else None
     if found is not None:
         # The further steps belong to the list they began with.
         query, page = query.first, replace(page, previous_cursor=None)
-    return show(
+    return render.page(
         "jobs/index.html", "jobs/_more.html" if found else "jobs/_table.html", query=query, page=page, newer=newer,
         most=PAGE_SIZE, found=found,
         waiting_ahead=claimed_ahead() if query.view == PROCESSING else 0, searched_percent=searched_percent(page, filter), type_names=cached_reads.type_options(query.type),
-        queue_names=cached_reads.queue_options(query.queue), example=example(),
+        queue_names=cached_reads.queue_options(query.queue), example=curl.first_job(render.server()),
     )  # fmt: skip
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from flask import Response
 
-from app.dashboard import cached_reads
+from app.dashboard import cached_reads, render
 from app.dashboard.blueprint import dashboard
-from app.dashboard.present.curl import example
+from app.dashboard.present import curl
 from app.dashboard.redirects import done
-from app.dashboard.render import show
 from app.extensions import db
 from app.jobs import pauses
 from app.security import actor
@@ -18,8 +17,11 @@ from app.security.roles import requires
 @dashboard.get("/queues")
 @requires("viewer")
 def queues() -> Response:
-    return show(
-        "queues/index.html", "queues/_table.html", queues=cached_reads.queues(), example=example()
+    return render.page(
+        "queues/index.html",
+        "queues/_table.html",
+        queues=cached_reads.queues(),
+        example=curl.first_job(render.server()),
     )
 
 

@@ -6,11 +6,11 @@ from uuid import UUID
 
 from flask import Response, request
 
+from app.dashboard import render
 from app.dashboard.blueprint import dashboard
 from app.dashboard.forms import check_verb, edit_changes
 from app.dashboard.present.bulk_words import became
 from app.dashboard.redirects import done
-from app.dashboard.render import show
 from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs import bulk
@@ -25,7 +25,7 @@ def act_on_selected() -> Response:
     verb, ids = request.form.get("verb", ""), _ids(request.form.getlist("ids"))
     check_verb(verb)
     if verb == "delete" and request.form.get("confirmed") != "yes":
-        return show("bulk/delete.html", None, ids=ids)
+        return render.page("bulk/delete.html", None, ids=ids)
     args = edit_changes(request.form) if verb == "edit" else {}
     changes = bulk.act(db.session, verb, ids, by=actor(), args=args)
     n, refused = len(changes.done), list(changes.refused.values())

@@ -6,11 +6,10 @@ from uuid import UUID
 
 from flask import Response
 
-from app.dashboard import cached_reads
+from app.dashboard import cached_reads, render
 from app.dashboard.blueprint import dashboard
 from app.dashboard.layout import WORKER_COMMAND
 from app.dashboard.redirects import done
-from app.dashboard.render import show
 from app.extensions import db
 from app.jobs import workers
 from app.security import actor
@@ -20,7 +19,7 @@ from app.security.roles import requires
 @dashboard.get("/workers", endpoint="workers")
 @requires("viewer")
 def list_workers() -> Response:
-    return show(
+    return render.page(
         "workers/index.html",
         "workers/_list.html",
         workers=cached_reads.workers(),

@@ -38,6 +38,7 @@ from app.jobs.listing.overviews import (
     paused_types,
     queue_overview,
 )
+from app.jobs.listing.waiting import Waiting, count_ahead, waiting
 from app.jobs.listing.walk import CANDIDATES
 from app.jobs.listing.workers import WorkerSummary, list_workers, still_running, worker
 from app.jobs.statistics.count import Count
@@ -55,10 +56,12 @@ __all__ = [
     "Page",
     "QueueSummary",
     "TypeSummary",
+    "Waiting",
     "WorkerSummary",
     "attempts_of",
     "audit_events",
     "audit_of",
+    "count_ahead",
     "count_newer_jobs",
     "count_newer_letters",
     "error_group_name",
@@ -79,5 +82,6 @@ __all__ = [
     "paused_types",
     "queue_overview",
     "still_running",
+    "waiting",
     "worker",
 ]

@@ -1,28 +1,12 @@
-"""What the overview says. Figures are shared by all tabs; rows are few and read by index."""
+"""The figures of the overview."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from app.dashboard import cached_reads
-from app.dashboard.present import charts
-from app.dashboard.present.curl import example
 from app.dashboard.present.format import duration, rate
-from app.extensions import db
-from app.jobs import listing
-from app.jobs.listing import JobFilter
-from app.jobs.models import VIEWS
 from app.jobs.statistics.series import RATE_MINUTES
 from app.jobs.statistics.summary import Overview
-
-ROWS = 6
-
-
-@dataclass(frozen=True)
-class Tile:
-    view: str
-    n: int
 
 
 @dataclass(frozen=True)
@@ -32,27 +16,16 @@ class Figure:
     note: str = ""
 
 
-def facts(range_name: str) -> dict[str, Any]:
-    counts, overview = cached_reads.counts(), cached_reads.overview()
-    return {
-        "overview": overview,
-        "tiles": [Tile(view, counts[view]) for view in VIEWS],
-        "figures": figures(overview),
-        "chart": charts.ended(cached_reads.history(range_name), range_name),
-        "ranges": charts.LABELS,
-        "is_fresh": not counts["all"],
-        "running": listing.list_jobs(
-            db.session, JobFilter(status="processing"), limit=ROWS, is_light=True
-        ).items,
-        "letters": listing.list_dead_letters(db.session, limit=ROWS).items,
-        "queues": sorted(cached_reads.queues(), key=lambda queue: (-queue.due, queue.name))[:ROWS],
-        "workers": [worker for worker in cached_reads.workers() if worker.is_alive][:ROWS],
-        "example": example(),
-    }
+@dataclass(frozen=True)
+class Tile:
+    """The count of one view."""
+
+    view: str
+    n: int
 
 
 def figures(overview: Overview) -> list[Figure]:
-    """Six numbers that together answer "is it fine?"."""
+    """Throughput, latency and backlog, in the order the page shows them."""
     pace = overview.pace
     span = "this minute" if pace.is_this_minute else "last 2 min"
     return [
