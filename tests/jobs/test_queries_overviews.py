@@ -246,6 +246,11 @@ def test_type_failures_and_run_times_are_of_its_own_last_hour(session):
 
 
 def test_workers_are_alive_by_the_database_clock(session, app, monkeypatch):
+    def lease(seconds):
+        settings = replace(app.extensions["settings"], lease_seconds=seconds)
+        monkeypatch.setitem(app.extensions, "settings", settings)
+
+    lease(30.0)
     running = [
         {"jobId": str(uuid4()), "type": "echo", "attempt": 1, "since": "2026-01-01T00:00:00Z"}
     ]
@@ -263,8 +268,7 @@ def test_workers_are_alive_by_the_database_clock(session, app, monkeypatch):
     by_id = {one.id: one for one in found}
     silent = next(one for one in by_id.values() if one.state == "silent")
     assert silent.silent_seconds == pytest.approx(45, abs=5)
-    settings = replace(app.extensions["settings"], lease_seconds=0.0)
-    monkeypatch.setitem(app.extensions, "settings", settings)
+    lease(0.0)
     assert not any(one.is_alive for one in list_workers(session))
 
 
