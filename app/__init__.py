@@ -12,8 +12,11 @@ from app.extensions import csrf, db, migrate
 __version__ = "0.1.0"
 
 
-def create_app(settings: config.Settings | None = None) -> Flask:
-    """The wired application. Raises ConfigError in one sentence when a setting is wrong."""
+def create_app(settings: config.Settings | None = None, *, serves_web: bool = True) -> Flask:
+    """The wired application. Raises ConfigError in one sentence when a setting is wrong.
+
+    Without ``serves_web`` it has no routes and no commands: all that a handler in a child needs.
+    """
     settings = settings or config.load()
     app = Flask(__name__, template_folder="../templates", static_folder="../static")
     app.extensions["settings"] = settings
@@ -36,19 +39,25 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     csrf.init_app(app)
     app.before_request(schema.refuse_until_ready)
     _wire(app, settings)
+    if serves_web:
+        _add_routes(app)
     return app
 
 
 def _wire(app: Flask, settings: config.Settings) -> None:
     # Imported here: these packages need the extensions above, and the domain needs none of them.
-    from app import cli, metrics
-    from app.api import blueprint as api
     from app.broker.publisher import RedisTrigger
-    from app.dashboard import dashboard
     from app.jobs import registry
 
     registry.discover(settings.job_modules)
     app.extensions["trigger"] = RedisTrigger(app, settings)
+
+
+def _add_routes(app: Flask) -> None:
+    from app import cli, metrics
+    from app.api import blueprint as api
+    from app.dashboard import dashboard
+
     csrf.exempt(api)
     app.register_blueprint(api)
     app.register_blueprint(dashboard)

@@ -8,6 +8,7 @@ at the first look. Seconds are relative to the database clock; ``ago`` reads "th
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,6 +16,8 @@ from sqlalchemy import func, text
 
 from app.extensions import db
 from app.jobs import ids
+from app.jobs.ending import AttemptError, Ending
+from app.jobs.error_groups import place_in_traceback, without_numbers
 from app.jobs.models import (
     CANCELLED,
     COMPLETED,
@@ -229,3 +232,18 @@ def watched_database() -> None:
         )
     )
     db.session.commit()
+
+
+def ending(job_id: UUID, token: UUID, verb: str = "complete", **fields: Any) -> Ending:
+    """How an attempt ended; ``error``, ``error_class`` and ``traceback`` as they are stored."""
+    error, class_name = fields.pop("error", None), fields.pop("error_class", None)
+    traceback = fields.pop("traceback", None)
+    outcome = fields.get("outcome")
+    described = None
+    if error is not None or class_name is not None:
+        place = None
+        if outcome in ("failed", "crashed", "timed_out") or verb == "refuse":
+            place = place_in_traceback(traceback or "") or without_numbers(error or "")
+        described = AttemptError(error, class_name, traceback, place)
+    job = SimpleNamespace(id=job_id, token=token, type="echo", attempt=1, max_attempts=5)
+    return Ending(job, verb, error=described, **fields)

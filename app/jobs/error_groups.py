@@ -1,8 +1,9 @@
-"""Where an attempt failed: with its type and its exception, what failures are grouped by. Pure."""
+"""Where an attempt failed: with the job's type and the exception's class, what errors are grouped by. Pure."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _FRAME = re.compile(r'^\s*File "(?P<path>.+?)", line \d+, in (?P<function>.+)$', re.MULTILINE)
 _CHAINED = re.compile(
@@ -11,25 +12,30 @@ _CHAINED = re.compile(
     re.MULTILINE,
 )
 _LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib/python\d|^<frozen ")
-#: What differs between two failures of one kind: ids, numbers, addresses in memory.
+#: What differs between two errors of one kind: ids, numbers, addresses in memory.
 _VARYING = re.compile(r"\b(?:0x)?[0-9a-f]*\d[0-9a-f]*(?:-[0-9a-f]{4,})*\b", re.IGNORECASE)
 PLACE_CHARACTERS = 200
 
 
-def place_of(outcome: str, traceback: str | None, error: str | None) -> str:
-    """``jobs/mail.py in send``, without a traceback the error less its numbers; "" for a time-out.
+def place_of_frames(frames: Sequence[tuple[str, str]]) -> str:
+    """``jobs/mail.py in send``: of (path, function) from the outermost frame to the deepest; at least one.
 
-    The deepest frame that is of no library, so that one cause in a handler is one place; no line
+    The deepest frame that is not of a library, so that one cause in a handler is one place. No line
     number, which any deployment moves; two names of the path, since directories differ by machine.
     """
-    # The time limit strikes wherever the handler happens to be.
-    if outcome == "timed_out":
-        return ""
-    frames = list(_FRAME.finditer(_CHAINED.split(traceback or "")[-1]))
-    if not frames:
-        lines = (error or "").strip().splitlines()
-        return _VARYING.sub("#", lines[0])[:PLACE_CHARACTERS] if lines else ""
-    own = [frame for frame in frames if not _LIBRARY.search(frame["path"])]
-    frame = (own or frames)[-1]
-    path = "/".join(frame["path"].replace("\\", "/").split("/")[-2:])
-    return f"{path} in {frame['function'].strip()}"[:PLACE_CHARACTERS]
+    own = [frame for frame in frames if not _LIBRARY.search(frame[0])]
+    path, function = (own or frames)[-1]
+    path = "/".join(path.replace("\\", "/").split("/")[-2:])
+    return f"{path} in {function.strip()}"[:PLACE_CHARACTERS]
+
+
+def place_in_traceback(traceback: str) -> str:
+    """The place of an attempt of which only the stored traceback is left; "" without a frame."""
+    matches = list(_FRAME.finditer(_CHAINED.split(traceback)[-1]))
+    return place_of_frames([(m["path"], m["function"]) for m in matches]) if matches else ""
+
+
+def without_numbers(text: str) -> str:
+    """The first line of an error less its numbers: the place of an error without a traceback."""
+    lines = text.strip().splitlines()
+    return _VARYING.sub("#", lines[0])[:PLACE_CHARACTERS] if lines else ""

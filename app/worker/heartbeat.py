@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -19,8 +19,8 @@ from app import __version__
 from app.config import Settings
 from app.database import autocommit
 from app.jobs import lifecycle, pulses, registry, reports
+from app.jobs.ending import Held
 from app.worker.clock import Clock
-from app.worker.inbox import Claimed
 from app.worker.runner import Runner
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Heartbeat(threading.Thread):
         clock: Clock,
         worker_id: UUID,
         runner: Runner,
-        held: Callable[[], list[Claimed]],
+        held: Callable[[], Sequence[Held]],
         facts: Callable[[], dict[str, object]],
         stop_requested: Callable[[], None],
     ) -> None:

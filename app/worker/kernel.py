@@ -18,11 +18,12 @@ from app.broker.ready_set import ReadySet
 from app.config import Settings
 from app.extensions import db
 from app.jobs import lifecycle
+from app.jobs.ending import Ending
 from app.worker import leave
 from app.worker.clock import Clock
 from app.worker.heartbeat import Heartbeat
 from app.worker.inbox import Claimed, Inbox
-from app.worker.outbox import Outbox, Outcome
+from app.worker.outbox import Outbox
 from app.worker.runner import Runner
 from app.worker.sweeper import Sweeper
 
@@ -84,7 +85,7 @@ class Kernel:
             clock=self.clock,
             worker_id=self.worker_id,
             runner=self.runner,
-            held=lambda: self.inbox.held() + self.outbox.held(),
+            held=lambda: [*self.inbox.held(), *self.outbox.held()],
             facts=self._facts,
             stop_requested=self._stop_requested,
         )
@@ -107,9 +108,9 @@ class Kernel:
         return self.inbox.next()
 
     def run(self, job: Claimed) -> None:
-        outcome = self.runner.run(job)
+        ending = self.runner.run(job)
         self.inbox.finished()
-        self.outbox.put([outcome])
+        self.outbox.put([ending])
 
     def begin_stop(self, drain_seconds: float | None = None) -> None:
         """No new claims; what waits in the inbox is released at once.
@@ -131,7 +132,7 @@ class Kernel:
         self.outbox.drain(max(FLUSH_SECONDS, self._drain_until - time.monotonic()))
         self.runner.stop_children(CHILDREN_SECONDS)
         attempts = list(self.runner.attempts.values())
-        unfinished = [self.runner.given_up(attempt) for attempt in attempts]
+        unfinished = [self.runner.give_up(attempt) for attempt in attempts]
         if unfinished:
             plural = "" if len(unfinished) == 1 else "s"
             log.warning("Giving back %s unfinished attempt%s", len(unfinished), plural)
@@ -143,8 +144,8 @@ class Kernel:
     def _release_unstarted(self, jobs: list[Claimed]) -> None:
         # In the background: the ticker has time-outs to throw, and a stop must not wait for the
         # database before the grace period has even begun.
-        outcomes = [Outcome(job, lifecycle.RELEASE) for job in jobs]
-        self.outbox.put(outcomes, is_in_background=True)
+        endings = [Ending(job, lifecycle.RELEASE) for job in jobs]
+        self.outbox.put(endings, is_in_background=True)
 
     def _tick(self) -> None:
         while not self._is_stopped.is_set():

@@ -1,18 +1,16 @@
-"""Outcomes on their way to PostgreSQL: whoever ends an attempt writes for everybody (flat combining).
+"""Endings on their way to PostgreSQL.
 
-No timer: a quiet process writes each outcome at once, a busy one writes what gathered meanwhile.
-Outcomes survive an absent database here, in memory, and are written when it is back.
+There is no timer: an idle process writes each Ending at once, a busy one writes together what the
+other threads added while it was writing. Endings are kept in memory while the database is down.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from threading import Condition, Thread
 from typing import Any
 from uuid import UUID
@@ -20,73 +18,28 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from app import clock
 from app.database import autocommit
 from app.jobs import lifecycle, reports
-from app.jobs.context import LogLine, storable
+from app.jobs.context import storable
+from app.jobs.ending import COMPLETE, STRIPPED, Ending, Held
 from app.jobs.publication import Ref, ref
-from app.worker.inbox import Claimed
 
 log = logging.getLogger(__name__)
 
 MAX_BATCH = 500
 MAX_BATCH_BYTES = 8 * 1024 * 1024
-#: More than this waiting, and whoever adds one waits too.
+#: While more than this are waiting, a thread that adds one waits as well.
 MAX_WAITING = 5000
 MAX_PAUSE_SECONDS = 2.0
-#: Stands for the texts of an outcome that PostgreSQL refused; how the attempt ended stays as it was.
-STRIPPED = "PostgreSQL can't store what this attempt returned or reported; it was left out."
-
-
-@dataclass(slots=True, eq=False)
-class Outcome:
-    """How an attempt ended. ``verb`` is "complete" or one of lifecycle.END_VERBS."""
-
-    job: Claimed
-    verb: str
-    result: str = "null"  # JSON
-    outcome: str | None = None  # JobAttempt.OUTCOMES; None writes no attempt row
-    error: str | None = None
-    error_class: str | None = None
-    traceback: str | None = None
-    delay: float | None = None
-    progress: dict[str, Any] | None = None
-    lines: Sequence[LogLine] = ()
-    max_crashes: int | None = None
-    give_up_after: float | None = None  # seconds after the first refusal
-    is_stripped: bool = False
-
-    def stripped(self) -> Outcome:
-        """The same end of the attempt, without what PostgreSQL may have refused to store."""
-        is_complete = self.verb == "complete"
-        return replace(
-            self,
-            result=json.dumps(STRIPPED) if is_complete else "null",
-            error=None if is_complete else STRIPPED,
-            error_class=None,
-            traceback=None,
-            progress=None,
-            lines=[(clock.now(), "warning", STRIPPED)],
-            is_stripped=True,
-        )
-
-    def as_end(self) -> dict[str, Any]:
-        return {
-            "id": self.job.id.hex,
-            "token": self.job.token.hex,
-            "verb": self.verb,
-            "outcome": self.outcome,
-            "error": self.error,
-            "error_class": self.error_class,
-            "traceback": self.traceback,
-            "delay": self.delay,
-            "progress": self.progress,
-            "max_crashes": self.max_crashes,
-            "give_up_after": self.give_up_after,
-        }
 
 
 class Outbox:
+    """Writes Endings, publishes the jobs that are pending again, and holds what is not written yet.
+
+    Flat combining: the thread that finds nobody writing writes for all threads until nothing waits.
+    ``buried`` is called after a batch that wrote a dead letter.
+    """
+
     def __init__(
         self,
         *,
@@ -100,22 +53,22 @@ class Outbox:
         self._buried = buried
         self._max_log_lines = max_log_lines
         self._condition = Condition()
-        self._waiting: deque[Outcome] = deque()
-        self._writing: Sequence[Outcome] = ()
+        self._waiting: deque[Ending] = deque()
+        self._writing: Sequence[Ending] = ()
         self._is_writing = False
         self._give_up_at = float("inf")  # monotonic
         self.completed = 0
         self.fenced = 0
 
-    def put(self, outcomes: Sequence[Outcome], *, is_in_background: bool = False) -> None:
-        """Write ``outcomes``, now or with the batch of the thread that is writing.
+    def put(self, endings: Sequence[Ending], *, is_in_background: bool = False) -> None:
+        """Write ``endings``, now or with the batch of the thread that is writing.
 
         ``is_in_background`` is for callers that must not wait for an absent database.
         """
-        if not outcomes:
+        if not endings:
             return
         with self._condition:
-            self._waiting.extend(outcomes)
+            self._waiting.extend(endings)
             if self._is_writing:
                 if len(self._waiting) > MAX_WAITING and not is_in_background:
                     self._condition.wait_for(lambda: len(self._waiting) <= MAX_WAITING, 30)
@@ -138,19 +91,20 @@ class Outbox:
             try:
                 self._write_until_done(batch)
             except Exception:
-                # Their leases run out and rescue finds them; the writer must live on.
-                log.exception("Could not write %s outcomes", len(batch))
+                # Their leases expire and rescue finds them; the writer must go on.
+                log.exception("Could not write %s endings", len(batch))
 
-    def _take(self) -> list[Outcome]:
-        batch: list[Outcome] = []
+    def _take(self) -> list[Ending]:
+        batch: list[Ending] = []
         size = 0
         while self._waiting and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
-            outcome = self._waiting.popleft()
-            size += len(outcome.result) + len(outcome.traceback or "")
-            batch.append(outcome)
+            ending = self._waiting.popleft()
+            error = ending.error
+            size += len(ending.result) + (len(error.traceback or "") if error else 0)
+            batch.append(ending)
         return batch
 
-    def _write_until_done(self, batch: Sequence[Outcome]) -> None:
+    def _write_until_done(self, batch: Sequence[Ending]) -> None:
         failures = 0
         while True:
             try:
@@ -162,20 +116,20 @@ class Outbox:
                     return
                 failures += 1
                 if failures == 1:
-                    log.warning("Can't write %s outcomes yet: %s", len(batch), _first_line(error))
+                    log.warning("Can't write %s endings yet: %s", len(batch), _first_line(error))
                 if time.monotonic() > self._give_up_at:
                     raise
                 time.sleep(min(MAX_PAUSE_SECONDS, 0.05 * 2 ** min(failures, 8)) * random.random())
             except Exception:
                 # A value that can't even be sent: its attempt has ended, and must not run again for that.
-                log.exception("Could not write %s outcomes as they are", len(batch))
+                log.exception("Could not write %s endings as they are", len(batch))
                 self._bisect(batch)
                 return
 
-    def _write(self, batch: Sequence[Outcome], *, is_replay: bool) -> None:
-        completes = [o for o in batch if o.verb == "complete"]
-        ends = [o for o in batch if o.verb != "complete"]
-        lined = [o for o in batch if o.lines]
+    def _write(self, batch: Sequence[Ending], *, is_replay: bool) -> None:
+        completes = [e for e in batch if e.verb == COMPLETE]
+        ends = [e for e in batch if e.verb != COMPLETE]
+        lined = [e for e in batch if e.lines]
         is_one_statement = bool(completes) + bool(ends) + bool(lined) == 1
         completed: set[UUID] = set()
         ended: Sequence[Any] = ()
@@ -184,35 +138,32 @@ class Outbox:
         with transaction as db:
             if not is_one_statement:
                 # Each statement below locks in id order; only together, first, is it one order.
-                lifecycle.lock(db, [o.job.id.hex for o in batch])
+                lifecycle.lock(db, [e.job.id.hex for e in batch])
             if lined:
                 reports.write_lines(
                     db,
-                    [(o.job.id, o.job.attempt, line) for o in lined for line in o.lines],
+                    [(e.job.id, e.job.attempt, line) for e in lined for line in e.lines],
                     most=self._max_log_lines,
                 )
             if completes:
-                completed = lifecycle.complete(
-                    db,
-                    [(o.job.id.hex, o.job.token.hex, o.result, o.progress) for o in completes],
-                )
+                completed = lifecycle.complete(db, completes)
             if ends:
-                ended = lifecycle.end_attempts(db, [o.as_end() for o in ends])
+                ended = lifecycle.end_attempts(db, ends)
         self._after(batch, completed, ended, is_replay)
 
     def _after(
-        self, batch: Sequence[Outcome], completed: set[UUID], ended: Sequence[Any], is_replay: bool
+        self, batch: Sequence[Ending], completed: set[UUID], ended: Sequence[Any], is_replay: bool
     ) -> None:
         self.completed += len(completed)
         fenced = len(batch) - len(completed) - len(ended)
         if fenced and not is_replay:
             self.fenced += fenced
             held = completed | {row.id for row in ended}
-            for outcome in batch:
-                if outcome.job.id not in held:
+            for ending in batch:
+                if ending.job.id not in held:
                     log.warning(
                         "Outcome %s of job %s refused: its lease is no longer ours",
-                        outcome.verb, outcome.job.id,
+                        ending.verb, ending.job.id,
                     )  # fmt: skip
         refs = [ref(row) for row in ended if row.status == "pending"]
         if refs:
@@ -220,8 +171,8 @@ class Outbox:
         if any(row.status == "failed" for row in ended):
             self._buried()
 
-    def _bisect(self, batch: Sequence[Outcome]) -> None:
-        """One row that PostgreSQL can't store must not cost its neighbours their outcome."""
+    def _bisect(self, batch: Sequence[Ending]) -> None:
+        """Write what can be written: one value that PostgreSQL can't store must not affect other jobs."""
         if len(batch) > 1:
             middle = len(batch) // 2
             self._write_until_done(batch[:middle])
@@ -229,15 +180,15 @@ class Outbox:
             return
         bad = batch[0]
         if bad.is_stripped:
-            log.error("The outcome of job %s can't be stored at all", bad.job.id)
+            log.error("The ending of job %s can't be stored at all", bad.job.id)
             return
         log.warning("Job %s (%s): %s", bad.job.id, bad.job.type, STRIPPED)
         self._write_until_done([bad.stripped()])
 
-    def held(self) -> list[Claimed]:
-        """Jobs whose outcome is not written yet: their leases must live on."""
+    def held(self) -> list[Held]:
+        """Jobs whose Ending is not written yet; their leases must be extended."""
         with self._condition:
-            return [o.job for o in (*self._waiting, *self._writing)]
+            return [e.job for e in (*self._waiting, *self._writing)]
 
     def drain(self, timeout: float) -> bool:
         """Wait until everything is written; False after ``timeout`` seconds."""

@@ -18,9 +18,9 @@ def fail(session: Any, times: int, *, type: str = "mail", verb: str = "bury") ->
     lifecycle.end_attempts(
         session,
         [
-            {"id": job.id.hex, "token": job.lease_token.hex, "verb": verb, "outcome": "failed",
-             "error": "Refused: order 4711 <b>", "error_class": "Refused", "delay": 60,
-             "traceback": '  File "/srv/shop/mail.py", line 7, in send\n'}
+            factories.ending(job.id, job.lease_token, verb, outcome="failed",
+                             error="Refused: order 4711 <b>", error_class="Refused", delay=60,
+                             traceback='  File "/srv/shop/mail.py", line 7, in send\n')
             for job in jobs
         ],
     )  # fmt: skip

@@ -107,10 +107,10 @@ def test_no_worker_that_knows_its_type(told: Any, worker: Any, session: Any) -> 
 def test_a_job_that_workers_refuse(session: Any, worker: Any, redis: Any) -> None:
     worker()
     job = factories.processing_job()
-    end = {
-        "id": job.id.hex, "token": job.lease_token.hex, "verb": "refuse", "outcome": "released",
-        "error": "the payload does not fit greet: payload.nick unknown", "error_class": "PayloadRefused",
-    }  # fmt: skip
+    end = factories.ending(
+        job.id, job.lease_token, "refuse", outcome="released",
+        error="the payload does not fit greet: payload.nick unknown", error_class="PayloadRefused",
+    )  # fmt: skip
     lifecycle.end_attempts(session, [end])
     session.commit()
     cache.forget()

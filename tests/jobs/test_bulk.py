@@ -17,6 +17,7 @@ from app.jobs.bulk import scope as bulk_scope
 from app.jobs.lifecycle import NewJob
 from app.jobs.listing import JobFilter, list_jobs
 from app.jobs.models import Job
+from tests import factories
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ def failed(session: Any) -> Any:
             session, [i.hex for i in ids], token=token, worker_id=uuid4(), lease_seconds=30
         )
         lifecycle.end_attempts(
-            session, [{"id": i.hex, "token": token.hex, "verb": "bury", "outcome": "failed", "error": "x"} for i in ids]
+            session, [factories.ending(i, token, "bury", outcome="failed", error="x") for i in ids]
         )  # fmt: skip
         session.commit()
         return ids
@@ -214,7 +215,7 @@ def test_an_old_job_that_comes_to_match_after_the_preview_is_not_included(
     token = uuid4()
     lifecycle.claim(session, [waiting.id.hex], token=token, worker_id=uuid4(), lease_seconds=30)
     lifecycle.end_attempts(
-        session, [{"id": waiting.id.hex, "token": token.hex, "verb": "bury", "outcome": "failed", "error": "x"}]
+        session, [factories.ending(waiting.id, token, "bury", outcome="failed", error="x")]
     )  # fmt: skip
     session.commit()
     action = confirm(session, "retry", found)
@@ -279,7 +280,7 @@ def test_what_became_of_the_jobs(session: Any, failed: Any) -> None:
     lifecycle.claim(
         session, [i.hex for i in ids[:2]], token=token, worker_id=uuid4(), lease_seconds=30
     )
-    lifecycle.complete(session, [(ids[0].hex, token.hex, "null", None)])
+    lifecycle.complete(session, [factories.ending(ids[0], token)])
     lifecycle.delete(session, ids[3:], by="ada")
     session.commit()
     found = bulk.outcome(session, bulk.find(session, action.id))
@@ -305,7 +306,7 @@ def bury(session: Any, ids: list[Any]) -> None:
     token = uuid4()
     lifecycle.claim(session, [i.hex for i in ids], token=token, worker_id=uuid4(), lease_seconds=30)
     lifecycle.end_attempts(
-        session, [{"id": i.hex, "token": token.hex, "verb": "bury", "outcome": "failed", "error": "x"} for i in ids]
+        session, [factories.ending(i, token, "bury", outcome="failed", error="x") for i in ids]
     )  # fmt: skip
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from sqlalchemy import text
 
 from app.jobs import lifecycle, listing
-from app.jobs.error_groups import place_of
+from app.jobs.control_flow import JobTimeout, Permanent
+from app.jobs.ending import AttemptError
+from app.jobs.error_groups import place_in_traceback, without_numbers
 from app.jobs.listing import JobFilter
 from tests import factories
 
@@ -21,10 +25,8 @@ TRACEBACK = """Traceback (most recent call last):
 
 def end(session, job, verb="retry_later", how="failed", **more):
     told = {"error": "ValueError: boom", "error_class": "ValueError", "delay": 0, **more}
-    lifecycle.end_attempts(
-        session,
-        [{"id": job.id.hex, "token": job.lease_token.hex, "verb": verb, "outcome": how, **told}],
-    )
+    ending = factories.ending(job.id, job.lease_token, verb, outcome=how, **told)
+    lifecycle.end_attempts(session, [ending])
     session.commit()
 
 
@@ -34,7 +36,7 @@ def group_of(session, job):
 
 
 def test_the_place_is_the_deepest_frame_of_own_code_without_its_line():
-    places = {place_of("failed", TRACEBACK.format(line=line, error="x"), "x") for line in (7, 8)}
+    places = {place_in_traceback(TRACEBACK.format(line=line, error="x")) for line in (7, 8)}
     assert places == {"shop/mail.py in send"}
 
 
@@ -44,20 +46,58 @@ def test_of_chained_exceptions_the_last_one_counts():
         + "\nDuring handling of the above exception, another exception occurred:\n\n"
         + 'Traceback (most recent call last):\n  File "/srv/app/shop/pay.py", line 3, in pay\n    raise\nOops\n'
     )
-    assert place_of("failed", chained, "Oops") == "shop/pay.py in pay"
+    assert place_in_traceback(chained) == "shop/pay.py in pay"
 
 
 def test_without_a_traceback_the_reason_less_its_numbers_is_the_place():
-    one = place_of("failed", None, "Order 4711 of 0197ab3c-1111-7000-8000-00000000abcd is gone")
-    assert one == place_of(
-        "failed", None, "Order 12 of 0197ab3c-2222-7000-8000-00000000ffff is gone"
-    )
-    assert one == "Order # of # is gone"
-    assert one != place_of("failed", None, "Order 12 is unpaid")
+    place = without_numbers("Order 4711 of 0197ab3c-1111-7000-8000-00000000abcd is gone")
+    assert place == without_numbers("Order 12 of 0197ab3c-2222-7000-8000-00000000ffff is gone")
+    assert place == "Order # of # is gone"
+    assert place != without_numbers("Order 12 is unpaid")
+    assert AttemptError.of(Permanent("Order 12 is unpaid")).place == "Order # is unpaid"
 
 
 def test_a_time_limit_strikes_anywhere():
-    assert place_of("timed_out", TRACEBACK.format(line=1, error="JobTimeout"), "x") == ""
+    assert AttemptError.of(raised(lambda: throw(JobTimeout()))).place == ""
+
+
+def throw(error):
+    raise error
+
+
+def raised(fn):
+    try:
+        fn()
+    except Exception as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def chained():
+    try:
+        throw(KeyError("a"))
+    except KeyError as error:
+        raise ValueError("b") from error
+
+
+@pytest.mark.parametrize(
+    ("fn", "place"),
+    [
+        (lambda: throw(ValueError("boom")), "jobs/test_failures.py in throw"),
+        (chained, "jobs/test_failures.py in chained"),
+        (lambda: json.loads("{"), "jobs/test_failures.py in <lambda>"),
+    ],
+    ids=["raised", "chained", "in a library"],
+)
+def test_the_frames_of_an_exception_and_its_stored_traceback_name_one_place(fn, place):
+    error = AttemptError.of(raised(fn))
+    assert error.place == place
+    assert place_in_traceback(error.traceback) == place
+
+
+def test_the_class_of_an_error_is_apart_from_its_text():
+    error = AttemptError.of(ValueError("boom"))
+    assert (error.class_name, error.text, error.line) == ("ValueError", "boom", "ValueError: boom")
 
 
 def test_same_type_exception_and_place_make_one_group_and_each_difference_another(session):
@@ -76,7 +116,7 @@ def test_same_type_exception_and_place_make_one_group_and_each_difference_anothe
 
 def test_a_job_leaves_its_group_when_it_completes(session):
     job = factories.processing_job(fingerprint="0123456789ab")
-    lifecycle.complete(session, [(job.id.hex, job.lease_token.hex, "null", None)])
+    lifecycle.complete(session, [factories.ending(job.id, job.lease_token)])
     session.commit()
     assert group_of(session, job) is None
 

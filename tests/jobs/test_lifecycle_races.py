@@ -14,7 +14,7 @@ from app.errors import UniqueConflict
 from app.extensions import db
 from app.jobs import enqueue, ids, lifecycle, reports
 from app.jobs.lifecycle import NewJob
-from tests.factories import cancelled_job, failed_job, pending_job, processing_job
+from tests.factories import cancelled_job, ending, failed_job, pending_job, processing_job
 from tests.support.racing import race
 
 
@@ -79,7 +79,7 @@ def test_complete_and_rescue_of_one_job_have_one_winner(session, own):
         job_id, token = job.id, job.lease_token
         session.rollback()
         done, rescued = race(
-            own(lambda s, i=job_id, t=token: lifecycle.complete(s, [(i.hex, t.hex, "1", None)])),
+            own(lambda s, i=job_id, t=token: lifecycle.complete(s, [ending(i, t, result="1")])),
             own(lambda s: {row.id for row in lifecycle.rescue(s)}),
         )
         assert (job_id in done) != (job_id in rescued)
@@ -126,11 +126,11 @@ def test_batches_in_opposite_order_never_deadlock(session, own):
         jobs = [processing_job() for _ in range(60)]
         leases = [(job.id, job.lease_token) for job in jobs]
         session.rollback()
-        outcomes = [(i.hex, t.hex, "1", None) for i, t in leases]
+        endings = [ending(i, t, result="1") for i, t in leases]
         everyone = [i for i, _ in leases]
         race(
-            own(lambda s, o=outcomes: lifecycle.complete(s, o[:40])),
-            own(lambda s, o=outcomes: lifecycle.complete(s, o[::-1][:40])),
+            own(lambda s, o=endings: lifecycle.complete(s, o[:40])),
+            own(lambda s, o=endings: lifecycle.complete(s, o[::-1][:40])),
             own(lambda s, e=everyone: lifecycle.cancel(s, e[::-1], by="ada")),
             own(lambda s, held=leases: lifecycle.extend(s, held[::-1], lease_seconds=30)),
         )
@@ -208,14 +208,14 @@ def test_a_heartbeat_does_not_wait_for_outcomes_that_are_being_written(session, 
     """Completed and failed jobs of one batch are locked by two statements, so not in id order over both."""
     first, second = processing_job(), processing_job()
     leases = [(first.id, first.lease_token), (second.id, second.lease_token)]
-    lifecycle.complete(session, [(second.id.hex, second.lease_token.hex, "null", None)])
+    lifecycle.complete(session, [ending(second.id, second.lease_token)])
 
     def heartbeat(other):
         other.execute(text("SET LOCAL lock_timeout = '3s'"))
         return lifecycle.extend(other, leases, lease_seconds=30)
 
     assert set(own(heartbeat)()) == {first.id}
-    assert lifecycle.complete(session, [(first.id.hex, first.lease_token.hex, "null", None)])
+    assert lifecycle.complete(session, [ending(first.id, first.lease_token)])
     session.commit()
 
 

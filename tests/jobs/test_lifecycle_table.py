@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from app.errors import InvalidTransition, JobNotFound
 from app.jobs import ids, lifecycle
+from app.jobs.ending import Ending
 from app.jobs.models import STATUSES
 from app.jobs.testing import temporary_types
 from tests import factories
@@ -34,8 +35,8 @@ def attempts_of(session, job_id) -> list:
     return [tuple(row) for row in session.execute(text(sql), {"id": job_id})]
 
 
-def outcome(row: dict, verb: str, **fields) -> dict:
-    return {"id": row["id"].hex, "token": row["lease_token"].hex, "verb": verb, **fields}
+def ending(row: dict, verb: str, **fields) -> Ending:
+    return factories.ending(row["id"], row["lease_token"], verb, **fields)
 
 
 # ------------------------------------------------------------------ what a person does
@@ -218,9 +219,8 @@ def test_claim_leaves_what_is_held_back(session, hold_back: Callable):
 
 
 def complete(session, row: dict, result: str = '{"ok":true}', token=None) -> set:
-    done = lifecycle.complete(
-        session, [(row["id"].hex, (token or row["lease_token"]).hex, result, None)]
-    )
+    end = factories.ending(row["id"], token or row["lease_token"], result=result)
+    done = lifecycle.complete(session, [end])
     session.commit()
     return done
 
@@ -266,7 +266,7 @@ def test_an_attempt_ends_only_a_processing_job(session, verb, status):
     before = row_of(session, MAKERS[status]().id)
     given = {**before, "lease_token": before["lease_token"] or uuid4()}
     fields = {"outcome": "failed", "error": "boom", "delay": 8.0, "max_crashes": 3}
-    rows = lifecycle.end_attempts(session, [outcome(given, verb, **fields)])
+    rows = lifecycle.end_attempts(session, [ending(given, verb, **fields)])
     session.commit()
     after = row_of(session, before["id"])
     if status != "processing":
@@ -289,7 +289,7 @@ def test_an_attempt_ends_only_a_processing_job(session, verb, status):
 @pytest.mark.parametrize("verb", ["retry_later", "release", "snooze", "refuse", "crash", "cancel"])
 def test_a_requested_cancel_turns_every_way_back_into_cancelled(session, verb):
     row = row_of(session, factories.processing_job(cancel_requested=True).id)
-    lifecycle.end_attempts(session, [outcome(row, verb, delay=1.0, max_crashes=3)])
+    lifecycle.end_attempts(session, [ending(row, verb, delay=1.0, max_crashes=3)])
     session.commit()
     after = row_of(session, row["id"])
     assert (after["status"], after["cancel_requested_at"]) == ("cancelled", None)
@@ -303,7 +303,7 @@ def test_completing_wins_over_a_requested_cancel(session):
 
 def test_the_last_crash_buries(session):
     row = row_of(session, factories.processing_job(crashes=2).id)
-    lifecycle.end_attempts(session, [outcome(row, "crash", max_crashes=3, error="silent")])
+    lifecycle.end_attempts(session, [ending(row, "crash", max_crashes=3, error="silent")])
     session.commit()
     assert row_of(session, row["id"])["status"] == "failed"
     assert [letter.reason for letter in letters_of(session, row["id"])] == [
@@ -386,15 +386,13 @@ def _again(session, job_id):
 def test_attempts_given_back_for_one_reason_are_counted_in_one_row(session, verb, how):
     row = row_of(session, factories.processing_job().id)
     for n in range(5):
-        lifecycle.end_attempts(
-            session, [outcome(row, verb, outcome=how, error=f"n {n}", delay=0.0)]
-        )
+        lifecycle.end_attempts(session, [ending(row, verb, outcome=how, error=f"n {n}", delay=0.0)])
         session.commit()
         row = _again(session, row["id"])
-    lifecycle.end_attempts(session, [outcome(row, "retry_later", outcome="failed", error="boom", delay=0.0)])  # fmt: skip
+    lifecycle.end_attempts(session, [ending(row, "retry_later", outcome="failed", error="boom", delay=0.0)])  # fmt: skip
     session.commit()
     row = _again(session, row["id"])
-    lifecycle.end_attempts(session, [outcome(row, verb, outcome=how, error="other", delay=0.0)])
+    lifecycle.end_attempts(session, [ending(row, verb, outcome=how, error="other", delay=0.0)])
     session.commit()
     rows = session.execute(
         text("SELECT attempt, outcome, error, times, since < ended_at AS is_since FROM job_attempts ORDER BY ended_at")
@@ -406,7 +404,7 @@ def test_attempts_given_back_for_one_reason_are_counted_in_one_row(session, verb
 
 def refuse(session, row, **fields):
     end = {"outcome": "released", "error": "no", "error_class": "PayloadRefused", **fields}
-    [ended] = lifecycle.end_attempts(session, [outcome(row, "refuse", **end)])
+    [ended] = lifecycle.end_attempts(session, [ending(row, "refuse", **end)])
     session.commit()
     after = row_of(session, row["id"])
     return ended.status, (after["run_at"] - after["updated_at"]).total_seconds()
@@ -460,7 +458,7 @@ def test_rescue_leaves_valid_leases(session):
 
 def test_a_doubled_outcome_counts_once(session):
     row = row_of(session, factories.processing_job().id)
-    ends = [outcome(row, "bury", outcome="failed", error="boom")]
+    ends = [ending(row, "bury", outcome="failed", error="boom")]
     assert len(lifecycle.end_attempts(session, ends)) == 1
     assert list(lifecycle.end_attempts(session, ends)) == []
     session.commit()

@@ -28,6 +28,7 @@ from sqlalchemy import text
 from app.jobs import lifecycle
 from app.jobs.lifecycle import NewJob
 from app.jobs.statistics import summary
+from tests import factories
 
 MAX_CRASHES = 3
 KEYS = ("a", "b")
@@ -181,8 +182,8 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(lease=leases)
     def complete(self, lease: Lease) -> None:
-        outcome = (lease.id.hex, lease.token.hex, '{"n": 1}', None)
-        done = lifecycle.complete(self.session, [outcome])
+        end = factories.ending(lease.id, lease.token, result='{"n": 1}')
+        done = lifecycle.complete(self.session, [end])
         self.session.commit()
         assert (lease.id in done) == self._holds(lease)
         if done:
@@ -193,19 +194,10 @@ class Lifecycle(RuleBasedStateMachine):
         verb=st.sampled_from(["retry_later", "bury", "cancel", "release", "snooze", "refuse"]),
     )
     def end(self, lease: Lease, verb: str) -> None:
-        rows = lifecycle.end_attempts(
-            self.session,
-            [
-                {
-                    "id": lease.id.hex,
-                    "token": lease.token.hex,
-                    "verb": verb,
-                    "outcome": "failed",
-                    "error": "boom",
-                    "delay": -1,
-                }
-            ],
+        end = factories.ending(
+            lease.id, lease.token, verb, outcome="failed", error="boom", delay=-1
         )
+        rows = lifecycle.end_attempts(self.session, [end])
         self.session.commit()
         assert bool(rows) == self._holds(lease)
         if not rows:

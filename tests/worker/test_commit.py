@@ -12,8 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from app.extensions import db
-from app.jobs import enqueue
-from app.worker import runner as runners
+from app.jobs import enqueue, events
 from app.worker.outbox import Outbox
 from tests.support.racing import in_thread, race
 
@@ -168,14 +167,14 @@ def test_a_session_left_broken_by_the_handler_is_a_failed_attempt(
     assert count() == (0, 0)
 
 
-def test_a_failure_hook_that_commits_does_not_commit_the_failed_handlers_rows(
+def test_a_subscriber_that_commits_does_not_commit_the_failed_handlers_rows(
     run: Any, types: Any, count: Any, monkeypatch: Any
 ) -> None:
     def hook(job: Any, error: BaseException) -> None:
         db.session.execute(text("INSERT INTO orders VALUES (99)"))
         db.session.commit()
 
-    monkeypatch.setattr(runners, "failure_hooks", [hook])
+    monkeypatch.setattr(events, "on_job_failed", [hook])
 
     @types("writes")
     def writes(payload: Any) -> None:

@@ -31,6 +31,7 @@ from app.worker.sweeper import reconcile as reconciling
 from app.worker.sweeper.promote import promote_due_jobs
 from app.worker.sweeper.reconcile import reconcile
 from app.worker.sweeper.rescue import rescue_jobs
+from tests.factories import ending
 
 KEYS = Keys()
 
@@ -127,7 +128,7 @@ class Both(RuleBasedStateMachine):
             self._complete(job, token)
             return
         rows = lifecycle.end_attempts(
-            self.session, [{"id": job.hex, "token": token.hex, "verb": how, "outcome": "failed", "error": "x", "delay": 0}]
+            self.session, [ending(job, token, how, outcome="failed", error="x", delay=0)]
         )  # fmt: skip
         self.session.commit()
         assert len(rows) == 1
@@ -200,7 +201,7 @@ class Both(RuleBasedStateMachine):
             self.held[row.id] = token
 
     def _complete(self, job: UUID, token: UUID) -> None:
-        done = lifecycle.complete(self.session, [(job.hex, token.hex, "null", None)])
+        done = lifecycle.complete(self.session, [ending(job, token)])
         self.session.commit()
         assert done == {job}
         self.status[job] = "completed"

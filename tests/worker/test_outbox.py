@@ -18,8 +18,9 @@ from app.broker.keys import Keys
 from app.broker.publisher import RedisTrigger
 from app.extensions import db
 from app.jobs import lifecycle
+from app.jobs.ending import AttemptError, Ending
 from app.worker.inbox import Claimed
-from app.worker.outbox import Outbox, Outcome
+from app.worker.outbox import Outbox
 from tests.support.proxy import Proxy
 from tests.support.racing import race
 from tests.support.waiting import wait_until
@@ -37,15 +38,15 @@ UNSTORABLE = {
 }
 
 
-def completed(job: Claimed, result: str = "null") -> Outcome:
-    return Outcome(job, "complete", result=result)
+def completed(job: Claimed, result: str = "null") -> Ending:
+    return Ending(job, "complete", result=result)
 
 
-def failed(job: Claimed, **fields: Any) -> Outcome:
-    return Outcome(
+def failed(job: Claimed, **fields: Any) -> Ending:
+    return Ending(
         job,
         lifecycle.RETRY_LATER,
-        **{"outcome": "failed", "error": "ValueError: boom", "delay": 60.0, **fields},
+        **{"outcome": "failed", "error": AttemptError("ValueError: boom"), "delay": 60.0, **fields},
     )
 
 
@@ -72,10 +73,10 @@ def test_outcomes_of_all_kinds_are_written_together(
     outbox.put([
         completed(done, '{"sum":3}'),
         failed(bad),
-        Outcome(worst, lifecycle.BURY, outcome="failed", error="the end", traceback="Trace"),
-        Outcome(later, lifecycle.SNOOZE, outcome="snoozed", delay=60.0),
-        Outcome(stopped, lifecycle.CANCEL, outcome="cancelled", error="nothing to do"),
-        Outcome(unstarted, lifecycle.RELEASE),
+        Ending(worst, lifecycle.BURY, outcome="failed", error=AttemptError("the end", traceback="Trace")),
+        Ending(later, lifecycle.SNOOZE, outcome="snoozed", delay=60.0),
+        Ending(stopped, lifecycle.CANCEL, outcome="cancelled", error=AttemptError("nothing to do")),
+        Ending(unstarted, lifecycle.RELEASE),
     ])  # fmt: skip
 
     assert [row(j.id).status for j in (done, bad, worst, later, stopped, unstarted)] == [
@@ -105,7 +106,7 @@ def test_a_dead_letter_hurries_the_mirror(
 
     outbox.put([completed(first)])
     assert hurried == []
-    outbox.put([Outcome(second, lifecycle.BURY, outcome="failed", error="x")])
+    outbox.put([Ending(second, lifecycle.BURY, outcome="failed", error=AttemptError("x"))])
     assert hurried == [True]
 
 
@@ -191,8 +192,8 @@ def test_an_error_that_cannot_be_stored_leaves_the_end_of_its_attempt_as_it_was(
     snoozed, buried = claim(*enqueue_many(2))
 
     outbox.put([
-        Outcome(snoozed, lifecycle.SNOOZE, outcome="snoozed", error="a\0b", delay=60.0),
-        Outcome(buried, lifecycle.BURY, outcome="failed", error="fine", error_class="\ud800"),
+        Ending(snoozed, lifecycle.SNOOZE, outcome="snoozed", error=AttemptError("a\0b"), delay=60.0),
+        Ending(buried, lifecycle.BURY, outcome="failed", error=AttemptError("fine", "\ud800")),
     ])  # fmt: skip
 
     assert (row(snoozed.id).status, row(snoozed.id).attempts) == ("pending", 0)
@@ -205,7 +206,7 @@ def test_an_outcome_that_cannot_be_sent_is_stripped_and_harms_no_neighbor(
 ) -> None:
     jobs = claim(*enqueue_many(3))
 
-    outbox.put([completed(jobs[0]), Outcome(jobs[1], "complete", progress={"at": object()}),  # type: ignore[dict-item]
+    outbox.put([completed(jobs[0]), Ending(jobs[1], "complete", progress={"at": object()}),  # type: ignore[dict-item]
                 completed(jobs[2])])  # fmt: skip
 
     assert [row(job.id).status for job in jobs] == ["completed"] * 3
@@ -384,7 +385,7 @@ class TestLogLines:
         )
         at = datetime.now(UTC)
         lines = [(at, "info", f"line {n}") for n in range(first, first + count)]
-        box.put([Outcome(job, lifecycle.SNOOZE, outcome="snoozed", delay=-1.0, lines=lines)])
+        box.put([Ending(job, lifecycle.SNOOZE, outcome="snoozed", delay=-1.0, lines=lines)])
 
     @pytest.mark.parametrize(
         ("batches", "kept"),

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from app.jobs import registry
+from app.jobs import events, registry
 from app.jobs.control_flow import JobTimeout
-from app.worker import runner as runners
-from app.worker.runner import describe
+from app.jobs.ending import MAX_ERROR_CHARACTERS, AttemptError
 from tests.support import handlers
 from tests.support.handlers import Unprintable
 from tests.support.racing import in_thread, race
@@ -267,13 +266,13 @@ def test_a_failing_backoff_of_a_type_falls_back_to_the_default(run: Any, types: 
     assert 1.9 < (job.run_at - job.updated_at).total_seconds() <= 2.0
 
 
-def test_whatever_a_backoff_or_a_hook_raises_the_thread_lives(
+def test_whatever_a_backoff_or_a_subscriber_raises_the_thread_lives(
     run: Any, types: Any, monkeypatch: Any
 ) -> None:
     def leave(*_: Any) -> float:
         raise SystemExit
 
-    monkeypatch.setattr(runners, "failure_hooks", [leave])
+    monkeypatch.setattr(events, "on_job_failed", [leave])
 
     @types("leaves", backoff=leave)
     def leaves(payload: Any) -> None:
@@ -282,23 +281,23 @@ def test_whatever_a_backoff_or_a_hook_raises_the_thread_lives(
     assert run("leaves").last_error == "ValueError: boom"
 
 
-def test_failure_hooks_see_every_failed_attempt_and_harm_none(
+def test_subscribers_see_every_failed_attempt_and_harm_none(
     run: Any, monkeypatch: Any, caplog: Any
 ) -> None:
     seen: list[str] = []
 
     def broken(job: Any, error: BaseException) -> None:
-        raise RuntimeError("the hook is broken")
+        raise RuntimeError("the subscriber is broken")
 
     monkeypatch.setattr(
-        runners, "failure_hooks", [broken, lambda job, error: seen.append(f"{job.type}: {error}")]
+        events, "on_job_failed", [broken, lambda job, error: seen.append(f"{job.type}: {error}")]
     )
 
     job = run(payload={"do": "raise"})
 
     assert seen == ["act: boom"]
     assert job.last_error == "ValueError: boom"
-    assert "A failure hook failed" in caplog.text
+    assert "A subscriber of job.failed raised" in caplog.text
 
 
 class TestTimeouts:
@@ -386,7 +385,7 @@ class TestDescribe:
         ],
     )
     def test_one_line_for_people(self, error: BaseException, text: str) -> None:
-        assert describe(error) == text
+        assert AttemptError.of(error).line == text
 
     def test_a_long_text_is_cut(self) -> None:
-        assert len(describe(ValueError("x" * 10_000))) == runners.MAX_ERROR_CHARACTERS
+        assert len(AttemptError.of(ValueError("x" * 10_000)).line) == MAX_ERROR_CHARACTERS

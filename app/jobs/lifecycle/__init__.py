@@ -18,17 +18,10 @@ returned. Every statement locks in order of id, so two of them never deadlock, a
 database clock. Nothing here commits: the caller's transaction (or autocommit) does.
 """
 
+from app.jobs.ending import BURY, CANCEL, CRASH, END_VERBS, REFUSE, RELEASE, RETRY_LATER, SNOOZE
 from app.jobs.lifecycle.attempts import (
-    BURY,
-    CANCEL,
-    CRASH,
-    END_VERBS,
-    REFUSE,
     REFUSED_APART_SECONDS,
     REFUSED_WAIT_SECONDS,
-    RELEASE,
-    RETRY_LATER,
-    SNOOZE,
     claim,
     complete,
     end_attempts,
@@ -38,7 +31,7 @@ from app.jobs.lifecycle.attempts import (
 from app.jobs.lifecycle.clock import expire, give_up, prune
 from app.jobs.lifecycle.enqueue import Enqueued, NewJob, enqueue
 from app.jobs.lifecycle.people import Changes, act, cancel, delete, discard, edit, retry, run_now
-from app.jobs.lifecycle.rescue import max_crashes, rescue, stopped
+from app.jobs.lifecycle.rescue import crashed, rescue, stopped
 
 __all__ = [
     "BURY",
@@ -58,6 +51,7 @@ __all__ = [
     "cancel",
     "claim",
     "complete",
+    "crashed",
     "delete",
     "discard",
     "edit",
@@ -67,7 +61,6 @@ __all__ = [
     "extend",
     "give_up",
     "lock",
-    "max_crashes",
     "prune",
     "rescue",
     "retry",

@@ -6,13 +6,13 @@ These statements are the hot path: benchmarks/drain.py runs claim and complete f
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, TextClause, text
 
-from app.jobs.error_groups import place_of
+from app.jobs.ending import Ending
 from app.jobs.lifecycle.sql import (
     GIVEN,
     IS_LOCKED,
@@ -126,35 +126,22 @@ RETURNING j.id
 """)
 
 
-def complete(
-    db: Db, outcomes: Sequence[tuple[str, str, str, Mapping[str, Any] | None]]
-) -> set[UUID]:
-    """processing → completed for each (id, token, result, progress) still held.
+def complete(db: Db, endings: Sequence[Ending]) -> set[UUID]:
+    """processing → completed, for each ending still held; ``result`` is JSON text.
 
-    id and token are 32 hex digits, the result is JSON text. Returns the ids that were held; the
-    others are fenced off: rescued meanwhile, or already written.
+    Returns the ids that were held; the others are fenced off: rescued meanwhile, or already written.
     """
-    rows = [
-        f'"{job_id}":{{"token":"{token}","result":{result}'
-        + (f',"progress":{json.dumps(progress)}}}' if progress else "}")
-        for job_id, token, result, progress in outcomes
-    ]
-    values = {"outcomes": f"{{{','.join(rows)}}}", "ids": hex_array(o[0] for o in outcomes)}
+    by_id = {ending.job.id.hex: _completion(ending) for ending in endings}
+    rows = ",".join(f'"{job_id}":{completion}' for job_id, completion in by_id.items())
+    values = {"outcomes": f"{{{rows}}}", "ids": hex_array(by_id)}
     return set(db.scalars(_COMPLETE, values))
 
 
-#: How an attempt that did not complete ends. ``crash`` is what rescue writes. ``refuse`` ends an
-#: attempt that this worker can't run (its code is older or newer than the job): it goes back to
-#: pending, and fails once it has been refused for ``give_up_after`` seconds.
-RETRY_LATER, BURY, CANCEL, RELEASE, SNOOZE, CRASH, REFUSE = END_VERBS = (
-    "retry_later",
-    "bury",
-    "cancel",
-    "release",
-    "snooze",
-    "crash",
-    "refuse",
-)
+def _completion(ending: Ending) -> str:
+    # The result is JSON already; json.dumps would encode it twice.
+    progress = f',"progress":{json.dumps(ending.progress)}' if ending.progress else ""
+    return f'{{"token":"{ending.job.token.hex}","result":{ending.result}{progress}}}'
+
 
 #: A refused job waits 1, 2, 4 … seconds and at most this long before a worker tries it again.
 REFUSED_WAIT_SECONDS = 60
@@ -238,25 +225,34 @@ SELECT {REF}, status, type, attempts FROM ended
 """)
 
 
-def end_attempts(db: Db, outcomes: Sequence[Mapping[str, Any]]) -> Sequence[Row[Any]]:
-    """processing → pending, failed (+ dead letter) or cancelled, for each outcome still held.
+def end_attempts(db: Db, endings: Sequence[Ending]) -> Sequence[Row[Any]]:
+    """processing → pending, failed (+ dead letter) or cancelled, for each ending still held.
 
-    An outcome is {"id", "token", "verb", "outcome", "error", "error_class", "traceback", "delay",
-    "max_crashes", "progress", "give_up_after"}; see END_VERBS and JobAttempt.OUTCOMES. If a cancel
-    was requested, the job is cancelled instead of going back to pending. release, snooze, crash and
-    refuse don't use up an attempt.
+    If a cancel was requested, the job is cancelled instead of going back to pending. release,
+    snooze, crash and refuse don't use up an attempt.
     Returns the rows that ended, with the columns of REF, status, type and attempts; the caller
     publishes the pending ones.
     """
-    by_id = {outcome["id"]: _with_place(outcome) for outcome in outcomes}
+    by_id = {ending.job.id.hex: _as_json(ending) for ending in endings}
     return db.execute(_END, {"outcomes": json.dumps(by_id), "ids": hex_array(by_id)}).all()
 
 
-def _with_place(outcome: Mapping[str, Any]) -> Mapping[str, Any]:
-    how = outcome.get("outcome")
-    if how not in ("failed", "crashed", "timed_out") and outcome["verb"] != REFUSE:
-        return outcome
-    return {**outcome, "place": place_of(str(how), outcome.get("traceback"), outcome.get("error"))}
+def _as_json(ending: Ending) -> dict[str, Any]:
+    error = ending.error
+    return {
+        "token": ending.job.token.hex,
+        "verb": ending.verb,
+        "outcome": ending.outcome,
+        "error": error and error.line,
+        "error_class": error and error.class_name,
+        "traceback": error and error.traceback,
+        "place": error and error.place,
+        "delay": ending.delay,
+        "progress": ending.progress,
+        "max_crashes": ending.max_crashes,
+        "give_up_after": ending.give_up_after,
+        "only_expired": ending.only_expired,
+    }
 
 
 _LOCK = text(f"SELECT id FROM jobs WHERE {GIVEN} ORDER BY id FOR UPDATE")

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Row, text
 
 from app.extensions import current_settings
 from app.jobs import registry
-from app.jobs.lifecycle.attempts import BURY, CRASH, RELEASE, end_attempts
+from app.jobs.ending import BURY, CRASH, RELEASE, AttemptError, Ending, Held
+from app.jobs.lifecycle.attempts import end_attempts
 from app.jobs.lifecycle.sql import LEASE_IS_OVER
 from app.jobs.publication import Db
 
 _EXPIRED_LEASES = text(f"""
-SELECT j.id, j.lease_token, j.type, j.attempts, w.stopping_at IS NOT NULL AS was_stopping
+SELECT j.id, j.lease_token AS token, j.type, j.attempts AS attempt, j.max_attempts,
+       w.stopping_at IS NOT NULL AS was_stopping
 FROM jobs j LEFT JOIN workers w ON w.id = j.worker_id
 WHERE j.status = 'processing' AND {LEASE_IS_OVER} ORDER BY j.id LIMIT :limit
 FOR UPDATE OF j SKIP LOCKED
 """)
+
+_SILENT = "The worker stopped sending heartbeats while it ran this job."
+_STOPPED = "The worker was stopped before this attempt ended."
+_STOPPED_ONCE = "The worker was stopped while it ran this job, which runs at most once."
 
 
 def rescue(db: Db, *, limit: int = 500) -> Sequence[Row[Any]]:
@@ -30,35 +37,25 @@ def rescue(db: Db, *, limit: int = 500) -> Sequence[Row[Any]]:
     expired = db.execute(_EXPIRED_LEASES, {"limit": limit}).all()
     if not expired:
         return []
-    ends = [stopped(row.type) if row.was_stopping else _crashed(row.type) for row in expired]
-    return end_attempts(
-        db,
-        [
-            {"id": row.id.hex, "token": row.lease_token.hex, "only_expired": True, **end}
-            for row, end in zip(expired, ends, strict=True)
-        ],
-    )
+    ends = [stopped(row) if row.was_stopping else crashed(row, _SILENT) for row in expired]
+    return end_attempts(db, [replace(end, only_expired=True) for end in ends])
 
 
-def _crashed(type_name: str) -> dict[str, Any]:
-    return {
-        "verb": CRASH,
-        "outcome": "crashed",
-        "error": "The worker stopped sending heartbeats while it ran this job.",
-        "max_crashes": max_crashes(type_name),
-    }
+def crashed(job: Held, text: str) -> Ending:
+    """The end of an attempt that took its process with it; counted as a crash."""
+    reason = AttemptError.sentence(text)
+    limit = max_crashes(job.type)
+    return Ending(job, CRASH, outcome="crashed", error=reason, max_crashes=limit)
 
 
-def stopped(type_name: str) -> dict[str, Any]:
-    """How an attempt ends whose worker shut down first: verb, outcome and error for end_attempts.
+def stopped(job: Held) -> Ending:
+    """The end of an attempt whose worker shut down first.
 
     It is given back; if the type runs at most once, it fails, because it may have had its effect.
     """
-    if not _crash_limit(type_name):
-        error = "The worker was stopped while it ran this job, which runs at most once."
-        return {"verb": BURY, "outcome": "released", "error": error}
-    error = "The worker was stopped before this attempt ended."
-    return {"verb": RELEASE, "outcome": "released", "error": error}
+    is_once = not _crash_limit(job.type)
+    reason = AttemptError(_STOPPED_ONCE if is_once else _STOPPED)
+    return Ending(job, BURY if is_once else RELEASE, outcome="released", error=reason)
 
 
 def max_crashes(type_name: str) -> int:

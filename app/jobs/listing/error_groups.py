@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 
 from app.database import Reader
-from app.jobs.error_groups import place_of
+from app.jobs.error_groups import place_in_traceback
 
 MAX_ERROR_GROUPS = 50
 HOURS = 24
@@ -82,7 +82,7 @@ def list_error_groups(db: Reader) -> list[ErrorGroup]:
     return [
         ErrorGroup(
             fingerprint=row.fingerprint, type=row.type, error_class=row.error_class,
-            place=place_of(row.outcome, row.traceback, None) if row.traceback else "", error=row.error or "",
+            place="" if row.outcome == "timed_out" else place_in_traceback(row.traceback or ""), error=row.error or "",
             outcome=row.outcome, dead=row.dead, trying=row.trying,
             attempts=row.attempts, first_seen=row.first_seen, last_seen=row.last_seen,
             per_hour=[counted.get((row.fingerprint, hour), 0) for hour in hours],

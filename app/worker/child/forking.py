@@ -24,13 +24,11 @@ BOOT_SECONDS = 60.0
 #: From SIGKILL to the end of the process.
 DEATH_SECONDS = 5.0
 
-#: What a server imports before its first fork.
+#: What a server imports before its first fork: what every child needs to run a handler.
 PRELOAD = [
     "app.worker.child.fork_server",
     "app.worker.child.process",
-    "app.worker.runner",
-    "app.dashboard",
-    "app.api",
+    "app.handlers",
 ]
 
 #: Held by the thread that starts a child.

@@ -22,9 +22,9 @@ from typing import Any, ClassVar
 
 from app.config import Settings
 from app.jobs.context import Context
-from app.worker.child import forking, process
+from app.jobs.ending import Ending
+from app.worker.child import forking, messages, process
 from app.worker.inbox import Claimed
-from app.worker.outbox import Outcome
 
 #: The child interrupts its handler at the deadline; one that can't be (C code that does not return, a
 #: signal handler of its own) is killed so much later.
@@ -41,8 +41,8 @@ _HEADER = struct.Struct("!i")  # of multiprocessing's messages
 
 
 @dataclass(frozen=True, slots=True)
-class NoOutcome:
-    """How a child ended that gave no outcome."""
+class NoEnding:
+    """How a child ended that sent no Ending."""
 
     how: str
     text: str = ""
@@ -63,10 +63,10 @@ class Isolation:
         self._children: set[_Child] = set()
         self._stopping = threading.Event()
 
-    def run(self, job: Claimed, context: Context, timeout: float | None) -> Outcome | NoOutcome:
-        """The attempt in a child of its own: its outcome, or how it ended without one."""
+    def run(self, job: Claimed, context: Context, timeout: float | None) -> Ending | NoEnding:
+        """The attempt in a child of its own: its Ending, or how it ended without one."""
         started = self._start(job)
-        if isinstance(started, NoOutcome):
+        if isinstance(started, NoEnding):
             return started
         try:
             end = _Watch(job, started, context, timeout).until_it_ends()
@@ -74,8 +74,8 @@ class Isolation:
             with self._lock:
                 self._children.discard(started)
             started.close()
-        is_stopped = self._stopping.is_set() and isinstance(end, NoOutcome)
-        return NoOutcome(NoOutcome.STOPPED) if is_stopped else end
+        is_stopped = self._stopping.is_set() and isinstance(end, NoEnding)
+        return NoEnding(NoEnding.STOPPED) if is_stopped else end
 
     def stop(self) -> None:
         """Kill the children and the fork server: attempts end as stopped, those that wait for their start too."""
@@ -87,12 +87,12 @@ class Isolation:
         # It ends with us by itself, unless it hangs. Another worker in this process starts its own.
         forking.kill()
 
-    def _start(self, job: Claimed) -> _Child | NoOutcome:
+    def _start(self, job: Claimed) -> _Child | NoEnding:
         reason = ""
         for _ in range(START_TRIES):
             with forking.turn:
                 if self._stopping.is_set():
-                    return NoOutcome(NoOutcome.STOPPED)
+                    return NoEnding(NoEnding.STOPPED)
                 try:
                     started = _Child(job, self._settings)
                 # The fork server died or hung, and the next try starts another; or no thread can be started.
@@ -103,9 +103,9 @@ class Isolation:
                 self._children.add(started)
                 if self._stopping.is_set():
                     started.kill()
-            started.say(process.GO)
+            started.say(messages.GO)
             return started
-        return NoOutcome(NoOutcome.NOT_STARTED, f"no child process could be started ({reason})")
+        return NoEnding(NoEnding.NOT_STARTED, f"no child process could be started ({reason})")
 
 
 class _Child:
@@ -210,14 +210,14 @@ class _Watch:
         self._context = context
         self._timeout = timeout
         self._kill_at = time.monotonic() + BOOT_SECONDS
-        self._kill_for = NoOutcome(
-            NoOutcome.NOT_STARTED, f"the child process was not ready within {BOOT_SECONDS:g} s"
+        self._kill_for = NoEnding(
+            NoEnding.NOT_STARTED, f"the child process was not ready within {BOOT_SECONDS:g} s"
         )
         self._is_running = False
         self._is_told = False
         self._interrupt_at = float("inf")
 
-    def until_it_ends(self) -> Outcome | NoOutcome:
+    def until_it_ends(self) -> Ending | NoEnding:
         while True:
             if end := self._end_in(self._child.messages(POLL_SECONDS)):
                 return end
@@ -230,40 +230,37 @@ class _Watch:
                 reason = self._kill_for
                 return self._end_in(self._child.last_words()) or reason
 
-    def _end_in(self, messages: Iterator[list[Any]]) -> Outcome | NoOutcome | None:
-        """The end of the attempt, if ``messages`` tell of it. What they report is passed on."""
-        for kind, *facts in messages:
-            if kind == process.OUTCOME:
-                values = {**facts[0], "lines": process.lines_from(facts[0]["lines"])}
-                return Outcome(job=self._job, **values)
-            if kind == process.UNUSABLE:
-                return NoOutcome(
-                    NoOutcome.NOT_STARTED, f"the child process can't start: {facts[0]}"
-                )
+    def _end_in(self, received: Iterator[list[Any]]) -> Ending | NoEnding | None:
+        """The end of the attempt, if it is among ``received``. What they report is passed on."""
+        for kind, *facts in received:
+            if kind == messages.ENDING:
+                return messages.ending_from(self._job, facts[0])
+            if kind == messages.UNUSABLE:
+                return NoEnding(NoEnding.NOT_STARTED, f"the child process can't start: {facts[0]}")
             self._hear(kind, facts)
         return None
 
-    def _died(self) -> NoOutcome:
+    def _died(self) -> NoEnding:
         text = f"The child process that ran this job died ({self._child.exit_text()})."
-        return NoOutcome(NoOutcome.DIED, text)
+        return NoEnding(NoEnding.DIED, text)
 
     def _hear(self, kind: str, facts: list[Any]) -> None:
         now = time.monotonic()
-        if kind == process.REPORT:
+        if kind == messages.REPORT:
             progress, lines = facts
-            self._context.receive(progress, process.lines_from(lines))
-        elif kind == process.STARTED:
+            self._context.receive(progress, messages.lines_from(lines))
+        elif kind == messages.STARTED:
             self._is_running = True
             limit = float("inf") if self._timeout is None else self._timeout + GRACE_SECONDS
-            self._kill_at, self._kill_for = now + limit, NoOutcome(NoOutcome.TIMED_OUT)
-        elif kind == process.RETURNED:
+            self._kill_at, self._kill_for = now + limit, NoEnding(NoEnding.TIMED_OUT)
+        elif kind == messages.RETURNED:
             # The work is done: neither its deadline nor a cancel request ends it now.
             self._is_running = False
             self._kill_at = now + LEAVE_SECONDS
             text = (
                 f"The child process gave no outcome within {LEAVE_SECONDS:g} s after its handler."
             )
-            self._kill_for = NoOutcome(NoOutcome.DIED, text)
+            self._kill_for = NoEnding(NoEnding.DIED, text)
 
     def _cancel(self) -> None:
         now = time.monotonic()
@@ -271,11 +268,11 @@ class _Watch:
             return
         if not self._is_told:
             self._is_told = True
-            self._child.say(process.CANCEL)
+            self._child.say(messages.CANCEL)
             self._interrupt_at = now + CANCEL_SECONDS
         elif now >= self._interrupt_at:
-            self._child.say(process.INTERRUPT)
+            self._child.say(messages.INTERRUPT)
             self._interrupt_at = float("inf")
             if self._kill_at > now + CANCEL_SECONDS:
                 self._kill_at = now + CANCEL_SECONDS
-                self._kill_for = NoOutcome(NoOutcome.CANCELLED, "Stopped on request.")
+                self._kill_for = NoEnding(NoEnding.CANCELLED, "Stopped on request.")

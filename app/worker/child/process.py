@@ -1,7 +1,7 @@
 """The child process of one isolated attempt: runs the handler as a thread of the worker would.
 
-It talks to the worker through a pipe: reports at once, its outcome at the end, and hears of a cancel request. When the
-pipe breaks or the fork server dies, nobody answers for the attempt any more, and the child ends.
+It sends the worker reports at once and its Ending at the end, and receives cancel requests. The child ends when the
+pipe breaks or the fork server dies: the worker is gone then, and the attempt is not its own any more.
 """
 
 from __future__ import annotations
@@ -15,30 +15,21 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import fields
-from datetime import datetime
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any
 
+from app import logs
 from app.config import Settings
 from app.jobs import registry
-from app.jobs.context import Context, LogLine
+from app.jobs.context import Context
 from app.jobs.control_flow import Cancel
+from app.jobs.ending import Ending
+from app.worker import attempt
+from app.worker.child import messages
 from app.worker.child.interrupts import Interrupts
+from app.worker.handler_session import close_session
 from app.worker.inbox import Claimed
-from app.worker.outbox import Outcome
-
-#: From the child to the worker, as (kind, …): what became of it so far.
-STARTED, REPORT, RETURNED, OUTCOME, UNUSABLE = (
-    "started",
-    "report",
-    "returned",
-    "outcome",
-    "unusable",
-)
-#: From the worker to the child.
-GO, CANCEL, INTERRUPT = "go", "cancel", "interrupt"
 
 PROGRESS_SECONDS = 0.1
 LISTEN_SECONDS = 0.25
@@ -52,12 +43,12 @@ def main(pipe: Any, job: Claimed, settings: Settings) -> None:
     _wait_for_go(pipe)
     worker = _Worker(pipe)
     try:
-        outcome = _attempt(job, settings, worker)
-        worker.send(OUTCOME, as_json(outcome))
+        ending = _attempt(job, settings, worker)
+        worker.send(messages.ENDING, messages.ending_as_json(ending))
     except BaseException as error:  # no handler's: the application could not be made
         logging.getLogger("app.jobs").exception("A child process could not run its job")
         with suppress(Exception):
-            worker.send(UNUSABLE, f"{type(error).__name__}: {error}")
+            worker.send(messages.UNUSABLE, f"{type(error).__name__}: {error}")
     finally:
         with suppress(Exception):
             logging.shutdown()
@@ -92,24 +83,6 @@ def _wait_for_go(pipe: Connection) -> None:
         os._exit(1)
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
-    """All of an outcome but its job, which the worker knows."""
-    values = {
-        field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name != "job"
-    }
-    return {**values, "lines": [_line(line) for line in outcome.lines]}
-
-
-def _line(line: LogLine) -> tuple[str, str, str]:
-    at, level, message = line
-    return at.isoformat(), level, message
-
-
-def lines_from(rows: list[list[str]]) -> list[LogLine]:
-    """The log lines of a report or an outcome, as the worker reads them."""
-    return [(datetime.fromisoformat(at), level, message) for at, level, message in rows]
-
-
 class _Worker:
     """The worker's end of the pipe, as its child sees it."""
 
@@ -138,7 +111,7 @@ class _Worker:
     def _hear(self, word: str) -> None:
         if self.context is not None:
             self.context.request_cancel()
-        if word == INTERRUPT:
+        if word == messages.INTERRUPT:
             self.interrupts.throw(Cancel("a person asked the job to stop"))
 
 
@@ -166,15 +139,13 @@ class ChildContext(Context):
         progress, lines = self.drain()
         if progress is not None or lines:
             self._sent_at = time.monotonic()
-            self._worker.send(REPORT, progress, [_line(line) for line in lines])
+            self._worker.send(messages.REPORT, progress, messages.lines_as_json(lines))
 
 
-def _attempt(job: Claimed, settings: Settings, worker: _Worker) -> Outcome:
-    from app import create_app, logs
-    from app.worker.handler_session import close_session
-    from app.worker.runner import judge, make_context, refused, report, unknown_type
+def _attempt(job: Claimed, settings: Settings, worker: _Worker) -> Ending:
+    from app import create_app  # above all layers, so only an entry point may
 
-    app = create_app(settings)
+    app = create_app(settings, serves_web=False)
     logs.configure(settings)
     with (
         app.app_context(),
@@ -182,23 +153,23 @@ def _attempt(job: Claimed, settings: Settings, worker: _Worker) -> Outcome:
     ):
         job_type = registry.find(job.type)
         if job_type is None:
-            return refused(job, settings, unknown_type(job.type))
-        context = make_context(job, job_type, settings, ChildContext)
+            return attempt.refused(job, settings, attempt.unknown_type(job.type))
+        context = attempt.make_context(job, job_type, settings, ChildContext)
         assert isinstance(context, ChildContext)
         context._worker, context._sent_at = worker, float("-inf")
         worker.context = context
         threading.Thread(target=worker.listen, name="Listener", daemon=True).start()
 
         def call() -> Any:
-            worker.send(STARTED)
+            worker.send(messages.STARTED)
             try:
                 return worker.interrupts.call(
                     lambda: job_type.run(job.payload, context), context.remaining()
                 )
             finally:
-                worker.send(RETURNED)
+                worker.send(messages.RETURNED)
 
-        outcome = judge(job, job_type, settings, call)
+        ending = attempt.judge(job, job_type, settings, call)
         close_session()
-        report(outcome, context)
-        return outcome
+        attempt.add_reports(ending, context)
+        return ending
