@@ -12,7 +12,7 @@ bootstrap = @for python in $(if $(PYTHON),"$(PYTHON)",$(PYTHONS)); do \
 	echo "error: $(or $(PYTHON),python3) is not a Python from 3.11 to 3.14; name one: make $(firstword $(MAKECMDGOALS)) PYTHON=python3.13" >&2; exit 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install ready-run ready-test ready-check run worker flask psql redis-cli schema test test-fast check format audit lock demo bench chaos shell clean
+.PHONY: help install ready-run ready-test ready-check run worker flask psql redis-cli logs schema test test-fast check format audit lock demo bench chaos shell clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ schema: ready-run ## migrations/schema.sql again, from the migrations
 redis-cli: ready-run ## commands to the development Redis; ARGS="dbsize"
 	@exec $(BIN)/python -m app.dev redis-cli -- $(ARGS)
 
+logs: ready-run ## a job of the development database: row, attempts, log; JOB=<id, or the start of one>
+	@$(if $(JOB),,echo "error: name a job: make logs JOB=01a212c5" >&2; exit 2)
+	@exec $(BIN)/python -m app.dev services -- $(BIN)/flask --app wsgi jobs show '$(JOB)'
+
 demo: ready-run ## lively sample work for the running system; SECONDS=60 (0: until Ctrl-C)
 	@exec $(BIN)/python -m app.dev demo --seconds $(or $(SECONDS),60)
 
@@ -69,7 +73,7 @@ audit: ready-check ## known vulnerabilities of what is deployed; says so where n
 bench: ready-test ## measure our program beside plain Huey, on fresh services with fsync; ARGS="drain"
 	@exec $(BIN)/python -m app.dev services --fresh -- $(BIN)/python -m benchmarks $(ARGS)
 
-chaos: ready-test ## faults at random on a private system, then an audit of every job; ARGS="--minutes 20 --seed 7"
+chaos: ready-test ## faults at random on a private system, then a verdict on every job; ARGS="--minutes 20 --seed 7"
 	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 shell: ready-run ## a Python shell in the application, on the development services

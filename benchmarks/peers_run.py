@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from app.dev.supervisor import procfile
+from app.dev.programs import procfile
 from benchmarks import http, programs
 
 HERE = Path(__file__).resolve().parent
@@ -74,7 +74,7 @@ def _ours_pending() -> int:
     return int(programs.scalar("SELECT count(*) FROM jobs WHERE status IN ('pending', 'processing')"))  # fmt: skip
 
 
-WORKER = procfile(programs.ROOT / "Procfile")["worker"]
+WORKER = procfile()["worker"]
 DURABLE = "all of it: each job and its outcome is committed to PostgreSQL with fsync"
 AT_MOST_ONCE = "a worker that dies loses the jobs it holds; Redis, when lost, loses all"
 QUIET = "--without-gossip --without-mingle --without-heartbeat -l WARNING"

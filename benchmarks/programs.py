@@ -18,7 +18,8 @@ import psutil
 import psycopg2
 from redis import Redis
 
-from app.dev.supervisor import procfile
+from app.dev.process import stop
+from app.dev.programs import procfile, start
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -37,29 +38,17 @@ def environment(**more: str) -> dict[str, str]:
 @contextmanager
 def program(command: str, **env: str) -> Iterator[psutil.Process]:
     """A shell command as its own process group, ended at the end of the block."""
-    process = subprocess.Popen(
-        ["/bin/sh", "-c", f"exec {command}"],
-        env=environment(**env),
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = start(command, env=environment(**env), output=subprocess.DEVNULL)
     try:
         yield psutil.Process(process.pid)
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        stop(process, polite=signal.SIGTERM, grace_seconds=30)
 
 
 @contextmanager
 def worker(**env: str) -> Iterator[psutil.Process]:
     """The Procfile's worker, started; it says so in ``workers``."""
-    with program(procfile(ROOT / "Procfile")["worker"], **env) as process:
+    with program(procfile()["worker"], **env) as process:
         wait(lambda: scalar("SELECT count(*) FROM workers WHERE pid = %s", process.pid))
         yield process
 
@@ -70,7 +59,7 @@ def web(command: str | None = None, **env: str) -> Iterator[tuple[psutil.Process
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = command or procfile(ROOT / "Procfile")["web"]
+    command = command or procfile()["web"]
     with program(command, PORT=str(port), HOST="127.0.0.1", **env) as process:
         wait(lambda: _answers(port))
         yield process, port

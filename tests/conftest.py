@@ -72,20 +72,20 @@ def _start_services() -> None:
 
 
 @pytest.fixture(scope="session")
-def services() -> None:
+def running_services() -> None:
     """The PostgreSQL and Redis of this run; the first test that needs them starts them."""
     if support.DATABASE_VARIABLE not in os.environ:
         _start_services()
 
 
 @pytest.fixture(scope="session")
-def database_url(services: None, worker_id: str) -> str:
+def database_url(running_services: None, worker_id: str) -> str:
     """This worker's own migrated database."""
     return support.clone_template(f"jobqueue_{worker_id}")
 
 
 @pytest.fixture(scope="session")
-def redis_url(services: None, worker_id: str) -> str:
+def redis_url(running_services: None, worker_id: str) -> str:
     """This worker's own Redis database (0 without parallel workers)."""
     number = int(worker_id.removeprefix("gw")) + 1 if worker_id.startswith("gw") else 0
     return support.with_path(os.environ[support.REDIS_VARIABLE], str(number))

@@ -456,7 +456,6 @@ def no_group_of_a_pattern_is_possessive() -> Iterator[str]:
 
 
 @rule(
-    "app/cli.py",
     "app/dashboard/list_query.py",
     "app/jobs/lifecycle/attempts.py",
     "app/worker/runner.py",

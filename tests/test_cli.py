@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 from sqlalchemy import text
 
-from tests.factories import failed_job, pending_job
+from tests.factories import attempt, failed_job, log_line, pending_job
 
 
 @pytest.fixture
@@ -57,3 +59,41 @@ def test_dlq_rebuild_says_when_redis_is_away(app, flask, monkeypatch):
     code, output = flask("dlq", "rebuild")
     assert code == 1
     assert "Redis does not answer (refused)" in output
+
+
+def test_jobs_show_prints_the_row_the_attempts_and_the_log(flask):
+    job = failed_job(payload={"order": 7})
+    attempt(job, error="ValueError: boom", traceback="Traceback …\nValueError: boom")
+    log_line(job, "charging the card")
+    for job_id in (str(job.id), job.id.hex.upper(), str(job.id)[:20]):
+        code, output = flask("jobs", "show", job_id)
+        assert code == 0
+        assert str(job.id) in output
+        assert '{"order": 7}' in output
+        assert "attempt 1: failed" in output
+        assert "ValueError: boom" in output
+        assert "charging the card" in output
+
+
+def test_jobs_show_refuses_what_names_no_job_or_several(flask):
+    pending_job()
+    pending_job()
+    for job_id, sentence in (
+        ("abc", "'abc' is not the id of a job, nor the first 4 or more digits of one."),
+        ("ffff0000", "No job has an id that begins with ffff0000."),
+    ):
+        code, output = flask("jobs", "show", job_id)
+        assert code == 1
+        assert sentence in output
+
+
+def test_jobs_show_lists_the_jobs_of_an_ambiguous_prefix(flask):
+    first, second = (
+        pending_job(id=UUID(int=0xABCD << 112 | 1)),
+        pending_job(id=UUID(int=0xABCD << 112 | 2)),
+    )
+    code, output = flask("jobs", "show", "abcd")
+    assert code == 1
+    assert "Several jobs" in output
+    assert str(first.id) in output
+    assert str(second.id) in output

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from app import config
-from app.dev.supervisor import procfile
+from app.dev.programs import procfile
 
 ROOT = Path(__file__).resolve().parents[1]
 PROCFILE = procfile(ROOT / "Procfile")

@@ -88,6 +88,15 @@ def test_the_outbox_sends_each_row_once(
 
 def test_every_link_of_the_guides_leads_to_a_file() -> None:
     root = Path(services.ROOT)
-    for guide in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+    for guide in (*sorted(root.glob("*.md")), *sorted((root / "docs").glob("*.md"))):
         for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", guide.read_text()):
             assert (guide.parent / target).exists(), f"{guide.name} links to {target}"
+
+
+@pytest.mark.parametrize("guide", ["CONTRIBUTING.md", "docs/architecture.md", "docs/kernel.md"])
+def test_every_file_that_a_developers_guide_names_exists(guide: str) -> None:
+    root = Path(services.ROOT)
+    for name in re.findall(
+        r"`((?:app|tests|templates|migrations|docs)/[\w./-]*)`", (root / guide).read_text()
+    ):
+        assert (root / name).exists(), f"{guide} names {name}"

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dotenv import dotenv_values
 
 from app.config import ConfigError
-from app.dev import DevError, demo, postgres, redis_prompt, supervisor
+from app.dev import DevError, demo, postgres, programs, redis_prompt, supervisor
 from app.dev.instance import is_free
 from app.dev.process import MakeWatch, follow_parent
 from app.dev.surroundings import ROOT, running_instance, settings, surroundings
@@ -86,10 +86,10 @@ def _services(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _worker(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    command = supervisor.procfile(ROOT / "Procfile")["worker"]
+    command = programs.procfile()["worker"]
     with surroundings(environ, share=True) as around:
         # One thread: a debugger has the terminal to itself. SIGHUP makes a consumer start again.
-        argv = ["/bin/sh", "-c", f"exec {command} -w 1"]
+        argv = programs.argv(f"{command} -w 1")
         return _on_this_terminal(argv, around.env, hangup=signal.SIGTERM)
 
 

@@ -18,7 +18,8 @@ from app.dev import DevError
 from app.dev.code_watch import CodeWatch
 from app.dev.instance import InstanceInUse, is_free
 from app.dev.printer import Printer
-from app.dev.process import MakeWatch, kill_group, spawn
+from app.dev.process import MakeWatch, kill_group
+from app.dev.programs import procfile, start
 from app.dev.surroundings import (
     ROOT,
     Surroundings,
@@ -91,12 +92,6 @@ def _ignored(environ: Mapping[str, str]) -> list[tuple[str, str]]:
         for name in ("APP_ENV", "HOST")
         if environ.get(name, ours[name]) != ours[name]
     ]
-
-
-def procfile(path: Path) -> dict[str, str]:
-    """Command by process name."""
-    lines = [line.partition(":") for line in path.read_text().splitlines() if ":" in line]
-    return {name.strip(): command.strip() for name, _, command in lines}
 
 
 class Stopping:
@@ -208,12 +203,12 @@ class Run:
             self.draining.append(process)
 
     def _start(self, name: str, command: str) -> subprocess.Popen[bytes]:
-        process = spawn(
-            ["/bin/sh", "-c", f"exec {command}"],
-            death_signal=signal.SIGTERM,
+        process = start(
+            command,
             env=self.around.env,
-            cwd=self.root,
             output=subprocess.PIPE,
+            root=self.root,
+            death_signal=signal.SIGTERM,
         )
         self.printer.follow(name, process)
         return process

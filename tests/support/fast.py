@@ -11,7 +11,15 @@ TESTS = Path(__file__).resolve().parents[1]
 SKIPPED = ("browser", "clients", "dev", "front", "journeys", "test_deployment.py")
 #: Fixtures that start something, or need what another one started.
 SERVICES = frozenset(
-    {"services", "private", "http_server", "smtp_server", "raw_server", "browser", "make_server"}
+    {
+        "running_services",
+        "private",
+        "http_server",
+        "smtp_server",
+        "raw_server",
+        "browser",
+        "make_server",
+    }
 )
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.dev.instance import free_port
-from app.dev.process import kill_group, spawn
-from app.dev.supervisor import procfile
+from app.dev.process import kill_group
+from app.dev.programs import procfile, start
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,13 +25,7 @@ class Program:
         self.name = name
         self.log = log
         with open(log, "wb") as output:
-            self.process: subprocess.Popen[bytes] = spawn(
-                ["/bin/sh", "-c", f"exec {procfile(ROOT / 'Procfile')[name]}"],
-                death_signal=signal.SIGKILL,
-                env=env,
-                cwd=ROOT,
-                output=output,
-            )
+            self.process: subprocess.Popen[bytes] = start(procfile()[name], env=env, output=output)
 
     @property
     def pid(self) -> int:

@@ -1,4 +1,4 @@
-"""Job types of the chaos run (JOB_MODULES=benchmarks.chaos_jobs): handlers that write the ledger and misbehave."""
+"""Job types of the chaos run (JOB_MODULES=benchmarks.chaos.handlers): handlers that write the ledger and misbehave."""
 
 from __future__ import annotations
 

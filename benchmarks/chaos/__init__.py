@@ -1,0 +1,1 @@
+"""Faults at random against a private system, then a verdict on every job: see ``__main__``."""
