@@ -62,12 +62,12 @@ def test_nothing_matches_is_said_only_after_all_was_read(tab: Tab, needles: list
     page = tab.page
     page.route("**/jobs?*found=*", lambda route: route.abort())
     tab.open("/jobs?q=payload.user_id:7")
-    expect(page.get_by_text("Nothing found yet.")).to_be_visible()
+    expect(page.get_by_text("No matches yet.")).to_be_visible()
     expect(page.get_by_role("link", name="Search older jobs")).to_be_visible()
-    assert page.get_by_text("Nothing matches.").count() == 0
+    assert page.get_by_text("No results.").count() == 0
     page.unroute_all()
     page.get_by_role("link", name="Search older jobs").click()
-    expect(page.get_by_text("Nothing matches.")).to_be_visible()
+    expect(page.get_by_text("No results.")).to_be_visible()
     tab.excuse("ERR_FAILED", "Object")
 
 
@@ -119,7 +119,7 @@ def test_a_full_page_is_enough(tab: Tab, session: Any) -> None:
 def test_without_scripts_a_link_leads_on(plain_tab: Tab, needles: list[str]) -> None:
     page = plain_tab.open("/jobs?q=payload.user_id:42")
     for _ in range(3):
-        expect(page.get_by_text("Nothing found yet.")).to_be_visible()
+        expect(page.get_by_text("No matches yet.")).to_be_visible()
         page.get_by_role("link", name="Search older jobs").click()
     expect(page.locator("#live tbody tr")).to_have_count(2)
     for _ in range(3):

@@ -116,7 +116,7 @@ def test_the_selection_gets_another_priority(tab: Tab, session: Any) -> None:
     page.locator("#live [name=ids]").check()
     page.get_by_text("Change…").click()
     page.locator("#selected [name=priority]").fill("9")
-    page.get_by_role("button", name="Change the selected jobs").click()
+    page.get_by_role("button", name="Change selected jobs").click()
     expect(page.locator("#flash")).to_contain_text("1 job changed.")
     session.expire_all()
     assert session.get(type(job), job.id).priority == 9

@@ -93,7 +93,7 @@ def test_what_arrives_after_the_preview_is_counted_and_left_alone(
     ).headers["Location"]
     text = client.get(page).text
     assert "Retry 2 jobs" in text
-    assert "3 jobs arrived or changed after the preview; not included." in text
+    assert "3 jobs arrived or changed after the preview and are not included." in text
 
 
 def test_last_hour_counts_back_from_the_preview(
@@ -203,10 +203,10 @@ def test_the_page_says_what_became_of_the_jobs(
     cache.forget()
     text_ = client.get(page).text
     links = dict(re.findall(r'<a id="became-\d" href="([^"]*)">([^<]*)</a>', text_))
-    assert sorted(links.values()) == ["completed 1", "still waiting 2"]
+    assert sorted(links.values()) == ["1 completed", "2 still waiting"]
     for url, words in links.items():
         rows = client.get(url.replace("&amp;", "&")).text.count("<tr id=")
-        assert rows == int(words.split()[-1])
+        assert rows == int(words.split()[0])
 
 
 def test_an_unknown_verb_and_an_unknown_number(client: Any, press: Any) -> None:

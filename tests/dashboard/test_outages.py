@@ -52,10 +52,10 @@ def test_a_search_that_stopped_never_claims_to_have_found_nothing(
     for _ in range(6):
         make.completed_job()
     page = client.get("/jobs?q=pin").text
-    assert "Nothing found yet." in page
-    assert "Nothing matches." not in page
+    assert "No matches yet." in page
+    assert "No results." not in page
     assert "Searched back to" in page
-    while "Nothing found yet." in page:
+    while "No matches yet." in page:
         older = page.partition("Search older jobs")[0].rpartition('href="')[2].partition('"')[0]
         page = client.get(older.replace("&amp;", "&")).text
     assert str(old.id) in page

@@ -78,14 +78,14 @@ def test_pages_are_small(client: FlaskClient, session: Any) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("/", "Nothing has run yet."),
+        ("/", "No jobs yet."),
         ("/jobs", "No jobs yet."),
         ("/jobs?status=processing", "Nothing is running."),
         ("/jobs?status=failed", "No failed jobs. Good."),
-        ("/jobs?q=nobody", "Nothing matches."),
-        ("/dead-letters", "No dead letters. Good."),
-        ("/dead-letters?q=nobody", "Nothing matches."),
-        ("/workers", "No workers."),
+        ("/jobs?q=nobody", "No results."),
+        ("/dead-letters", "No dead letters."),
+        ("/dead-letters?q=nobody", "No results."),
+        ("/workers", "No workers are running."),
     ],
 )
 def test_an_empty_page_says_why_and_what_to_do(client: FlaskClient, url: str, words: str) -> None:
@@ -466,7 +466,7 @@ class TestWorkers:
         make.worker(id=worker_id, running=reported)
         page = client.get("/workers").text
         assert re.findall(r'id="run-([^"]+)"', page) == [str(running.id), str(stuck.id)]
-        assert "3 of the 5 jobs running at the last heartbeat have finished since." in page
+        assert "3 of 5 jobs that were running at the last heartbeat have finished since." in page
 
     @pytest.mark.parametrize("since", [None, "yesterday", "2026-05-04T10:00:00"])
     def test_an_odd_heartbeat_breaks_nothing(
@@ -543,5 +543,8 @@ def test_jobs_claimed_ahead_are_explained(client: FlaskClient, session: Any) -> 
     [make.processing_job() for _ in range(3)]
     note = client.get("/jobs?status=processing").text.partition('id="waiting-ahead">')[2]
     words = re.sub("<[^>]*>", "", note.partition("</p>")[0])
-    assert words == "3 jobs are claimed by workers with 2 threads: 1 waits for a free thread."
+    assert (
+        words
+        == "Workers have claimed 3 jobs and have 2 threads: 1 job is waiting for a free thread."
+    )
     assert "waiting-ahead" not in client.get("/jobs").text

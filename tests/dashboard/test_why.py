@@ -82,7 +82,7 @@ def test_the_page_says_it(client: Any, session: Any, redis: Any) -> None:
     [new] = lifecycle.enqueue(session, [NewJob("echo", {}, delay_seconds=600)])
     session.commit()
     page = client.get(f"/jobs/{new.id}").text
-    assert "Why is it not running?" in page
+    assert "Why isn't this job running?" in page
     assert "Scheduled to start in 10 min" in page
 
 

@@ -49,7 +49,7 @@ def run_again(job_id: UUID) -> Response:
 
 def _form(job: Job, text: str, priority: str, problem: str = "", status: int = 200) -> Response:
     return render.page(
-        "jobs/again.html",
+        "jobs/copy.html",
         None,
         status=status,
         job=job,
