@@ -274,3 +274,21 @@ class TooManyReads(JobQueueError):
 
 class LargeAnswersSpent(TooManyReads):
     """Your large answers reached {mib} MiB in a minute; ask for fewer rows at a time, or try again in {seconds} seconds."""
+
+
+class TooManyMatches(JobQueueError):
+    """More than {limit} jobs match; narrow the filter and act on them in parts."""
+
+    http_status, code = 422, "too_many"
+
+
+class PreviewOutdated(JobQueueError):
+    """{matches} jobs match instead of the {expected} that were previewed. Nothing was done; review them again."""
+
+    http_status, code = 409, "preview_outdated"
+
+
+class BulkActionNotFound(JobQueueError):
+    """No bulk action has the number {number}."""
+
+    http_status, code = 404, "bulk_not_found"

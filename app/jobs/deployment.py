@@ -1,4 +1,4 @@
-"""Which deployment this is: two that share a Redis are told apart by their databases."""
+"""Which deployment this is: the database distinguishes deployments that share a Redis."""
 
 from __future__ import annotations
 

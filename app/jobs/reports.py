@@ -21,14 +21,14 @@ WITH given AS MATERIALIZED (
     WHERE EXISTS (SELECT 1 FROM jobs j WHERE j.id = l.job_id)),
 edges AS MATERIALIZED (
     SELECT g.job_id, (SELECT old.id FROM job_log_lines old WHERE old.job_id = g.job_id
-                      ORDER BY old.id DESC OFFSET greatest(:most - g.n, 0) LIMIT 1) AS last_id
+                      ORDER BY old.id DESC OFFSET greatest(:limit - g.n, 0) LIMIT 1) AS last_id
     FROM (SELECT job_id, count(*) AS n FROM given GROUP BY job_id) AS g),
 old_lines AS MATERIALIZED (  -- two writers of one job's log (heartbeat, outbox) wait for neither
     SELECT old.id FROM job_log_lines old JOIN edges e ON old.job_id = e.job_id AND old.id <= e.last_id
     FOR UPDATE OF old SKIP LOCKED),
 pushed_out AS (DELETE FROM job_log_lines WHERE id = ANY(ARRAY(SELECT id FROM old_lines)))
 INSERT INTO job_log_lines (job_id, attempt, at, level, message)
-SELECT job_id, attempt, at, level, message FROM given WHERE rank <= :most ORDER BY n
+SELECT job_id, attempt, at, level, message FROM given WHERE rank <= :limit ORDER BY n
 """)
 
 _PROGRESS = text("""
@@ -42,8 +42,8 @@ FROM p WHERE j.id = p.id AND j.id = ANY(ARRAY(SELECT id FROM held))
 """)
 
 
-def write_lines(db: Db, lines: Sequence[tuple[UUID, int, LogLine]], *, most: int) -> None:
-    """Append (job id, attempt, line), in order; a job keeps its newest ``most`` lines.
+def write_lines(db: Db, lines: Sequence[tuple[UUID, int, LogLine]], *, limit: int) -> None:
+    """Append (job id, attempt, line), in order; a job keeps its newest ``limit`` lines.
 
     Lines of a deleted job are dropped.
     """
@@ -58,10 +58,10 @@ def write_lines(db: Db, lines: Sequence[tuple[UUID, int, LogLine]], *, most: int
         }
         for n, (job_id, attempt, (at, level, message)) in enumerate(lines)
     ]
-    db.execute(_LINES, {"lines": json.dumps(rows), "most": most})
+    db.execute(_LINES, {"lines": json.dumps(rows), "limit": limit})
 
 
 def write_progress(db: Db, reports: Sequence[tuple[UUID, UUID, Progress]]) -> None:
-    """Store (job id, lease token, progress) for the leases that still stand."""
+    """Store (job id, lease token, progress) for the leases that are still held."""
     rows = [{"id": i.hex, "token": t.hex, "progress": p} for i, t, p in reports]
     db.execute(_PROGRESS, {"rows": json.dumps(rows)})

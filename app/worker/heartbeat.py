@@ -112,7 +112,7 @@ class Heartbeat(threading.Thread):
         if progress:
             reports.write_progress(db, progress)
         if lines:
-            reports.write_lines(db, lines, most=self._settings.max_log_lines)
+            reports.write_lines(db, lines, limit=self._settings.max_log_lines)
 
     def extend(self, db: Connection) -> bool:
         """Prolong every lease of this process whose thread lives; tell handlers of cancel requests.

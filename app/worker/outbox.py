@@ -143,7 +143,7 @@ class Outbox:
                 reports.write_lines(
                     db,
                     [(e.job.id, e.job.attempt, line) for e in lined for line in e.lines],
-                    most=self._max_log_lines,
+                    limit=self._max_log_lines,
                 )
             if completes:
                 completed = lifecycle.complete(db, completes)

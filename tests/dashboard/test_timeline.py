@@ -14,7 +14,7 @@ from tests import factories as make
 
 def titles(session: Any, job: Job) -> list[str]:
     attempts = listing.attempts_of(session, job.id)
-    letters, acts = listing.letters_of(session, job.id), listing.audit_of(session, str(job.id))
+    letters, acts = listing.dead_letters_of(session, job.id), listing.audit_of(session, str(job.id))
     return [event.title for event in timeline(job, attempts, letters, acts)]
 
 
@@ -52,7 +52,7 @@ def test_what_people_did_is_told_with_their_names(session: Any) -> None:
     lifecycle.cancel(session, [job.id], by="eve").one()
     session.commit()
     session.refresh(job)
-    letters, acts = listing.letters_of(session, job.id), listing.audit_of(session, str(job.id))
+    letters, acts = listing.dead_letters_of(session, job.id), listing.audit_of(session, str(job.id))
     told = [(e.title, e.note) for e in timeline(job, [], letters, acts)]
     assert told == [
         ("Cancelled", "by eve"),

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from app.errors import PreviewOutdated
 from app.extensions import db
 from app.jobs import bulk, committed, lifecycle
 from app.jobs.bulk import scope as bulk_scope
@@ -240,7 +241,7 @@ def test_more_than_the_preview_counted_is_refused_and_nothing_is_written(
 ) -> None:
     failed(2)
     found = previewed(session)
-    with pytest.raises(bulk.PreviewOutdated, match="2 jobs match instead of the 1"):
+    with pytest.raises(PreviewOutdated, match="2 jobs match instead of the 1"):
         bulk.create(
             session, "retry", FAILED, description="x", by="ada", scope=found.scope, expected=1
         )

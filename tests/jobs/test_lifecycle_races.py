@@ -225,7 +225,7 @@ def test_two_writers_of_one_log_do_not_wait_for_each_other(session, own):
     def write(db_):
         db_.execute(text("SET LOCAL lock_timeout = '3s'"))
         lines = [(job.id, 1, (datetime.now(UTC), "info", f"line {n}")) for n in range(3)]
-        reports.write_lines(db_, lines, most=3)
+        reports.write_lines(db_, lines, limit=3)
 
     own(write)()
     write(session)  # has pushed out the lines, not committed

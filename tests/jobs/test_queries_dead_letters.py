@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from app.errors import DeadLetterNotFound, InvalidCursor, OffsetTooLarge
 from app.jobs.dead_letters import dead_letter_entry, iso_milliseconds
-from app.jobs.listing import letters_of, list_dead_letters, open_dead_letter
+from app.jobs.listing import dead_letters_of, list_dead_letters, open_dead_letter
 from app.jobs.models import DeadLetter
 from tests.factories import completed_job, failed_job, pending_job
 
@@ -56,11 +56,11 @@ def test_pages_cover_the_list_once_in_both_directions(session, limit, fields):
     expected = []
     for n in range(5):
         job = failed_job(id=None)
-        letter = letters_of(session, job.id)[-1]
+        letter = dead_letters_of(session, job.id)[-1]
         letter.failed_at = at + timedelta(microseconds=n // 2)
         expected.insert(0, job.id)
     session.commit()
-    expected.sort(key=lambda one: (letters_of(session, one)[-1].failed_at, one), reverse=True)
+    expected.sort(key=lambda one: (dead_letters_of(session, one)[-1].failed_at, one), reverse=True)
     page = list_dead_letters(session, limit=limit, **fields)
     seen = jobs_of(page)
     while page.next_cursor:
@@ -87,8 +87,8 @@ def test_the_letter_of_a_job_is_its_last_one(session):
     job = failed_job()
     assert open_dead_letter(session, job.id).job_id == job.id
     closed = failed_job(is_discarded=True)
-    assert letters_of(session, closed.id)[-1].closed_how == "discarded"
-    assert letters_of(session, completed_job().id) == []
+    assert dead_letters_of(session, closed.id)[-1].closed_how == "discarded"
+    assert dead_letters_of(session, completed_job().id) == []
     for other in (closed, pending_job()):
         with pytest.raises(DeadLetterNotFound, match=str(other.id)):
             open_dead_letter(session, other.id)

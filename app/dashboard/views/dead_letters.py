@@ -32,7 +32,7 @@ def dead_letters() -> Response:
     if query.top and not page.items:
         page = listing.list_dead_letters(db.session, limit=PAGE_SIZE, **narrowed)
     elif query.top and query.is_pinned:
-        newer = listing.count_newer_letters(db.session, query.top, limit=PAGE_SIZE, **narrowed)
+        newer = listing.count_newer_dead_letters(db.session, query.top, limit=PAGE_SIZE, **narrowed)
     return render.page(
         "dead_letters/index.html", "dead_letters/_table.html", query=query, page=page, newer=newer, most=PAGE_SIZE,
         type_names=cached_reads.type_options(query.type),

@@ -31,7 +31,7 @@ def job(job_id: UUID) -> Response:
     whole_log = request.args.get("log") == "all"
     job = listing.get_job(db.session, job_id)
     attempts = listing.attempts_of(db.session, job_id)
-    letters = listing.letters_of(db.session, job_id)
+    letters = listing.dead_letters_of(db.session, job_id)
     lines = listing.log_of(db.session, job_id, limit=ALL_LOG_LINES)
     job_type = registry.find(job.type)
     return render.page(

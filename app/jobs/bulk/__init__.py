@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import func, insert, literal, select, text, true
 
 from app import statement_timeouts
-from app.errors import JobQueueError
+from app.errors import BulkActionNotFound, PreviewOutdated, TooManyMatches
 from app.jobs import audit, lifecycle
 from app.jobs.bulk.scope import Scope, Sessions, fits, matching
 from app.jobs.listing.filters import JobFilter
@@ -24,28 +24,10 @@ from app.jobs.verbs import VERBS
 
 #: Jobs in one transaction: a second of work, and no lock held for longer.
 CHUNK = 500
-MOST = 1_000_000
-#: As many are done at once, in the request that asks for it.
+MAX_JOBS = 1_000_000
+#: This many are done at once, in the request that asks for it.
 AT_ONCE = 100
 KEPT_DAYS = 30
-
-
-class TooMany(JobQueueError):
-    """More than {most} jobs match; narrow the filter and do it in parts."""
-
-    http_status, code = 422, "too_many"
-
-
-class PreviewOutdated(JobQueueError):
-    """{found} jobs match instead of the {expected} that were previewed. Nothing was done; review them again."""
-
-    http_status, code = 409, "preview_outdated"
-
-
-class NoSuchBulk(JobQueueError):
-    """No bulk action has the number {number}."""
-
-    http_status, code = 404, "bulk_not_found"
 
 
 def create(
@@ -65,7 +47,7 @@ def create(
 
     ``scope``: the preview's, else every match of this moment. ``expected``: how many the preview counted; more
     are refused. ``newest``: only that many, the newest. ``args`` are the changes of edit: {"priority": 5}.
-    ``link``: the filter as the list's query string. Raises TooMany, PreviewOutdated.
+    ``link``: the filter as the list's query string. Raises TooManyMatches, PreviewOutdated.
     """
     if verb not in VERBS:
         raise ValueError(f"verb is one of {', '.join(VERBS)}")
@@ -76,10 +58,10 @@ def create(
     db.add(action)
     db.flush()
     action.total, action.late = _write_down(db, action.id, verb, filter, scope, newest)
-    if action.total > MOST:
-        raise TooMany(most=MOST)
+    if action.total > MAX_JOBS:
+        raise TooManyMatches(limit=MAX_JOBS)
     if expected is not None and action.total > expected:
-        raise PreviewOutdated(found=action.total, expected=expected)
+        raise PreviewOutdated(matches=action.total, expected=expected)
     if not action.total:
         action.finished_at = func.now()
     details = {"bulk": action.id, "filter": description, **({"changes": args} if args else {})}
@@ -93,12 +75,12 @@ def _write_down(
 ) -> tuple[int, int]:
     """How many jobs belong to the action, and how many match but arrived or changed after its preview."""
     is_in = scope.holds() if scope else true()
-    found = select(Job.id, Job.updated_at, is_in.label("is_in")).where(
+    candidates = select(Job.id, Job.updated_at, is_in.label("is_in")).where(
         *matching(filter), fits(verb)
     )
     if newest is not None:
-        found = found.order_by(Job.id.desc())
-    matches = found.limit(newest or MOST + 1).cte("matches")
+        candidates = candidates.order_by(Job.id.desc())
+    matches = candidates.limit(newest or MAX_JOBS + 1).cte("matches")
     chosen = select(literal(number), matches.c.id, matches.c.updated_at).where(matches.c.is_in)
     columns = ["bulk_id", "job_id", "job_updated_at"]
     written = insert(BulkItem).from_select(columns, chosen).cte("written")
@@ -195,10 +177,10 @@ def _unchanged(db: Sessions, action: Any, ids: list[UUID]) -> list[UUID]:
 
 
 def find(db: Sessions, number: int) -> BulkAction:
-    """Raises NoSuchBulk."""
+    """Raises BulkActionNotFound."""
     action = db.get(BulkAction, number, populate_existing=True)
     if action is None:
-        raise NoSuchBulk(number=number)
+        raise BulkActionNotFound(number=number)
     return action
 
 
@@ -249,9 +231,9 @@ WHERE i.bulk_id = :id AND i.result = 'done' GROUP BY 1
 
 def outcome(db: Sessions, action: BulkAction) -> Outcome:
     """Reads all of its jobs: a second for a million of them."""
-    found = {row.status: row.n for row in db.execute(_OUTCOME, {"id": action.id})}
-    by_status = {status: found.get(status, 0) for status in STATUSES}
-    return Outcome(by_status, max(action.done - sum(found.values()), 0))
+    counts = {row.status: row.n for row in db.execute(_OUTCOME, {"id": action.id})}
+    by_status = {status: counts.get(status, 0) for status in STATUSES}
+    return Outcome(by_status, max(action.done - sum(counts.values()), 0))
 
 
 # The latest retry of some of an error group, within the last day. bulk_actions_pkey, newest first. Links that the
@@ -267,11 +249,11 @@ WHERE fingerprint = ANY(:fingerprints) ORDER BY fingerprint, id DESC
 
 def latest_retries(db: Sessions, fingerprints: list[str]) -> dict[str, tuple[BulkAction, Outcome]]:
     """Fingerprint → the latest retry of its error group in the last day, and its outcome."""
-    found = {}
+    retries = {}
     for row in db.execute(_CANARIES, {"fingerprints": fingerprints}).all():
         action = find(db, row.id)
-        found[row.fingerprint] = (action, outcome(db, action))
-    return found
+        retries[row.fingerprint] = (action, outcome(db, action))
+    return retries
 
 
 _OLD_ITEMS = text("""

@@ -8,8 +8,8 @@ candidates and then say that they stopped, and counts that stopped say so (``Cou
 from app.jobs.listing.audit import audit_events, audit_of, has_audit_event
 from app.jobs.listing.cursors import OFFSET_BOUND, Page
 from app.jobs.listing.dead_letters import (
-    count_newer_letters,
-    letters_of,
+    count_newer_dead_letters,
+    dead_letters_of,
     list_dead_letters,
     open_dead_letter,
 )
@@ -30,7 +30,11 @@ from app.jobs.listing.jobs import (
     oldest_created,
 )
 from app.jobs.listing.orders import NEWEST, ORDERED_BY, Order, order_of
-from app.jobs.listing.overviews import (
+from app.jobs.listing.waiting import Waiting, count_ahead, waiting
+from app.jobs.listing.walk import CANDIDATES
+from app.jobs.listing.workers import WorkerSummary, list_workers, still_running, worker
+from app.jobs.statistics.count import Count
+from app.jobs.statistics.overview import (
     QueueSummary,
     TypeSummary,
     job_type_overview,
@@ -38,10 +42,6 @@ from app.jobs.listing.overviews import (
     paused_types,
     queue_overview,
 )
-from app.jobs.listing.waiting import Waiting, count_ahead, waiting
-from app.jobs.listing.walk import CANDIDATES
-from app.jobs.listing.workers import WorkerSummary, list_workers, still_running, worker
-from app.jobs.statistics.count import Count
 
 __all__ = [
     "CANDIDATES",
@@ -62,14 +62,14 @@ __all__ = [
     "audit_events",
     "audit_of",
     "count_ahead",
+    "count_newer_dead_letters",
     "count_newer_jobs",
-    "count_newer_letters",
+    "dead_letters_of",
     "error_group_name",
     "find_ids",
     "get_job",
     "has_audit_event",
     "job_type_overview",
-    "letters_of",
     "list_dead_letters",
     "list_error_groups",
     "list_jobs",

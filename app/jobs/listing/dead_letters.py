@@ -60,7 +60,7 @@ def list_dead_letters(
     )
 
 
-def count_newer_letters(
+def count_newer_dead_letters(
     db: Reader,
     cursor: str,
     *,
@@ -141,7 +141,7 @@ def _load(db: Reader, keys: list[Key]) -> tuple[list[DeadLetter], int]:
     return load_page(db, ids, key=DeadLetter.job_id, columns=(DeadLetter.payload,), load=load)
 
 
-def letters_of(db: Reader, job_id: UUID, *, limit: int = 50) -> list[DeadLetter]:
+def dead_letters_of(db: Reader, job_id: UUID, *, limit: int = 50) -> list[DeadLetter]:
     """The last dead letters of a job, open or closed, oldest first."""
     newest = (  # ix_dead_letters_job
         select(DeadLetter)
@@ -155,7 +155,7 @@ def letters_of(db: Reader, job_id: UUID, *, limit: int = 50) -> list[DeadLetter]
 
 def open_dead_letter(db: Reader, job_id: UUID) -> DeadLetter:
     """The open dead letter of a job. Raises DeadLetterNotFound."""
-    letters = letters_of(db, job_id, limit=1)
+    letters = dead_letters_of(db, job_id, limit=1)
     if not letters or letters[0].closed_at is not None:
         raise DeadLetterNotFound(job_id=job_id)
     return letters[0]

@@ -67,7 +67,7 @@ class JobFilter:
     error: str | None = None  # in last_error, whatever the case
     payload: dict[str, Any] | None = None  # contained in the payload, as jsonb @>
     any_payload: tuple[dict[str, Any], ...] = ()  # one of them contained; empty does not narrow
-    fingerprint: str | None = None  # of this group of open failures
+    fingerprint: str | None = None  # of this error group
     bulk: int | None = None  # changed by the bulk action of this number
     #: Free text in type, unique key, tag, error or payload, whatever the case; 8 hex digits and
     #: more are also searched as the start or the end of an id.
@@ -127,14 +127,14 @@ def drivers(filter: JobFilter) -> list[str]:
     """The indexes that a list by this filter can walk: one per field that has one, or else the id's."""
     if filter.fingerprint is not None:
         return ["fingerprint"]  # the narrowest there is
-    found = []
+    names = []
     if _own_index(filter) is not None:
-        found.append("status")
+        names.append("status")
     if filter.type is not None:
-        found.append("type")
+        names.append("type")
     if filter.queue is not None:
-        found.append("queue")
-    return found or ["id"]
+        names.append("queue")
+    return names or ["id"]
 
 
 def index_to_walk(filter: JobFilter, driver: str) -> Walk:
@@ -170,46 +170,46 @@ def _own_index(filter: JobFilter) -> ColumnElement[bool] | None:
 
 def conditions(filter: JobFilter) -> dict[str, ColumnElement[bool]]:
     """What must hold for a job to match, by field; the range of ids left out."""
-    found: dict[str, ColumnElement[bool]] = {}
+    wanted: dict[str, ColumnElement[bool]] = {}
     if filter.stored_status is not None:
-        found["status"] = Job.status == filter.stored_status
+        wanted["status"] = Job.status == filter.stored_status
     if filter.status == "scheduled":
-        found["view"] = (Job.attempts == 0) & (Job.run_at > func.now())
+        wanted["view"] = (Job.attempts == 0) & (Job.run_at > func.now())
     if filter.status == "retrying":
-        found["view"] = Job.attempts > 0
+        wanted["view"] = Job.attempts > 0
     if filter.type is not None:
-        found["type"] = Job.type == filter.type
+        wanted["type"] = Job.type == filter.type
     if filter.queue is not None:
-        found["queue"] = Job.queue == filter.queue
+        wanted["queue"] = Job.queue == filter.queue
     if filter.tag is not None:
-        found["tag"] = has_tag(filter.tag)
+        wanted["tag"] = has_tag(filter.tag)
     if filter.error is not None:
-        found["error"] = has_text(filter.error, Job.last_error)
+        wanted["error"] = has_text(filter.error, Job.last_error)
     if filter.fingerprint is not None:
-        found["fingerprint"] = Job.fingerprint == filter.fingerprint
+        wanted["fingerprint"] = Job.fingerprint == filter.fingerprint
     if filter.bulk is not None:
-        found["bulk"] = Job.id.in_(jobs_of_bulk(filter.bulk))
+        wanted["bulk"] = Job.id.in_(jobs_of_bulk(filter.bulk))
     if filter.payload is not None:
-        found["payload"] = Job.payload.contains(literal(filter.payload, JSONB))
+        wanted["payload"] = Job.payload.contains(literal(filter.payload, JSONB))
     if filter.any_payload:
-        found["any_payload"] = _contains_any(filter.any_payload)
+        wanted["any_payload"] = _contains_any(filter.any_payload)
     if filter.id_prefix is not None and looks_like_id(filter.id_prefix):
-        found["id_prefix"] = is_part_of_id(filter.id_prefix, Job.id)
+        wanted["id_prefix"] = is_part_of_id(filter.id_prefix, Job.id)
     for name, column in (("finished", Job.finished_at), ("run", Job.run_at)):
         first, end = getattr(filter, f"{name}_from"), getattr(filter, f"{name}_to")
         if first is not None:
-            found[f"{name}_from"] = column >= first
+            wanted[f"{name}_from"] = column >= first
         if end is not None:
-            found[f"{name}_to"] = column < end
+            wanted[f"{name}_to"] = column < end
     if filter.id_part is not None:
-        found["id_part"] = is_part_of_id(filter.id_part, Job.id)
+        wanted["id_part"] = is_part_of_id(filter.id_part, Job.id)
     if filter.search is not None:
         columns = [Job.type, Job.unique_key, Job.last_error, func.array_to_string(Job.tags, "\n")]
         payload = Job.payload if filter.is_payload_searched else None
-        found["search"] = is_found(filter.search, Job.id, payload, *columns)
+        wanted["search"] = is_found(filter.search, Job.id, payload, *columns)
         if filter.is_payload_searched and filter.search_payloads:
-            found["search"] |= _contains_any(filter.search_payloads)
-    return found
+            wanted["search"] |= _contains_any(filter.search_payloads)
+    return wanted
 
 
 def is_found(words: str, id: Any, payload: Any | None, *columns: Any) -> ColumnElement[bool]:
@@ -244,7 +244,7 @@ def jobs_of_bulk(number: int) -> Select[Any]:
 
 
 def _contains_any(payloads: tuple[dict[str, Any], ...]) -> ColumnElement[bool]:
-    return or_(*(Job.payload.contains(literal(one, JSONB)) for one in payloads))
+    return or_(*(Job.payload.contains(literal(payload, JSONB)) for payload in payloads))
 
 
 def has_tag(tag: str) -> ColumnElement[bool]:

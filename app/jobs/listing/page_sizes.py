@@ -74,10 +74,10 @@ def _stored_bytes(
 def _portions(ids: Sequence[UUID], stored: dict[UUID, int]) -> Iterator[Sequence[UUID]]:
     start = total = 0
     for n, row_id in enumerate(ids):
-        most = min(stored.get(row_id, 0) * MOST_COMPRESSED, PORTION_BYTES // 4)
-        if n > start and total + most > PORTION_BYTES:
+        upper_bound = min(stored.get(row_id, 0) * MOST_COMPRESSED, PORTION_BYTES // 4)
+        if n > start and total + upper_bound > PORTION_BYTES:
             yield ids[start:n]
             start, total = n, 0
-        total += most
+        total += upper_bound
     if start < len(ids):
         yield ids[start:]

@@ -63,8 +63,8 @@ def list_workers(db: Reader) -> list[WorkerSummary]:
         func.coalesce(WorkerRow.stopped_at, func.now()) > _ago(STOPPED_SHOWN_SECONDS),
         WorkerRow.heartbeat_at > _ago(SILENT_SHOWN_SECONDS),
     )
-    found = [_summary(row) for row in db.execute(rows, execution_options=_FRESH)]
-    return sorted(found, key=lambda one: (not one.is_alive, -one.started_at.timestamp()))
+    workers = [_summary(row) for row in db.execute(rows, execution_options=_FRESH)]
+    return sorted(workers, key=lambda worker: (not worker.is_alive, -worker.started_at.timestamp()))
 
 
 def worker(db: Reader, worker_id: UUID) -> WorkerSummary:
@@ -77,9 +77,9 @@ def worker(db: Reader, worker_id: UUID) -> WorkerSummary:
     return _summary(row)
 
 
-def still_running(db: Reader, found: Sequence[WorkerSummary]) -> list[WorkerSummary]:
+def still_running(db: Reader, workers: Sequence[WorkerSummary]) -> list[WorkerSummary]:
     """The workers, with only those of their reported attempts that have not ended since."""
-    reported = [UUID(run["jobId"]) for worker in found for run in worker.running]
+    reported = [UUID(run["jobId"]) for worker in workers for run in worker.running]
     # jobs_pkey; a worker reports at most as many as it has threads.
     rows = select(Job.id, Job.attempts, Job.worker_id).where(
         Job.id.in_(reported), Job.lease_token.is_not(None)
@@ -96,7 +96,7 @@ def still_running(db: Reader, found: Sequence[WorkerSummary]) -> list[WorkerSumm
                 or running.get((UUID(run["jobId"]), worker.id)) == run["attempt"]
             ],
         )
-        for worker in found
+        for worker in workers
     ]
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from app.cache import cached, forget
 from app.database import Database
 from app.jobs.listing.dead_letters import count_dead_letters
-from app.jobs.listing.overviews import paused_queues
 from app.jobs.models import STATUSES
 from app.jobs.statistics.backlog import backlogs, oldest_waits, total
 from app.jobs.statistics.count import Count
@@ -19,6 +18,7 @@ from app.jobs.statistics.counters import (
     prune_series,
     status_counts,
 )
+from app.jobs.statistics.overview import paused_queues
 from app.jobs.statistics.series import (
     RANGES,
     LastHour,

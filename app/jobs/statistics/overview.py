@@ -52,12 +52,12 @@ class TypeSummary:
 
 def queue_overview(db: Reader) -> list[QueueSummary]:
     """Every queue that holds jobs, is some registered type's, or is paused; by name."""
-    found = backlogs(db)
+    waiting = backlogs(db)
     paused, waits, rates = paused_queues(db), oldest_waits(db), _completed_per_minute(db)
-    names = {queue for queue, backlog in found.items() if any(backlog.by_status.values())}
+    names = {queue for queue, backlog in waiting.items() if any(backlog.by_status.values())}
     names |= paused | {job_type.queue for job_type in registry.all_types()}
     return [
-        _queue(name, found.get(name), name in paused, waits.get(name), rates.get(name, 0.0))
+        _queue(name, waiting.get(name), name in paused, waits.get(name), rates.get(name, 0.0))
         for name in sorted(names)
     ]
 
