@@ -6,8 +6,7 @@ from sqlalchemy import text
 
 from app.errors import InvalidName
 from app.jobs import audit
-from app.jobs.lifecycle.sql import REF, ref_of
-from app.jobs.publication import Db, Ref, after_commit
+from app.jobs.publication import REF, Db, Ref, after_commit, ref
 from app.names import NAME, NAME_RULE
 
 # Pausing again keeps the time of the first pause.
@@ -67,4 +66,4 @@ def _due_refs(db: Db, column: str, name: str) -> list[Ref]:
         ),
         {"name": name},
     )
-    return [ref_of(row) for row in rows]
+    return [ref(row) for row in rows]

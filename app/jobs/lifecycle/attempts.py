@@ -12,19 +12,17 @@ from uuid import UUID
 
 from sqlalchemy import Row, TextClause, text
 
+from app.database import id_array
 from app.jobs.ending import Ending
 from app.jobs.lifecycle.sql import (
     GIVEN,
     IS_LOCKED,
     LEASE_IS_OVER,
-    REF,
     has_status,
-    hex_array,
-    id_array,
     is_fenced_by,
     locked,
 )
-from app.jobs.publication import Db
+from app.jobs.publication import REF, Db
 
 _CLAIMABLE = f"""
     SELECT j.id, j.type FROM jobs j
@@ -85,7 +83,7 @@ def claim(
     registry.once_types) is on disk when this returns.
     """
     values = {
-        "ids": hex_array(ids),
+        "ids": id_array(ids),
         "token": token,
         "worker_id": worker_id,
         "lease_seconds": lease_seconds,
@@ -133,7 +131,7 @@ def complete(db: Db, endings: Sequence[Ending]) -> set[UUID]:
     """
     by_id = {ending.job.id.hex: _completion(ending) for ending in endings}
     rows = ",".join(f'"{job_id}":{completion}' for job_id, completion in by_id.items())
-    values = {"outcomes": f"{{{rows}}}", "ids": hex_array(by_id)}
+    values = {"outcomes": f"{{{rows}}}", "ids": id_array(by_id)}
     return set(db.scalars(_COMPLETE, values))
 
 
@@ -234,7 +232,7 @@ def end_attempts(db: Db, endings: Sequence[Ending]) -> Sequence[Row[Any]]:
     publishes the pending ones.
     """
     by_id = {ending.job.id.hex: _as_json(ending) for ending in endings}
-    return db.execute(_END, {"outcomes": json.dumps(by_id), "ids": hex_array(by_id)}).all()
+    return db.execute(_END, {"outcomes": json.dumps(by_id), "ids": id_array(by_id)}).all()
 
 
 def _as_json(ending: Ending) -> dict[str, Any]:
@@ -260,7 +258,7 @@ _LOCK = text(f"SELECT id FROM jobs WHERE {GIVEN} ORDER BY id FOR UPDATE")
 
 def lock(db: Db, ids: Iterable[str]) -> None:
     """Lock these jobs (32 hex digits each) in id order, before several statements that end them."""
-    db.execute(_LOCK, {"ids": hex_array(ids)})
+    db.execute(_LOCK, {"ids": id_array(ids)})
 
 
 _EXTENDABLE = f"""

@@ -15,9 +15,8 @@ from app.errors import UniqueConflict
 from app.extensions import current_settings
 from app.jobs import registry
 from app.jobs.ids import new_id
-from app.jobs.lifecycle.sql import REF, ref_of
 from app.jobs.models import UNIQUE_KEY_IS_LIVE
-from app.jobs.publication import Db, after_commit
+from app.jobs.publication import REF, Db, after_commit, ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ def enqueue(db: Db, new_jobs: Sequence[NewJob], *, with_columns: bool = False) -
     specs = [_spec(new) for new in new_jobs]
     insert = _INSERT_WITH_COLUMNS if with_columns else _INSERT
     rows = db.execute(insert, {"rows": json.dumps(specs)}).all()
-    after_commit(db, [ref_of(row) for row in rows])
+    after_commit(db, [ref(row) for row in rows])
     if len(rows) == len(specs) == 1:
         return [_enqueued(specs[0], new_jobs[0], rows[0], with_columns)]
     inserted = {row.id: row for row in rows}
@@ -148,6 +147,6 @@ def _live_or_new(db: Db, spec: dict[str, Any], new: NewJob, with_columns: bool) 
         insert = _INSERT_WITH_COLUMNS if with_columns else _INSERT
         row = db.execute(insert, {"rows": json.dumps([spec])}).first()
         if row is not None:
-            after_commit(db, [ref_of(row)])
+            after_commit(db, [ref(row)])
             return _enqueued(spec, new, row, with_columns)
     raise UniqueConflict(job_id=spec["id"], live_id="unknown", unique_key=spec["unique_key"])

@@ -16,10 +16,11 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.exc import IntegrityError
 
+from app.database import id_array
 from app.errors import InvalidTransition, JobNotFound, JobQueueError, UniqueConflict
 from app.jobs import audit
-from app.jobs.lifecycle.sql import GIVEN, IS_LOCKED, REF, id_array, locked, ref_of
-from app.jobs.publication import Db, after_commit
+from app.jobs.lifecycle.sql import GIVEN, IS_LOCKED, locked
+from app.jobs.publication import REF, Db, after_commit, ref
 from app.jobs.statuses import LIVE, has_one_of
 from app.jobs.verbs import CANCEL, DELETE, EDIT, RETRY, RUN, VERBS
 
@@ -116,7 +117,7 @@ def retry(db: Db, ids: Sequence[UUID], *, by: str, is_audited: bool = True) -> C
             [i for changes in each for i in changes.done],
             {i: e for changes in each for i, e in changes.refused.items()},
         )
-    after_commit(db, [ref_of(row) for row in rows])
+    after_commit(db, [ref(row) for row in rows])
     if is_audited:
         audit.record_jobs(db, by, "job.retry", [row.id for row in rows])
     return _changes(db, ids, {row.id for row in rows}, "retry")
@@ -135,7 +136,7 @@ _SELECT_PENDING = text(_PENDING)
 def run_now(db: Db, ids: Sequence[UUID], *, by: str, is_audited: bool = True) -> Changes:
     """pending with run_at ahead (scheduled, retrying) → due now; a due job stays as it is."""
     rows = db.execute(_RUN_NOW, {"ids": id_array(ids)}).all()
-    after_commit(db, [ref_of(row) for row in rows])
+    after_commit(db, [ref(row) for row in rows])
     if is_audited:
         audit.record_jobs(db, by, "job.run", [row.id for row in rows])
     done = {row.id for row in rows}
@@ -186,7 +187,7 @@ def edit(
         """),
         {**values, "ids": id_array(ids)},
     ).all()
-    after_commit(db, [ref_of(row) for row in rows if row.status == "pending"])
+    after_commit(db, [ref(row) for row in rows if row.status == "pending"])
     if is_audited:
         audit.record_jobs(db, by, "job.edit", [row.id for row in rows], {"fields": sorted(changes)})
     return _changes(db, ids, {row.id for row in rows}, "edit")

@@ -5,19 +5,7 @@ Each verb is one statement of the form ``WITH locked AS (…) UPDATE jobs … WH
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-from uuid import UUID
-
-from sqlalchemy import Row
-
-from app.jobs.publication import Ref
-
-#: The columns of ``jobs`` from which ref_of() makes a Ref.
-REF = """id, queue, priority, run_at <= now() AS is_due,
-    (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms"""
-
-#: The jobs in the parameter ``ids`` (see id_array and hex_array).
+#: The jobs in the parameter ``ids`` (see database.id_array).
 GIVEN = "id = ANY(CAST(:ids AS uuid[]))"
 
 # An array instead of a join: the plan is an index scan by primary key whatever the statistics say.
@@ -59,21 +47,3 @@ def locked(
     tail = f"{f' LIMIT {limit}' if limit else ''} FOR UPDATE{f' OF {of}' if of else ''}"
     tail += " SKIP LOCKED" if skip_locked else ""
     return f"locked AS MATERIALIZED (\n    {select.strip()}\n    ORDER BY {order}{tail})"
-
-
-def hex_array(ids: Iterable[str]) -> str:
-    """``ids`` (32 hex digits each) as the literal of a uuid[].
-
-    One literal ``{…}`` is cheaper to send and parse than an array of a thousand quoted uuids.
-    """
-    return "{" + ",".join(ids) + "}"
-
-
-def id_array(ids: Iterable[UUID]) -> str:
-    """``ids`` as the literal of a uuid[]."""
-    return hex_array(job_id.hex for job_id in ids)
-
-
-def ref_of(row: Row[Any]) -> Ref:
-    """What Redis needs of a row with the columns of REF."""
-    return Ref(row.id, row.queue, row.priority, row.run_at_ms, row.is_due)
