@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -119,3 +120,12 @@ def test_a_job_that_workers_refuse(session: Any, worker: Any, redis: Any) -> Non
         "A worker could not run this job and returned it: the payload does not fit greet" in reason
     )
     assert "Next attempt in" in reason
+
+
+def test_an_expired_job_is_not_next(session: Any, redis: Any, worker: Any) -> None:
+    worker()
+    job = factories.pending_job(expires_at=datetime.now(UTC) - timedelta(seconds=60))
+    cache.forget()
+    assert why_waiting(listing.get_job(session, job.id)) == [
+        "The job expired before it could start. It is cancelled within seconds."
+    ]

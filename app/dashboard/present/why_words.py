@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from app import clock
 from app.dashboard.present.format import compact, duration
+from app.jobs.holds import EXPIRED, QUEUE_NOT_SERVED, QUEUE_PAUSED, TYPE_PAUSED, TYPE_UNKNOWN
 from app.jobs.listing import WorkerSummary
 from app.jobs.listing.waiting import Waiting
 from app.jobs.models import Job
@@ -26,19 +28,19 @@ def holds(
     ``unknown_type_hours``: after how long without a handler a job fails; 0 for never.
     """
     reasons = [_not_due(job, waiting)]
+    if job.expires_at and job.expires_at <= clock.now():
+        reasons.append(EXPIRED.explain())
     if waiting.queue_pause:
         by = _by(waiting.queue_pause.paused_by)
-        reasons.append(f"Queue {job.queue} was paused{by}. Resume it on the Queues page.")
+        reasons.append(QUEUE_PAUSED.explain(queue=job.queue, by=by))
     if waiting.type_pause:
         by = _by(waiting.type_pause.paused_by)
-        reasons.append(f"Job type {job.type} was paused{by}. Resume it on the Job types page.")
+        reasons.append(TYPE_PAUSED.explain(type=job.type, by=by))
     serving = workers_of(job, workers)
     if not any(worker.is_alive for worker in workers):
         reasons.append("No workers are running. Start one.")
     elif not serving:
-        reasons.append(
-            f"No running worker serves queue {job.queue}. Check the QUEUES setting of your workers."
-        )
+        reasons.append(QUEUE_NOT_SERVED.explain(queue=job.queue))
     elif not any(worker.types is None or job.type in worker.types for worker in serving):
         reasons.append(_unknown_type(job, waiting, unknown_type_hours))
     return [reason for reason in reasons if reason]
@@ -85,7 +87,7 @@ def _unknown_type(job: Job, waiting: Waiting, hours: float) -> str:
     since = waiting.unknown_seconds
     span = f" (for {duration(since)})" if since is not None else ""
     limit = f" Without one, the job fails after {duration(hours * 3600)}." if hours else ""
-    return f"No running worker has a handler for {job.type}{span}. Start one that does.{limit}"
+    return TYPE_UNKNOWN.explain(type=job.type, span=span, limit=limit)
 
 
 def _by(person: str | None) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy import Row, TextClause, text
 
 from app.database import id_array
 from app.jobs.ending import Ending
+from app.jobs.holds import none_applies
 from app.jobs.lifecycle.sql import (
     GIVEN,
     IS_LOCKED,
@@ -27,11 +28,7 @@ from app.jobs.publication import REF, Db
 _CLAIMABLE = f"""
     SELECT j.id, j.type FROM jobs j
     WHERE j.{GIVEN} AND {has_status("pending")}
-      AND j.run_at <= now() AND (j.expires_at IS NULL OR j.expires_at > now())
-      AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.kind = 'queue' AND p.name = j.queue)
-      AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.kind = 'type' AND p.name = j.type)
-      AND (:is_any_queue OR j.queue = ANY(CAST(:queues AS text[])))
-      AND (:is_any_type OR j.type = ANY(CAST(:types AS text[])))
+      AND j.run_at <= now() AND {none_applies()}
 """
 
 

@@ -13,6 +13,7 @@ from app.broker.lanes import lane
 from app.broker.ready_set import ReadySet
 from app.database import elected, id_array
 from app.jobs import registry
+from app.jobs.holds import QUEUE_PAUSED, TYPE_PAUSED
 from app.jobs.publication import REF, ref
 
 log = logging.getLogger(__name__)
@@ -23,17 +24,17 @@ REPUBLISH_BATCH = 1000
 #: A job due for longer than this and not in the ready set was lost by Redis, or is being claimed.
 MIN_AGE_SECONDS = 2
 
-_QUEUES = text("""
+_QUEUES = text(f"""
 SELECT DISTINCT queue FROM (
     SELECT queue FROM job_counters WHERE status = 'pending' AND n <> 0
     UNION ALL SELECT queue FROM job_counter_deltas WHERE status = 'pending') AS q
-WHERE NOT EXISTS (SELECT 1 FROM pauses p WHERE p.kind = 'queue' AND p.name = q.queue)
+WHERE {QUEUE_PAUSED.absent("q")}
 """)
 # Only types that this worker knows: jobs that no worker can run must not hide jobs that one can.
 _WINDOW = text(f"""
 SELECT {REF}, type FROM jobs
 WHERE queue = :queue AND type = ANY(CAST(:types AS text[])) AND status = 'pending' AND run_at <= now() - make_interval(secs => :age)
-  AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.kind = 'type' AND p.name = jobs.type)
+  AND {TYPE_PAUSED.absent("jobs")}
 ORDER BY priority DESC, run_at, id LIMIT :limit
 """)
 # The expression keeps the planner on the primary key: the partial indexes of pending jobs are not by id.
