@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.errors import ValidationFailed
+from app.jobs.bounds import MAX_PRIORITY, MIN_PRIORITY, PRIORITY_RULE
 from app.jobs.listing.filters import is_storable
 from app.jobs.verbs import VERBS
 from app.names import NAME, NAME_RULE
@@ -16,8 +17,9 @@ from app.security.authentication import require
 
 def priority_of(text: str) -> int:
     """ "-5" → -5. Raises ValidationFailed."""
-    if not re.fullmatch(r"[+-]?\d{1,3}", text.strip()) or abs(int(text)) > 100:
-        raise ValidationFailed({"priority": ["must be a whole number from -100 to 100."]})
+    is_whole = re.fullmatch(r"[+-]?\d{1,3}", text.strip())
+    if not is_whole or not MIN_PRIORITY <= int(text) <= MAX_PRIORITY:
+        raise ValidationFailed({"priority": [PRIORITY_RULE]})
     return int(text)
 
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from math import isfinite
 
-#: Longer waits are mistakes (milliseconds taken for seconds), and timestamps overflow in the end.
-MAX_WAIT_SECONDS = 10 * 366 * 86400
-#: Shorter waits that a handler asks for are this long: a job must not circle without a pause.
+from app.jobs.bounds import MAX_WAIT_SECONDS
+
+#: A handler's shorter waits are extended to this, so that a job can't repeat without a pause.
 MIN_WAIT_SECONDS = 1.0
 
 

@@ -42,7 +42,7 @@ class EnqueueOptions(TypedDict, total=False):
     """The keyword arguments of ``enqueue``. What is absent follows the type's policy."""
 
     queue: str
-    priority: int  # -100 to 100, higher first
+    priority: int  # higher first
     run_at: datetime  # with a time zone; not together with delay_seconds
     delay_seconds: float
     max_attempts: int

@@ -21,8 +21,9 @@ from marshmallow import ValidationError as SchemaError
 from app.config import ConfigError
 from app.errors import UnknownJobType, ValidationFailed
 from app.jobs.backoff import Backoff, Policy
+from app.jobs.bounds import MAX_PRIORITY, MIN_PRIORITY
 from app.jobs.context import Context
-from app.names import NAME
+from app.names import NAME, NAME_RULE
 
 Handler = Callable[..., Any]  # (payload) or (payload, ctx)
 F = TypeVar("F", bound=Handler)
@@ -206,11 +207,11 @@ def _add(job_type: JobType) -> None:
 
 def _complaints(job_type: JobType) -> Iterator[str]:
     if not NAME.fullmatch(job_type.name):
-        yield "a name is 1 to 100 letters, digits, '.', '_', ':' or '-' and starts with a letter or digit"
+        yield f"a name {NAME_RULE.rstrip('.')}"
     if not NAME.fullmatch(job_type.queue):
         yield f"queue is {job_type.queue!r}; it is spelled like a name"
-    if not -100 <= job_type.priority <= 100:
-        yield f"priority is {job_type.priority}; it is -100 to 100"
+    if not MIN_PRIORITY <= job_type.priority <= MAX_PRIORITY:
+        yield f"priority is {job_type.priority}; it is {MIN_PRIORITY} to {MAX_PRIORITY}"
     if job_type.max_attempts is not None and job_type.max_attempts < 1:
         yield f"max_attempts is {job_type.max_attempts}; it is at least 1"
     if job_type.timeout is not None and not job_type.timeout > 0:

@@ -24,6 +24,7 @@ from app.api.schemas.fields import (
 from app.jobs.bounds import (
     MAX_ATTEMPTS,
     MAX_DELAY_SECONDS,
+    MAX_NAME,
     MAX_PRIORITY,
     MAX_TIMEOUT_SECONDS,
     MAX_UNIQUE_KEY,
@@ -39,7 +40,7 @@ class JobRequestShape(RequestShape):
     """A job to be created. Only `type` is required."""
 
     type = Text(
-        longest=100,
+        longest=MAX_NAME,
         required=True,
         metadata=about("A registered job type; see /api/job-types.", "send-email"),
     )

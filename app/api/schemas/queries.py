@@ -10,6 +10,7 @@ from marshmallow.validate import Regexp
 
 from app.api.schemas.common import about
 from app.api.schemas.fields import Choice, Instant, JsonText, Shape, Text, Whole
+from app.jobs.bounds import MAX_NAME, MAX_SEARCH, MAX_TAG
 from app.jobs.listing import OFFSET_BOUND, ORDERED_BY
 from app.jobs.models import VIEWS
 
@@ -34,9 +35,9 @@ class JobListQuery(PageQuery):
     status = Choice(
         VIEWS, metadata=about("A status, or `scheduled` or `retrying`, the two views of pending.")
     )
-    type = Text(longest=100)
-    queue = Text(longest=100)
-    tag = Text(longest=64, metadata=about("Jobs that carry this tag."))
+    type = Text(longest=MAX_NAME)
+    queue = Text(longest=MAX_NAME)
+    tag = Text(longest=MAX_TAG, metadata=about("Jobs that carry this tag."))
     created_from = Instant(metadata=about("Created at or after."))
     created_to = Instant(metadata=about("Created before."))
     finished_from = Instant(metadata=about("Completed, failed or cancelled at or after."))
@@ -72,14 +73,14 @@ class JobListQuery(PageQuery):
             "The first characters of the id, or at least its last 8, with or without hyphens."
         ),
     )
-    error = Text(longest=200, metadata=about("Jobs whose last error contains this text."))
+    error = Text(longest=MAX_SEARCH, metadata=about("Jobs whose last error contains this text."))
     payload = JsonText(
         metadata=about(
             'Jobs whose payload contains this JSON object: `{"to":"user@example.com"}`. Needs the role operator.'
         )
     )
     search = Text(
-        longest=200,
+        longest=MAX_SEARCH,
         metadata=about(
             "Text in type, uniqueKey, tags, last error or payload (for viewers not in payload); 8 hex digits and more also as the start or the end of an id."
         ),
@@ -113,10 +114,10 @@ class JobListQuery(PageQuery):
 
 
 class DeadLetterListQuery(PageQuery):
-    type = Text(longest=100)
-    queue = Text(longest=100)
+    type = Text(longest=MAX_NAME)
+    queue = Text(longest=MAX_NAME)
     search = Text(
-        longest=200,
+        longest=MAX_SEARCH,
         metadata=about(
             "Text in type, reason or payload (for viewers not in payload); 8 hex digits and more also as the start or the end of a job's id."
         ),

@@ -104,7 +104,7 @@ class DeadLetterChange(Model):
 
 
 class JobKey(Model):
-    """An Idempotency-Key, kept 24 h: same body → first job, other body → refused."""
+    """An Idempotency-Key, kept for IDEMPOTENCY_HOURS: same body → first job, other body → refused."""
 
     __tablename__ = "job_keys"
 

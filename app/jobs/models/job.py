@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app import clock
+from app.jobs.bounds import MAX_PRIORITY, MIN_PRIORITY
 from app.jobs.models.columns import Id, Model, instant
 from app.jobs.statuses import CANCELLED, FINAL, LIVE, PENDING, STATUSES, has_one_of
 from app.jobs.verbs import VERBS
@@ -27,7 +28,7 @@ class Job(Model):
     queue: Mapped[str] = mapped_column(Text)
     type: Mapped[str] = mapped_column(Text)
     payload: Mapped[dict[str, Any]] = mapped_column(JSONB)  # always an object
-    priority: Mapped[int] = mapped_column(server_default=text("0"))  # −100…100, higher first
+    priority: Mapped[int] = mapped_column(server_default=text("0"))  # higher first
     status: Mapped[str] = mapped_column(Text, server_default=text("'pending'"))
     attempts: Mapped[int] = mapped_column(
         server_default=text("0")
@@ -56,7 +57,7 @@ class Job(Model):
 
     __table_args__ = (
         CheckConstraint(has_one_of(STATUSES), name="ck_jobs_status"),
-        CheckConstraint("priority BETWEEN -100 AND 100", name="ck_jobs_priority"),
+        CheckConstraint(f"priority BETWEEN {MIN_PRIORITY} AND {MAX_PRIORITY}", name="ck_jobs_priority"),
         CheckConstraint("attempts >= 0 AND crashes >= 0 AND max_attempts >= 1",
                         name="ck_jobs_attempts"),
         CheckConstraint("jsonb_typeof(payload) = 'object'", name="ck_jobs_payload"),

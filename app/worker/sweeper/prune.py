@@ -12,6 +12,7 @@ from app import clock
 from app.config import Settings
 from app.database import elected
 from app.jobs import bulk, lifecycle
+from app.jobs.bounds import IDEMPOTENCY_HOURS
 from app.jobs.ids import first_id_at
 from app.jobs.statistics import summary
 
@@ -20,8 +21,8 @@ NIL = UUID(int=0)
 RESTART_SECONDS = 3600
 AUDIT_BATCH = 1000
 
-_OLD_ROWS = text("""
-WITH keys AS (DELETE FROM job_keys WHERE created_at < now() - interval '24 hours'),
+_OLD_ROWS = text(f"""
+WITH keys AS (DELETE FROM job_keys WHERE created_at < now() - interval '{IDEMPOTENCY_HOURS} hours'),
      over AS (DELETE FROM sessions WHERE expires_at < now()),
      gone AS (DELETE FROM workers WHERE COALESCE(stopped_at, heartbeat_at) < now() - interval '1 day')
 DELETE FROM dead_letters WHERE closed_at < now() - make_interval(days => 90)
@@ -60,7 +61,7 @@ class Pruner:
 
 
 def prune_small_tables(engine: Engine) -> int:
-    """Delete idempotency keys after 24 h, expired sessions, workers gone for a day, closed dead letters after 90 days."""
+    """Delete idempotency keys after IDEMPOTENCY_HOURS, expired sessions, workers gone for a day, closed dead letters after 90 days."""
     with elected(engine, "prune_small") as db:
         if db is None:
             return 0
