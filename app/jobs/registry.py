@@ -1,4 +1,4 @@
-"""Job types: what ``@job`` declares, found again by name.
+"""Job types: what ``@job`` declares, by name.
 
     @job("send-email", max_attempts=8, timeout=60)
     def send_email(payload: dict, ctx: Context) -> Any:
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from marshmallow import Schema
-from marshmallow import ValidationError as SchemaError
 
 from app.config import ConfigError
 from app.errors import UnknownJobType, ValidationFailed
+from app.jobs import payloads
 from app.jobs.backoff import Backoff, Policy
 from app.jobs.bounds import MAX_PRIORITY, MIN_PRIORITY
 from app.jobs.context import Context
@@ -35,7 +35,7 @@ _types: dict[str, JobType] = {}
 
 
 class PayloadRefused(Exception):
-    """The payload does not fit the schema of this process's code; another version may take it."""
+    """The payload doesn't fit the schema in this process's code; another version may accept it."""
 
 
 def is_name(value: object) -> bool:
@@ -70,7 +70,7 @@ class JobType:
         except ValidationFailed as refusal:
             # Accepted by another version of the schema, or written by other means than enqueue.
             raise PayloadRefused(
-                f"the payload does not fit {self.name}: {_one_line(refusal.errors or {})}"
+                f"the payload does not fit {self.name}: {payloads.one_line(refusal.errors or {})}"
             ) from None
         return self.handler(loaded, ctx) if self.takes_context else self.handler(loaded)
 
@@ -88,7 +88,7 @@ def job(
     schema: Schema | type[Schema] | None = None,
     description: str | None = None,
 ) -> Callable[[F], F]:
-    """Registers the decorated function, which stays what it is, as the handler of ``name``.
+    """Registers the decorated function, unchanged, as the handler of ``name``.
 
     Raises ConfigError for a name that another function has, and for a policy out of range.
     """
@@ -117,10 +117,10 @@ def job(
 
 def get(name: str) -> JobType:
     """The type of that name. Raises UnknownJobType, which lists the known ones."""
-    found = _types.get(name)
-    if found is None:
+    job_type = _types.get(name)
+    if job_type is None:
         raise UnknownJobType(type=name, known=", ".join(sorted(_types)) or "none")
-    return found
+    return job_type
 
 
 def find(name: str) -> JobType | None:
@@ -141,8 +141,8 @@ def all_types() -> list[JobType]:
 def once_types(default_max_crashes: int) -> list[str]:
     """Names of the types that run at most once: with max_crashes 0, their own or ``MAX_CRASHES``."""
     limits = {
-        name: default_max_crashes if one.max_crashes is None else one.max_crashes
-        for name, one in _types.items()
+        name: default_max_crashes if job_type.max_crashes is None else job_type.max_crashes
+        for name, job_type in _types.items()
     }
     return [name for name, limit in limits.items() if limit == 0]
 
@@ -166,7 +166,7 @@ def discover(modules: Iterable[str] = ()) -> None:
 
 
 def validate_payload(job_type: JobType, payload: Any) -> dict[str, Any]:
-    """The payload itself, known to fit its type: what enqueue stores is what the client sent.
+    """The payload itself, checked against its type: enqueue stores what the client sent.
 
     Raises ValidationFailed with paths such as ``payload.to.0`` as keys.
     """
@@ -175,18 +175,8 @@ def validate_payload(job_type: JobType, payload: Any) -> dict[str, Any]:
 
 
 def load_payload(job_type: JobType, payload: Any) -> dict[str, Any]:
-    """The payload as its schema loads it. Raises ValidationFailed."""
-    if not isinstance(payload, dict):
-        raise ValidationFailed(
-            {"payload": ['must be an object, such as {"to": "ada@example.com"}']}
-        )
-    schema = job_type.schema
-    if schema is None:
-        return payload
-    try:
-        return schema.load(payload)
-    except SchemaError as error:
-        raise ValidationFailed(_flat_errors(schema, error.messages)) from None
+    """The payload as the schema of its type loads it. Raises ValidationFailed."""
+    return payloads.load(job_type.schema, payload)
 
 
 # Registration
@@ -220,7 +210,7 @@ def _complaints(job_type: JobType) -> Iterator[str]:
         yield f"max_crashes is {job_type.max_crashes}; it is 0 (at most once) or more"
     if not _is_policy(job_type.backoff):
         yield "backoff is a Backoff, a list of seconds, or a function of the attempt's number"
-    schema: object = job_type.schema  # typed Schema, but people's code may not be checked
+    schema: object = job_type.schema  # typed Schema, but the caller's code may be unchecked
     if not isinstance(schema, Schema | None):
         yield "schema is a marshmallow Schema, class or instance"
 
@@ -261,41 +251,3 @@ def _source(handler: Handler) -> str:
 
 def _first_sentence(handler: Handler) -> str | None:
     return (inspect.getdoc(handler) or "").partition("\n")[0].strip() or None
-
-
-# Error messages
-
-
-def _flat_errors(schema: Schema, messages: Any) -> dict[str, list[str]]:
-    """marshmallow's nested messages as path → messages; an unknown field's says what there is instead."""
-    flat: dict[str, list[str]] = {}
-    known = ", ".join(
-        sorted(str(field.data_key or name) for name, field in schema.load_fields.items())
-    )
-    unknown = schema.error_messages["unknown"]
-    for path, found in _leaves("payload", messages):
-        is_top = path.count(".") == 1
-        flat.setdefault(path, []).extend(
-            f"is not a field of this type; the fields are: {known}"
-            if is_top and message == unknown
-            else message
-            for message in found
-        )
-    return flat
-
-
-def _leaves(path: str, messages: Any) -> Iterator[tuple[str, list[str]]]:
-    if isinstance(messages, Mapping):
-        for key, inner in messages.items():
-            # "_schema" holds what concerns the object as a whole; "key" and "value" are those of a mapping's entry.
-            yield from _leaves(
-                path if key in ("_schema", "key", "value") else f"{path}.{key}", inner
-            )
-    elif isinstance(messages, list):
-        yield path, [str(message) for message in messages]
-    else:
-        yield path, [str(messages)]
-
-
-def _one_line(errors: Mapping[str, list[str]]) -> str:
-    return "; ".join(f"{path} {', '.join(messages)}" for path, messages in errors.items())
