@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,29 @@ _NUMBER = "must be a finite number of at most 4300 digits."
 _NUL = "must not contain NUL characters."
 _SURROGATE = "must not contain lone surrogates."
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_REPLACEMENT = "\ufffd"
+
+
+def is_storable(value: Any) -> bool:
+    """Whether text and json of PostgreSQL can hold ``value``: no NUL, no lone surrogate, no NaN."""
+    match value:
+        case str():
+            return "\0" not in value and not _SURROGATES.search(value)
+        case float():
+            return math.isfinite(value)
+        case dict():
+            return all(is_storable(key) and is_storable(child) for key, child in value.items())
+        case list() | tuple():
+            return all(map(is_storable, value))
+    return True
+
+
+def storable(text: str) -> str:
+    """``text`` with U+FFFD for NUL and lone surrogates; a pair of surrogates becomes its character."""
+    if text.isascii():
+        return text.replace("\0", _REPLACEMENT)
+    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return whole.replace("\0", _REPLACEMENT)
 
 
 def is_deep(value: Any) -> bool:

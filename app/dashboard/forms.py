@@ -9,8 +9,8 @@ from typing import Any
 
 from app.errors import ValidationFailed
 from app.jobs.bounds import MAX_PRIORITY, MIN_PRIORITY, PRIORITY_RULE
-from app.jobs.listing.filters import is_storable
 from app.jobs.verbs import VERBS
+from app.json_values import is_storable
 from app.names import NAME, NAME_RULE
 from app.security.authentication import require
 

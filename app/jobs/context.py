@@ -14,7 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from app import clock
+from app import clock, json_values
 from app.jobs.control_flow import Cancel, JobTimeout
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ MAX_MESSAGE_CHARACTERS = 2000
 MAX_NOTE_CHARACTERS = 500
 #: An asynchronous JobTimeout lands between bytecodes, never inside a blocking call: so no call blocks longer.
 SLEEP_SLICE_SECONDS = 0.1
-
-#: NUL and lone surrogates, which PostgreSQL can't store.
-_UNSTORABLE = {0: "\ufffd", **dict.fromkeys(range(0xD800, 0xE000), "\ufffd")}
 
 
 class Context:
@@ -190,8 +187,7 @@ def storable(value: object, max_characters: int) -> str:
     text = str(value)
     if len(text) > max_characters:
         text = text[: max_characters - 1] + "…"
-    # isascii and find are far cheaper than translate, and nearly every text stops here.
-    return text if text.isascii() and "\0" not in text else text.translate(_UNSTORABLE)
+    return json_values.storable(text)
 
 
 def _level(level: str) -> str:

@@ -8,6 +8,8 @@ from datetime import date, datetime, time
 from math import isfinite, isnan
 from typing import Any
 
+from app.json_values import storable
+
 #: Deeper structures are stored as text from here on.
 MAX_DEPTH = 100
 #: A result that JSON can't hold is converted value by value, up to this many values.
@@ -34,7 +36,7 @@ def encode(result: Any, max_bytes: int) -> tuple[str, str | None]:
         )
     except BaseException as error:  # people's code runs in here: __str__, __iter__, keys
         name = f"{type(result).__name__}: can't be stored"
-        return _cut(_storable(name), max_bytes), (
+        return _cut(storable(name), max_bytes), (
             f"The result could not be stored ({type(error).__name__} while converting it to JSON)."
         )
 
@@ -59,7 +61,7 @@ def _dumps(value: Any) -> str:
 def _cut(text: str, max_bytes: int) -> str:
     length = max_bytes
     while True:
-        encoded = _dumps(_storable(text[:length]) + "…")
+        encoded = _dumps(storable(text[:length]) + "…")
         if len(encoded) <= max_bytes or not length:
             return encoded
         length = min(length - 1, int(length * max_bytes / len(encoded)))
@@ -78,7 +80,7 @@ class _Converter:
             return None
         more = self._changed - len(self._named)
         named = ", ".join(self._named) + (f" and {more:,} more" if more else "")
-        return _storable(
+        return storable(
             f"The result holds values that JSON or PostgreSQL can't store; they were stored as text: {named}."
         )
 
@@ -106,7 +108,7 @@ class _Converter:
         ]
 
     def _string(self, value: str, path: str) -> str:
-        stored = _storable(value)
+        stored = storable(value)
         if stored != value:
             self._note(value, path, "text with NUL or surrogate characters")
         return stored
@@ -136,7 +138,7 @@ class _Converter:
             text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
         except BaseException:
             text = f"<{type(value).__name__}>"
-        return _storable(
+        return storable(
             text if len(text) <= MAX_VALUE_CHARACTERS else text[: MAX_VALUE_CHARACTERS - 1] + "…"
         )
 
@@ -148,11 +150,3 @@ class _Converter:
 
 def _name(key: Any) -> str:
     return key if isinstance(key, str) else type(key).__name__
-
-
-def _storable(text: str) -> str:
-    """Without NUL and lone surrogates; two surrogates that make a pair become their character."""
-    if text.isascii():
-        return text.replace("\0", "\ufffd")
-    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return whole.replace("\0", "\ufffd")

@@ -16,13 +16,13 @@ from app.jobs.listing.filters import (
     LAST_ID,
     is_found,
     is_part_of_id,
-    is_storable,
     looks_like_id,
 )
 from app.jobs.listing.page_sizes import json_bytes, load_page
 from app.jobs.listing.walk import Found, Key, Walk, gather, merge, walk
 from app.jobs.models import DeadLetter
 from app.jobs.statistics.count import COUNT_BOUND, Count
+from app.json_values import is_storable
 
 _FIRST = (datetime(1970, 1, 1, tzinfo=UTC), FIRST_ID)
 _LAST = (datetime(9999, 1, 1, tzinfo=UTC), LAST_ID)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from app.jobs import ids
 from app.jobs.listing.walk import Walk
 from app.jobs.models import PENDING, VIEWS, BulkItem, Job
+from app.json_values import is_storable
 
 FIRST_ID, LAST_ID = UUID(int=0), UUID(int=(1 << 128) - 1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -256,20 +256,6 @@ def has_text(words: str, *columns: Any) -> ColumnElement[bool]:
     """``words`` in one of the columns (NULL or text), whatever the case."""
     # Joined: one comparison is half the price of five.
     return func.concat_ws("\n", *columns).icontains(words, autoescape=True)
-
-
-def is_storable(value: Any) -> bool:
-    """Whether text and json of PostgreSQL can hold it: no NUL, no lone surrogate, no NaN."""
-    match value:
-        case str():
-            return "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
-        case float():
-            return math.isfinite(value)
-        case dict():
-            return all(is_storable(key) and is_storable(inner) for key, inner in value.items())
-        case list() | tuple():
-            return all(map(is_storable, value))
-    return True
 
 
 def looks_like_id(words: str) -> bool:
