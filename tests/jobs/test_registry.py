@@ -95,10 +95,10 @@ def test_a_name_taken_by_another_function_is_refused(job: Job) -> None:
 @pytest.mark.parametrize(
     ("name", "policy", "complaint"),
     [
-        ("", {}, "a name is"),
-        ("two words", {}, "a name is"),
-        ("x" * 101, {}, "a name is"),
-        ("greet\n", {}, "a name is"),
+        ("", {}, "a name must be"),
+        ("two words", {}, "a name must be"),
+        ("x" * 101, {}, "a name must be"),
+        ("greet\n", {}, "a name must be"),
         ("greet", {"queue": ""}, "queue is"),
         ("greet", {"priority": 101}, "priority is"),
         ("greet", {"max_attempts": 0}, "max_attempts is"),
