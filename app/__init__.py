@@ -46,11 +46,11 @@ def create_app(settings: config.Settings | None = None, *, serves_web: bool = Tr
 
 def _wire(app: Flask, settings: config.Settings) -> None:
     # Imported here: these packages need the extensions above, and the domain needs none of them.
-    from app.broker.publisher import RedisTrigger
+    from app.broker.publisher import Publisher
     from app.jobs import registry
 
     registry.discover(settings.job_modules)
-    app.extensions["trigger"] = RedisTrigger(app, settings)
+    app.extensions["publisher"] = Publisher(settings.redis_url, settings.redis_prefix)
 
 
 def _add_routes(app: Flask) -> None:

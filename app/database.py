@@ -173,16 +173,19 @@ def autocommit(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def elected(engine: Engine, duty: str) -> Iterator[Connection | None]:
-    """A short transaction in the one process that may do ``duty`` now; None in all others."""
+def elected(engine: Engine, duty: str | int, *, waits: bool = False) -> Iterator[Connection | None]:
+    """A short transaction in the one process that may do ``duty`` now; None in all others.
+
+    ``duty`` is a name, or the number of an advisory lock. With ``waits`` it waits for its turn.
+    """
+    key = "hashtext('jobqueue.' || :duty)" if isinstance(duty, str) else ":duty"
+    lock = f"pg_advisory_xact_lock({key})" if waits else f"pg_try_advisory_xact_lock({key})"
+    # Local to the transaction, as a pooler in transaction mode demands.
+    idle = "set_config('idle_in_transaction_session_timeout', :idle, true)"
+    values = {"duty": duty, "idle": f"{IDLE_SECONDS}s"}
     with engine.begin() as connection:
-        # Local to the transaction, as a pooler in transaction mode demands.
-        lock = text(
-            "SELECT pg_try_advisory_xact_lock(hashtext(:name)),"
-            " set_config('idle_in_transaction_session_timeout', :idle, true)"
-        )
-        values = {"name": f"jobqueue.{duty}", "idle": f"{IDLE_SECONDS}s"}
-        yield connection if connection.execute(lock, values).scalar() else None
+        is_ours = connection.execute(text(f"SELECT {lock}, {idle}"), values).scalar()
+        yield connection if waits or is_ours else None
 
 
 def id_array(ids: Iterable[UUID | str]) -> str:

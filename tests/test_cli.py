@@ -55,7 +55,7 @@ def test_dlq_rebuild_says_when_redis_is_away(app, flask, monkeypatch):
     def away():
         raise ConnectionError("refused")
 
-    monkeypatch.setattr(app.extensions["trigger"], "ping", away)
+    monkeypatch.setattr(app.extensions["publisher"], "probe", away)
     code, output = flask("dlq", "rebuild")
     assert code == 1
     assert "Redis does not answer (refused)" in output

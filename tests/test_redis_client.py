@@ -19,7 +19,7 @@ from sqlalchemy import text
 from app import config
 from app.broker.client import NotPrimary, brief, check_url, connect
 from app.broker.keys import Keys
-from app.broker.publisher import RedisTrigger
+from app.broker.publisher import Publisher
 from app.broker.ready_set import ReadySet
 from app.jobs import lifecycle, publication
 from app.jobs.lifecycle import NewJob
@@ -28,6 +28,7 @@ from app.worker.sweeper.reconcile import _ALL_PENDING, reconcile
 from app.worker.sweeper.sharing import Sharer
 from tests import factories
 from tests.support.proxy import Proxy
+from tests.support.ready_sets import depths
 from tests.support.redis_servers import Server, fail_over, replicated, starter
 
 KEYS = Keys()
@@ -112,13 +113,13 @@ def test_a_unix_socket_does_all_that_tcp_does(
 ) -> None:
     server = make_server()
     settings = replace(settings, redis_url=f"unix://{server.socket}?db=1")
-    trigger = RedisTrigger(app, settings)
+    publisher = Publisher(settings.redis_url, settings.redis_prefix)
     [job] = lifecycle.enqueue(session, [NewJob("echo")])
     session.commit()
 
-    trigger.ping()
-    assert trigger.publish([ref_of(session, job.id)]) is True
-    assert trigger.ready.pop(["default"], 1)[0] == [job.id.hex]
+    publisher.probe()
+    assert publisher.publish([ref_of(session, job.id)]) is True
+    assert publisher.ready.pop(["default"], 1)[0] == [job.id.hex]
     RateLimits(settings).count_failed_sign_in("192.0.2.1", "ada")
     assert Redis.from_url(server.url.replace("/0", "/1")).keys("*limits*")
 
@@ -153,8 +154,8 @@ COMMANDS: dict[str, Callable[[ReadySet], Any]] = {
 
 
 def factories_ref() -> Any:
+    from app.broker.refs import Ref
     from app.jobs.ids import new_id
-    from app.jobs.publication import Ref
 
     return Ref(new_id(), "default", 0, 1_800_000_000_000, True)
 
@@ -209,11 +210,11 @@ def test_web_worker_mirror_and_limits_follow_the_primary(
 ) -> None:
     primary, replica, address = pair
     settings = replace(settings, redis_url=address.url)
-    trigger, rates = RedisTrigger(app, settings), RateLimits(settings)
+    publisher, rates = Publisher(settings.redis_url, settings.redis_prefix), RateLimits(settings)
     ready = ReadySet(connect(address.url, timeout_seconds=5))
     sharer = Sharer(engine_of(session), ready)
     for _ in range(2):  # each holds a connection to the old server
-        trigger.ping()
+        publisher.probe()
         rates.count_failed_sign_in("192.0.2.1", "ada")
         sharer.mirror()
     fail_over(primary, replica, address)
@@ -223,9 +224,9 @@ def test_web_worker_mirror_and_limits_follow_the_primary(
     ref = ref_of(session, job.id)
 
     def work() -> None:
-        for one in (trigger, rates):
+        for one in (publisher, rates):
             monkeypatch.setattr(one, "_resting_until", 0.0)
-        trigger.publish([ref])
+        publisher.publish([ref])
         rates.count_failed_sign_in("192.0.2.2", "ada")
         for duty in (
             sharer.sign_in,
@@ -276,8 +277,8 @@ def test_the_rights_that_the_readme_names_are_enough_for_everything(
     limited: Any, app: Any, session: Any, monkeypatch: Any
 ) -> None:
     settings, server = limited
-    trigger, engine = RedisTrigger(app, settings), engine_of(session)
-    monkeypatch.setitem(app.extensions, "trigger", trigger)
+    publisher, engine = Publisher(settings.redis_url, settings.redis_prefix), engine_of(session)
+    monkeypatch.setitem(app.extensions, "publisher", publisher)
     ready = ReadySet(connect(settings.redis_url, timeout_seconds=5), settings.redis_prefix)
     sharer = Sharer(engine, ready)
     factories.failed_job()
@@ -291,7 +292,7 @@ def test_the_rights_that_the_readme_names_are_enough_for_everything(
     assert reconcile(engine, ready) == 2  # nothing was published to this server yet
     assert reconcile(engine, ready) == 0
     assert sharer.mirror() == 1
-    assert trigger.depths() == {"default": 1, "delayed": 1}
+    assert depths(publisher.ready) == {"default": 1, "delayed": 1}
     ready.pass_on([later.id])
     assert later.id.hex in ready.passed_on()
     ready.take_over([later.id])
@@ -307,7 +308,7 @@ def test_the_rights_that_the_readme_names_are_enough_for_everything(
     assert sharer.mirror() == 1
     server.client.delete(ready.keys.queues)
     server.client.hset(ready.keys.queues, "foreign", "type")
-    trigger.ready.publish(list(map(publication.ref, pending(session))))
+    publisher.ready.publish(list(map(publication.ref, pending(session))))
     assert ready.queues() == ["default"]
     ready.forget_epoch()
     assert reconcile(engine, ready) == 2
@@ -329,8 +330,8 @@ def test_rights_that_lack_are_named(
     rules = [*acl_of_readme(), refused]
     server.client.execute_command("ACL", "SETUSER", "jobs", "on", ">password", *rules)
     url = f"redis://jobs:password@127.0.0.1:{server.port}/0"
-    trigger = RedisTrigger(app, replace(settings, redis_url=url))
-    monkeypatch.setitem(app.extensions, "trigger", trigger)
+    publisher = Publisher(url, settings.redis_prefix)
+    monkeypatch.setitem(app.extensions, "publisher", publisher)
     lifecycle.enqueue(session, [NewJob("echo")])
 
     session.commit()  # stored, whatever Redis refuses

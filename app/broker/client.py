@@ -21,7 +21,8 @@ from redis.connection import (
     parse_url,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError as RedisError
+from redis.exceptions import ResponseError as ResponseError
 from redis.retry import Retry
 
 CONNECT_SECONDS = 0.25
@@ -69,15 +70,15 @@ def check_url(url: str) -> None:
     _check_options(url)
     try:
         options = _pool_options(url, 1.0)
-        made = options.pop("connection_class")
+        connection_class = options.pop("connection_class")
         options.pop("max_connections", None)
-        made(**options)
+        connection_class(**options)
     except (TypeError, ValueError, RedisError) as error:
         raise ValueError(f"has an option that Redis's client refuses: {brief(error)}") from None
 
 
 def brief(error: BaseException) -> str:
-    """The first line of an error for a log line or a report: at most 200 characters, with the remedy."""
+    """The first line of an error, with a remedy where one is known: at most LONGEST_ERROR characters."""
     # SQLAlchemy's own text repeats the statement; what the driver said is enough.
     text = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
     # Cut first: the text may be megabytes long.
@@ -103,13 +104,14 @@ class _FollowsThePrimary:
             return super().read_response(*args, **options)  # type: ignore[misc]
         except ResponseError as error:
             code = getattr(error, "status_code", None) or ""
-            if not (found := _NOT_PRIMARY.search(f"{code} {str(error)[:500]}")):
+            match = _NOT_PRIMARY.search(f"{code} {str(error)[:500]}")
+            if match is None:
                 raise
             self.disconnect()  # type: ignore[attr-defined]
             if self.pool is not None:
                 self.pool.disconnect(inuse_connections=False)
             raise NotPrimary(
-                f"this Redis does not take writes now ({found[1]}); connecting again"
+                f"this Redis does not take writes now ({match[1]}); connecting again"
             ) from error
 
 

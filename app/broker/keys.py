@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+MAX_NAME = 100
+#: The name of a queue or a job type, which becomes part of a key.
+NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:-]{{0,{MAX_NAME - 1}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +15,7 @@ class Keys:
     """Key names after ``prefix`` (the setting REDIS_PREFIX: empty, or ending with a colon).
 
     The sets share the hash tag {jobs}, and the list of dead letters shares its slot with the copy
-    that replaces it, so that scripts and RENAME work on a cluster's node, too.
+    that replaces it, so that scripts and RENAME also work on a cluster's node.
     """
 
     prefix: str = ""

@@ -1,6 +1,6 @@
-"""Our keys in one Redis, whoever else writes there: foreign members and types are dropped.
+"""Our keys in one Redis, where others may write as well: foreign members and types are dropped.
 
-Redis decides when a job runs, never whether: what stands in our keys and is not ours goes, and
+Redis decides when a job runs, never whether: what our keys hold and is not ours is deleted, and
 everything pending is published again.
 """
 
@@ -16,41 +16,43 @@ from uuid import UUID
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from app.broker.keys import Keys
-from app.jobs.publication import Contents
-from app.names import NAME
+from app.broker.dead_letter_list import MAX_NAME, DeadLetterList
+from app.broker.keys import NAME, Keys
+from app.broker.refs import Contents
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-#: What the epoch says where the server does not tell its run id (INFO is often forbidden).
+#: The epoch where the server does not reveal its run id (INFO is often forbidden).
 NO_RUNID = b"server without run id"
 SCAN = 1000
-#: A deployment whose workers said nothing for this long uses our keys no more.
+#: A deployment whose workers were silent for this long no longer uses our keys.
 DEPLOYMENT_SECONDS = 60
 
 ID = re.compile(rb"[0-9a-f]{32}")
 
 
 class KeySpace:
-    """What every command on our keys shares; methods raise RedisError."""
+    """What all commands on our keys share. Methods raise RedisError."""
 
     def __init__(self, client: Redis, prefix: str = "") -> None:
         self.client: Any = client
         self.keys = Keys(prefix)
+        self.dead_letters = DeadLetterList(client, self.keys)
 
     def queues(self) -> list[str]:
-        """Every queue that anything was ever published to, by name; what is no name is dropped."""
-        names = self.mended(self._names)
+        """Every queue that anything was ever published to, by name; members that are no name are dropped."""
+        names = self.execute(self._names)
         if foreign := [member for member, name in names.items() if not name]:
-            self._dropped(len(foreign), self.keys.queues)
+            self._log_dropped(len(foreign), self.keys.queues)
             self.client.srem(self.keys.queues, *foreign)
         return sorted(name for name in names.values() if name)
 
-    # The epoch says: everything pending in PostgreSQL was published to this very server.
+    # The epoch says that everything pending in PostgreSQL was published to this very server.
 
     def is_epoch_current(self) -> bool:
+        """Whether everything pending was published to this run of the server."""
         try:
             return bool(self.client.get(self.keys.epoch) == self._run_id())
         except ResponseError as error:
@@ -59,6 +61,7 @@ class KeySpace:
             return False
 
     def set_epoch(self) -> None:
+        """Note that everything pending was published."""
         self.client.set(self.keys.epoch, self._run_id())
 
     def forget_epoch(self) -> None:
@@ -67,7 +70,7 @@ class KeySpace:
         self.client.set(self.keys.epoch, "")
 
     def _run_id(self) -> bytes:
-        """The server's own name for this run of it; where INFO is refused, the epoch is our own."""
+        """The server's own name for its current run; a constant where INFO is refused."""
         try:
             run_id = self.client.info("server").get("run_id")
         except ResponseError:
@@ -76,10 +79,10 @@ class KeySpace:
 
     # Whose keys these are.
 
-    def sign_in(self, deployment: str) -> list[str]:
-        """Say that ``deployment`` uses these keys; answers with the others that do."""
+    def register_deployment(self, deployment: str) -> list[str]:
+        """Note that ``deployment`` uses these keys; returns the others that do."""
         now_ms = time.time() * 1000
-        self.mended(lambda: self.client.zadd(self.keys.deployments, {deployment: now_ms}))
+        self.execute(lambda: self.client.zadd(self.keys.deployments, {deployment: now_ms}))
         self.client.zremrangebyscore(
             self.keys.deployments, "-inf", now_ms - DEPLOYMENT_SECONDS * 1000
         )
@@ -88,13 +91,15 @@ class KeySpace:
     def deployments(self) -> list[str]:
         """The databases whose workers used these keys within the last minute."""
         since = (time.time() - DEPLOYMENT_SECONDS) * 1000
-        found = self.mended(lambda: self.client.zrangebyscore(self.keys.deployments, since, "+inf"))
-        return [member[:200].decode("utf-8", "replace") for member in found]
+        members = self.execute(
+            lambda: self.client.zrangebyscore(self.keys.deployments, since, "+inf")
+        )
+        return [member[:MAX_NAME].decode("utf-8", "replace") for member in members]
 
     # What others put into our keys.
 
-    def mend(self, queues: Iterable[str] = ()) -> list[str]:
-        """Delete keys of another type than ours and let everything be published again; their names."""
+    def delete_wrong_types(self, queues: Iterable[str] = ()) -> list[str]:
+        """Delete our keys that hold another type and let everything be published again; their names."""
         wrong = self.wrong_types(queues)
         for key in wrong:
             self.client.delete(key)
@@ -112,31 +117,31 @@ class KeySpace:
         with self.client.pipeline(transaction=False) as pipe:
             for key in expected:
                 pipe.type(key)
-            found = pipe.execute()
+            types = pipe.execute()
         return [
             key
-            for (key, type), is_type in zip(expected.items(), found, strict=True)
-            if is_type.decode() not in (type, "none")
+            for (key, wanted), actual in zip(expected.items(), types, strict=True)
+            if actual.decode() not in (wanted, "none")
         ]
 
     def contents(self, limit: int) -> Contents:
-        """What stands in our keys; the first ``limit`` members of each set are looked at."""
+        """What our keys hold; of each set the first ``limit`` members."""
         has_queues = self.keys.queues not in self.wrong_types()
         names = self._names() if has_queues else {}
         queues = [name for name in names.values() if name]
         wrong = self.wrong_types(queues)
         sets = [self.keys.delayed, *map(self.keys.ready, queues)]
-        found = [m for key in sets if key not in wrong for m in self.client.zrange(key, 0, limit)]
-        ids = [UUID(member.decode()) for member in found if ID.fullmatch(member)]
-        foreign = len(found) - len(ids) + sum(not name for name in names.values())
+        members = [m for key in sets if key not in wrong for m in self.client.zrange(key, 0, limit)]
+        ids = [UUID(member.decode()) for member in members if ID.fullmatch(member)]
+        foreign = len(members) - len(ids) + sum(not name for name in names.values())
         deployments = [] if self.keys.deployments in wrong else self.deployments()
         return Contents(wrong, foreign, ids, deployments)
 
-    def clean(self) -> int:
-        """Delete keys of a foreign type, and members that are not ours, however many; how many."""
-        count = len(self.mend()) + sum(not name for name in self._names().values())
+    def delete_foreign(self) -> int:
+        """Delete all keys of a foreign type and all members that are not ours; returns how many."""
+        count = len(self.delete_wrong_types()) + sum(not name for name in self._names().values())
         queues = self.queues()
-        count += len(self.mend(queues))
+        count += len(self.delete_wrong_types(queues))
         for key in [self.keys.delayed, *map(self.keys.ready, queues)]:
             foreign = [m for m, _ in self.client.zscan_iter(key, count=SCAN) if not ID.fullmatch(m)]
             if foreign:
@@ -149,21 +154,22 @@ class KeySpace:
         names = {m: m.decode("ascii", "replace") for m in self.client.smembers(self.keys.queues)}
         return {m: name if NAME.fullmatch(name) else "" for m, name in names.items()}
 
-    def mended(self, command: Callable[[], T], queues: Iterable[str] = ()) -> T:
-        """``command``; once more after deleting keys of a foreign type, where these were in its way."""
+    def execute(self, command: Callable[[], T], queues: Iterable[str] = ()) -> T:
+        """Run ``command``; if a key of a foreign type is in its way, delete such keys and run it again."""
         try:
             return command()
         except ResponseError as error:
             # Within scripts the code stands in the middle of the text.
-            if "WRONGTYPE" not in str(error) or not self.mend(queues):
+            if "WRONGTYPE" not in str(error) or not self.delete_wrong_types(queues):
                 raise
             return command()
 
-    def ids_of(self, members: Sequence[bytes], place: str) -> list[str]:
+    def parse_ids(self, members: Sequence[bytes], place: str) -> list[str]:
+        """The job ids among ``members``; the others are logged as dropped from ``place``."""
         ids = [member.decode() for member in members if ID.fullmatch(member)]
         if len(ids) < len(members):
-            self._dropped(len(members) - len(ids), place)
+            self._log_dropped(len(members) - len(ids), place)
         return ids
 
-    def _dropped(self, count: int, place: str) -> None:
+    def _log_dropped(self, count: int, place: str) -> None:
         log.warning("Dropped %s members of %s in Redis that are not ours", count, place)

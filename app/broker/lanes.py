@@ -11,14 +11,13 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from app.broker.keys import NAME
 from app.broker.ready_set import ReadySet, score
 
-#: A lane lives this long after its first id: ids of jobs cancelled meanwhile must not gather.
+#: A lane lives this long after its first id: ids of jobs that were cancelled since must not pile up.
 LANE_SECONDS = 600
 
-_LANE = re.compile(
-    rb"(?P<queue>[A-Za-z0-9][A-Za-z0-9._:-]{0,99})\|(?P<type>[A-Za-z0-9][A-Za-z0-9._:-]{0,99})"
-)
+_LANE = re.compile(rf"(?P<queue>{NAME.pattern})\|(?P<type>{NAME.pattern})".encode())
 
 # KEYS: the lane, the set of lanes, wake. ARGV: seconds, the lane's name, then scores and ids.
 _SET_ASIDE = """
@@ -32,7 +31,7 @@ redis.call('EXPIRE', KEYS[2], 2 * ARGV[1])
 
 
 def lane(queue: str, type_name: str) -> str:
-    """The name of a lane, used as a queue's: a queue's own can't hold the bar."""
+    """The name of a lane, used like a queue's; no queue's name contains a bar."""
     return f"{queue}|{type_name}"
 
 
@@ -53,7 +52,7 @@ class Lanes:
             members: list[Any] = []
             for row in jobs:
                 members += [score(row.priority, row.run_at_ms), row.id.hex]
-            self._ready.mended(
+            self._ready.execute(
                 lambda name=name, members=members: self._set_aside(  # type: ignore[misc]
                     keys=[keys.ready(name), keys.lanes, keys.wake],
                     args=[LANE_SECONDS, name, *members],
@@ -63,8 +62,8 @@ class Lanes:
 
     def of_types(self, types: Collection[str]) -> list[str]:
         """The lanes of these types, by name."""
-        members = self._ready.mended(
+        members = self._ready.execute(
             lambda: self._ready.client.zrange(self._ready.keys.lanes, 0, -1)
         )
-        found = [_LANE.fullmatch(member) for member in members]
-        return sorted(m[0].decode() for m in found if m and m["type"].decode() in types)
+        matches = [_LANE.fullmatch(member) for member in members]
+        return sorted(m[0].decode() for m in matches if m and m["type"].decode() in types)

@@ -1,4 +1,4 @@
-"""The Redis side: per queue one ready set, one delayed set, and nothing but job ids in them.
+"""One ready set per queue and one delayed set, with nothing but job ids in them.
 
 A set, not a log: publishing an id twice changes nothing, so any component may publish any pending
 job at any time, and recovery needs no bookkeeping.
@@ -13,12 +13,13 @@ from itertools import groupby
 from uuid import UUID
 
 from redis import Redis
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from app.broker.keyspace import ID, KeySpace
-from app.jobs.publication import Ref
+from app.broker.refs import Ref
 
 CHUNK = 1000
-#: Ids that no worker knew yet are offered to the others this long, and at most so many of them.
+#: Ids that a worker's database does not know are offered to other workers this long, at most MAX_UNKNOWN.
 UNKNOWN_SECONDS = 5
 MAX_UNKNOWN = 1000
 #: Scores stay exact in a double: 201 priorities × 2^42 ms since 2023-11-14 (until 2163).
@@ -38,8 +39,8 @@ local first = redis.call('ZRANGE', KEYS[#KEYS], 0, 0, 'WITHSCORES')
 return {ids, first[2] or false}
 """
 
-# One id, in one command: what every single POST waits for. KEYS: the ready set it may go to, delayed,
-# queues, wake. ARGV: is it due, its score there, id, queue.
+# One id, in one command, because every POST waits for it. KEYS: the ready set it may go to, delayed,
+# queues, wake. ARGV: 1 if it is due, its score, id, queue.
 _PUBLISH_ONE = """
 local place, other = KEYS[1], KEYS[2]
 if ARGV[1] == '0' then place, other = other, place end
@@ -78,9 +79,9 @@ class ReadySet(KeySpace):
             chunk = refs[start : start + CHUNK]
             queues = {ref.queue for ref in chunk}
             if len(refs) == 1 and not only_if_missing:
-                self.mended(partial(self._publish_single, chunk[0]), queues)
+                self.execute(partial(self._publish_single, chunk[0]), queues)
             else:
-                self.mended(partial(self._publish_chunk, chunk, only_if_missing), queues)
+                self.execute(partial(self._publish_chunk, chunk, only_if_missing), queues)
 
     def _publish_single(self, ref: Ref) -> None:
         keys = self.keys
@@ -112,66 +113,65 @@ class ReadySet(KeySpace):
             self._wake_if(pipe.execute()[-1])
 
     def announce(self, queues: Iterable[str]) -> None:
-        """Let workers that serve all queues know these."""
+        """Tell workers that serve all queues about these."""
         if names := set(queues):
-            self._wake_if(self.mended(lambda: self.client.sadd(self.keys.queues, *names)))
+            self._wake_if(self.execute(lambda: self.client.sadd(self.keys.queues, *names)))
 
     def _wake_if(self, is_new_queue: int) -> None:
         if is_new_queue:
-            # Poppers block on the queues they know: wake one, it looks at the new one.
+            # Workers block on the queues they know: wake one, and it looks at the new one.
             self.client.zadd(self.keys.wake, {"new queue": 0})
 
     def pop(self, queues: Sequence[str], count: int) -> tuple[list[str], float | None]:
         """Up to ``count`` ids, first queue first, and when the next delayed one is due (ms)."""
         keys = [*map(self.keys.ready, queues), self.keys.delayed]
-        ids, next_due = self.mended(lambda: self._pop(keys=keys, args=[count]), queues)
-        return self.ids_of(ids, "a ready set"), float(next_due) if next_due else None
+        ids, next_due = self.execute(lambda: self._pop(keys=keys, args=[count]), queues)
+        return self.parse_ids(ids, "a ready set"), float(next_due) if next_due else None
 
     def pop_blocking(self, queues: Sequence[str], timeout: float) -> str | None:
         """The first id, waiting up to ``timeout`` seconds; None when there is none, or a new queue."""
         keys = [*map(self.keys.ready, queues), self.keys.wake]
-        found = self.mended(lambda: self.client.bzpopmin(keys, timeout=timeout), queues)
-        if found is None or found[0] == self.keys.wake.encode():
+        try:
+            popped = self.execute(lambda: self.client.bzpopmin(keys, timeout=timeout), queues)
+        except RedisTimeout:
             return None
-        return next(iter(self.ids_of([found[1]], "a ready set")), None)
+        if popped is None or popped[0] == self.keys.wake.encode():
+            return None
+        return next(iter(self.parse_ids([popped[1]], "a ready set")), None)
 
     def due(self, now_ms: float, limit: int = 500) -> list[UUID]:
         """Delayed ids whose time has come; they stay until promoted."""
-        found = self.mended(
+        members = self.execute(
             lambda: self.client.zrangebyscore(self.keys.delayed, "-inf", now_ms, start=0, num=limit)
         )
-        ids = self.ids_of(found, self.keys.delayed)
-        if len(ids) < len(found):
-            self.client.zrem(self.keys.delayed, *[m for m in found if not ID.fullmatch(m)])
+        ids = self.parse_ids(members, self.keys.delayed)
+        if len(ids) < len(members):
+            self.client.zrem(self.keys.delayed, *[m for m in members if not ID.fullmatch(m)])
         return [UUID(i) for i in ids]
 
     def forget_delayed(self, ids: Iterable[UUID], *, due_at_ms: float) -> None:
         """Drop ids that are no longer pending from the delayed set, unless delayed again meanwhile."""
         gone = [i.hex for i in ids]
         if gone:
-            self.mended(lambda: self._forget(keys=[self.keys.delayed], args=[due_at_ms, *gone]))
+            self.execute(lambda: self._forget(keys=[self.keys.delayed], args=[due_at_ms, *gone]))
 
-    def next_due_ms(self) -> float | None:
-        first = self.mended(lambda: self.client.zrange(self.keys.delayed, 0, 0, withscores=True))
-        return float(first[0][1]) if first else None
-
-    def missing(self, queue: str, ids: Sequence[UUID]) -> set[UUID]:
+    def not_ready(self, queue: str, ids: Sequence[UUID]) -> set[UUID]:
         """Those of ``ids`` that the queue's ready set does not hold."""
         if not ids:
             return set()
         key, members = self.keys.ready(queue), [i.hex for i in ids]
-        scores = self.mended(lambda: self.client.zmscore(key, members), [queue])
-        return {i for i, found in zip(ids, scores, strict=True) if found is None}
+        scores = self.execute(lambda: self.client.zmscore(key, members), [queue])
+        return {i for i, its_score in zip(ids, scores, strict=True) if its_score is None}
 
     def absent(self, refs: Sequence[Ref]) -> list[Ref]:
-        """Those of ``refs`` that neither their ready set, the lane of their type nor the delayed set holds."""
+        """Those of ``refs`` that are in none of their ready set, the lane of their type and the delayed set."""
         if not refs:
             return []
-        scores = self.mended(lambda: self._scores(refs), {ref.queue for ref in refs})
+        scores = self.execute(lambda: self._scores(refs), {ref.queue for ref in refs})
         return [
             ref
             for n, ref in enumerate(refs)
-            if all(found is None for found in scores[3 * n : 3 * n + 3])
+            if all(place is None for place in scores[3 * n : 3 * n + 3])
         ]
 
     def _scores(self, refs: Sequence[Ref]) -> list[float | None]:
@@ -183,20 +183,6 @@ class ReadySet(KeySpace):
             scores: list[float | None] = pipe.execute()
         return scores
 
-    def depths(self) -> dict[str, int]:
-        """Ids ready by queue, and "delayed"."""
-        queues = self.queues()
-        *ready, delayed = self.mended(lambda: self._counts(queues), queues)
-        return {**dict(zip(queues, ready, strict=True)), "delayed": delayed}
-
-    def _counts(self, queues: Sequence[str]) -> list[int]:
-        with self.client.pipeline(transaction=False) as pipe:
-            for queue in queues:
-                pipe.zcard(self.keys.ready(queue))
-            pipe.zcard(self.keys.delayed)
-            counts: list[int] = pipe.execute()
-        return counts
-
     # Ids that our database does not know may be of another deployment with the same keys.
 
     def pass_on(self, ids: Iterable[UUID | str]) -> None:
@@ -204,7 +190,7 @@ class ReadySet(KeySpace):
         now_ms = time.time() * 1000
         members = {UUID(str(i)).hex: now_ms for i in ids}
         if members:
-            self.mended(lambda: self._pass_on(members))
+            self.execute(lambda: self._pass_on(members))
 
     def _pass_on(self, members: dict[str, float]) -> None:
         with self.client.pipeline(transaction=True) as pipe:
@@ -214,15 +200,15 @@ class ReadySet(KeySpace):
             pipe.execute()
 
     def passed_on(self) -> dict[str, float]:
-        """Ids that workers passed on and nobody took yet, and when (ms); old ones are dropped."""
-        found = self.mended(lambda: self.client.zrange(self.keys.unknown, 0, -1, withscores=True))
-        if not found:
+        """Ids that workers passed on and none has taken yet → when (ms); old ones are dropped."""
+        offers = self.execute(lambda: self.client.zrange(self.keys.unknown, 0, -1, withscores=True))
+        if not offers:
             return {}
         too_old = (time.time() - UNKNOWN_SECONDS) * 1000
         self.client.zremrangebyscore(self.keys.unknown, "-inf", too_old)
-        return {m.decode(): float(at) for m, at in found if ID.fullmatch(m) and at > too_old}
+        return {m.decode(): float(at) for m, at in offers if ID.fullmatch(m) and at > too_old}
 
     def take_over(self, ids: Iterable[UUID]) -> None:
-        """These are ours: nobody else need look at them."""
+        """Withdraw offered ids that are ours, so that no other worker looks them up."""
         if members := [i.hex for i in ids]:
             self.client.zrem(self.keys.unknown, *members)

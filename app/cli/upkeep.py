@@ -9,7 +9,8 @@ from app import doctor
 from app.broker.client import brief
 from app.cli.plain_errors import on_our_tables
 from app.extensions import db
-from app.jobs.publication import ListOfOthers, current_trigger
+from app.jobs import dead_letter_mirror
+from app.jobs.publication import current_publisher
 from app.jobs.statistics import summary
 
 counters = AppGroup("counters", help="The numbers kept by triggers.")
@@ -69,15 +70,15 @@ def check_counters(*, fix: bool) -> None:
 @on_our_tables
 def rebuild_dead_letters() -> None:
     """Rewrite the Redis list job-dlq from the table of dead letters."""
-    trigger = current_trigger()
+    publisher = current_publisher()
     try:
-        trigger.ping()
+        publisher.probe()
     except Exception as error:
         # Without Redis the mirror would do nothing now and catch up later.
         raise click.ClickException(
             f"Redis does not answer ({brief(error)}); try again later."
         ) from error
     try:
-        click.echo(f"Wrote {trigger.mirror_dead_letters(rebuild=True)} entries to job-dlq.")
-    except ListOfOthers as error:
+        click.echo(f"Wrote {dead_letter_mirror.rebuild(publisher.ready)} entries to job-dlq.")
+    except dead_letter_mirror.ListOfOthers as error:
         raise click.ClickException(str(error)) from error

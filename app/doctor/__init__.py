@@ -12,7 +12,7 @@ from functools import partial
 from app.doctor import database, jobs, redis
 from app.doctor.finding import CRITICAL, OK, WARNING, Finding
 from app.extensions import db
-from app.jobs.publication import current_trigger
+from app.jobs.publication import current_publisher
 
 __all__ = ["CRITICAL", "OK", "WARNING", "Finding", "examine"]
 
@@ -21,8 +21,8 @@ def examine() -> Iterator[Finding]:
     """The finding of each check in turn, without the checks of services that are down. Raises nothing."""
     server = database.check_server()
     yield server
-    trigger = current_trigger()
-    redis_server = redis.check_server(trigger)
+    publisher = current_publisher()
+    redis_server = redis.check_server(publisher)
     yield redis_server
     if server.level == CRITICAL:
         return
@@ -35,9 +35,9 @@ def examine() -> Iterator[Finding]:
     ]  # fmt: skip
     if redis_server.level != CRITICAL:
         checks += [
-            partial(redis.check_keys, trigger),
-            partial(jobs.check_pending, trigger),
-            partial(jobs.check_dead_letters, trigger),
+            partial(redis.check_keys, publisher),
+            partial(jobs.check_pending, publisher),
+            partial(jobs.check_dead_letters, publisher),
         ]
     for check in checks:
         yield check()

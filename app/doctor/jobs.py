@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from flask import current_app
 from sqlalchemy import text
 
+from app.broker.publisher import Publisher
 from app.doctor.finding import OK, WARNING, Finding
 from app.extensions import db
-from app.jobs import lifecycle, listing, pulses
-from app.jobs.publication import REF, ListOfOthers, Ref, Trigger, current_trigger, ref
+from app.jobs import dead_letter_mirror, lifecycle, listing, pulses
+from app.jobs.publication import REF, Ref, current_publisher, ref
 from app.jobs.statistics import summary
 
 BATCH = 1000
@@ -60,7 +61,7 @@ def _rescue() -> str:
     while True:
         rows = lifecycle.rescue(db.session)
         db.session.commit()
-        current_trigger().publish([ref(row) for row in rows if row.status == "pending"])
+        current_publisher().publish([ref(row) for row in rows if row.status == "pending"])
         total += len(rows)
         if not rows:
             return f"rescued {total} jobs"
@@ -87,31 +88,31 @@ ORDER BY queue, priority DESC, run_at, id
 """)
 
 
-def check_pending(trigger: Trigger) -> Finding:
-    missing = sum(len(refs) for refs in _missing(trigger))
+def check_pending(publisher: Publisher) -> Finding:
+    missing = sum(len(refs) for refs in _missing(publisher))
     if not missing:
         return Finding("pending jobs", OK, "all known to Redis")
     message = f"{missing} are not in Redis: they start only when a sweeper finds them"
-    return Finding("pending jobs", WARNING, message, lambda: _publish_missing(trigger))
+    return Finding("pending jobs", WARNING, message, lambda: _publish_missing(publisher))
 
 
-def _missing(trigger: Trigger) -> Iterator[list[Ref]]:
+def _missing(publisher: Publisher) -> Iterator[list[Ref]]:
     with db.engine.connect().execution_options(stream_results=True) as connection:
         rows = connection.execute(_PENDING, {"age": MIN_AGE_SECONDS})
         for batch in rows.partitions(BATCH):
-            yield trigger.missing([ref(row) for row in batch])
+            yield publisher.ready.absent([ref(row) for row in batch])
 
 
-def _publish_missing(trigger: Trigger) -> str:
+def _publish_missing(publisher: Publisher) -> str:
     count = 0
-    for refs in _missing(trigger):
-        if not trigger.publish(refs):
+    for refs in _missing(publisher):
+        if not publisher.publish(refs):
             return f"published {count} jobs again; then Redis refused; try again"
         count += len(refs)
     return f"published {count} jobs again"
 
 
-def check_dead_letters(trigger: Trigger) -> Finding:
+def check_dead_letters(publisher: Publisher) -> Finding:
     # Changes not yet mirrored: a difference that is about to disappear without a repair.
     waiting = db.session.execute(text("SELECT count(*) FROM dead_letter_changes")).scalar_one()
     open_ids = {
@@ -120,15 +121,15 @@ def check_dead_letters(trigger: Trigger) -> Finding:
             text("SELECT job_id FROM dead_letters WHERE closed_at IS NULL")
         )
     }
-    entries = trigger.mirrored_dead_letters()
+    entries = publisher.ready.dead_letters.entries()
     if entries is None:
         message = "the key job-dlq holds something other than a list"
-        return Finding("dead letters", WARNING, message, lambda: _mirror(trigger))
+        return Finding("dead letters", WARNING, message, lambda: _mirror(publisher))
     listed = [_job_id(entry) for entry in entries]
     if set(listed) == open_ids and len(listed) == len(open_ids):
         return Finding("dead letters", OK, f"{len(open_ids)} open, all in the list job-dlq")
     message = f"{len(open_ids)} open, {len(listed)} in the list job-dlq, {waiting} changes pending"
-    return Finding("dead letters", WARNING, message, lambda: _mirror(trigger))
+    return Finding("dead letters", WARNING, message, lambda: _mirror(publisher))
 
 
 def _job_id(entry: bytes) -> str:
@@ -138,8 +139,8 @@ def _job_id(entry: bytes) -> str:
         return "not ours"
 
 
-def _mirror(trigger: Trigger) -> str:
+def _mirror(publisher: Publisher) -> str:
     try:
-        return f"wrote {trigger.mirror_dead_letters(rebuild=True)} entries to job-dlq"
-    except ListOfOthers as error:
+        return f"wrote {dead_letter_mirror.rebuild(publisher.ready)} entries to job-dlq"
+    except dead_letter_mirror.ListOfOthers as error:
         return str(error)

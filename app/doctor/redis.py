@@ -5,15 +5,19 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from app.broker.client import brief
+from app.broker.publisher import Publisher
+from app.broker.refs import Contents
 from app.doctor.finding import CRITICAL, OK, WARNING, Finding
 from app.extensions import db
 from app.jobs.deployment import identity
-from app.jobs.publication import Contents, Trigger
+
+#: How many ids of each set in Redis are compared with the database.
+SAMPLE = 1000
 
 
-def check_server(trigger: Trigger) -> Finding:
+def check_server(publisher: Publisher) -> Finding:
     try:
-        facts = trigger.facts()
+        facts = publisher.facts()
     except Exception as error:
         message = f"does not answer: {brief(error)}; jobs are accepted and start when it is back"
         return Finding("Redis", CRITICAL, message)
@@ -27,10 +31,10 @@ def check_server(trigger: Trigger) -> Finding:
     return Finding("Redis", OK, f"version {facts.get('redis_version', 'unknown')} answers")
 
 
-def check_keys(trigger: Trigger) -> Finding:
+def check_keys(publisher: Publisher) -> Finding:
     name = "Redis keys"
     try:
-        contents = trigger.contents()
+        contents = publisher.ready.contents(SAMPLE)
     except Exception as error:  # whatever the client of Redis raises
         message = f"can't be read: {brief(error)}; README names the rights that Redis must give"
         return Finding(name, CRITICAL, message)
@@ -46,7 +50,9 @@ def check_keys(trigger: Trigger) -> Finding:
             f"{len(contents.wrong_types)} keys of a foreign type and {contents.foreign} foreign members:"
             " something else writes to our keys; set REDIS_PREFIX if it is legitimate"
         )
-        return Finding(name, WARNING, message, lambda: f"dropped {trigger.mend()} of them")
+        return Finding(
+            name, WARNING, message, lambda: f"dropped {publisher.ready.delete_foreign()} of them"
+        )
     return _strangers(name, contents)
 
 

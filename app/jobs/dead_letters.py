@@ -37,7 +37,7 @@ def dead_letter_fields(letter: DeadLetter | Mapping[Any, Any]) -> dict[str, Any]
 
 
 def iso_milliseconds(instant: datetime | str) -> str:
-    """``2026-03-01T12:00:00.123Z``: cut to milliseconds, not rounded. Takes ISO text, too."""
+    """``2026-03-01T12:00:00.123Z``: cut to milliseconds, not rounded. Also takes ISO text."""
     if isinstance(instant, str):
         instant = datetime.fromisoformat(instant)
     utc = instant.astimezone(UTC).replace(tzinfo=None)

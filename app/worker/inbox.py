@@ -17,13 +17,11 @@ from threading import Condition
 from typing import Any
 from uuid import UUID, uuid4
 
-from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeout
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import schema
-from app.broker.client import brief
+from app.broker.client import RedisError, brief
 from app.broker.lanes import Lanes
 from app.broker.ready_set import ReadySet
 from app.database import autocommit, id_array, require_writable
@@ -159,7 +157,7 @@ class Inbox:
             if timeout <= 0.001:
                 promote_due_jobs(self._engine, self._ready, self._clock)
                 return []
-            first = self._pop_blocking(queues, timeout)
+            first = self._ready.pop_blocking(queues, timeout)
             if first is None:
                 self._queues_read_at = float("-inf")
                 return []
@@ -168,12 +166,6 @@ class Inbox:
                 # The blocking pop gives one; what was published with it comes along.
                 ids += self._ready.pop(queues, wanted - 1)[0]
         return self._claim(ids)
-
-    def _pop_blocking(self, queues: list[str], timeout: float) -> str | None:
-        try:
-            return self._ready.pop_blocking(queues, timeout)
-        except RedisTimeout:
-            return None
 
     def _claim(self, ids: list[str]) -> list[Claimed]:
         token = uuid4()

@@ -13,7 +13,7 @@ from flask import Flask
 
 from app import database, schema
 from app.broker.client import connect
-from app.broker.publisher import RedisTrigger
+from app.broker.publisher import Publisher
 from app.broker.ready_set import ReadySet
 from app.config import Settings
 from app.extensions import db
@@ -53,7 +53,7 @@ class Kernel:
         self.settings: Settings = app.extensions["settings"]
         self.worker_id = uuid4()
         self.threads = 5
-        self._trigger: RedisTrigger = app.extensions["trigger"]
+        self._publisher: Publisher = app.extensions["publisher"]
         client = connect(self.settings.redis_url, timeout_seconds=REDIS_TIMEOUT_SECONDS)
         self.ready = ReadySet(client, self.settings.redis_prefix)
         self.clock = Clock()
@@ -64,7 +64,7 @@ class Kernel:
         self.runner = Runner(app, self.settings)
         self.outbox = Outbox(
             engine=self.engine,
-            publish=self._trigger.publish,
+            publish=self._publisher.publish,
             buried=lambda: self.sweeper.hurry("mirror"),
             max_log_lines=self.settings.max_log_lines,
         )

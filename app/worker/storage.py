@@ -10,7 +10,7 @@ from huey.serializer import Serializer
 from huey.storage import PriorityRedisStorage
 
 from app.broker.ready_set import ReadySet
-from app.jobs.publication import Ref
+from app.broker.refs import Ref
 
 
 class JobIdSerializer(Serializer):
@@ -53,5 +53,5 @@ class ReadySetStorage(PriorityRedisStorage):
         return []
 
     def enqueued_items(self, limit: int | None = None) -> list[bytes]:
-        found: list[bytes] = self.conn.zrange(self.queue_key, 0, limit - 1 if limit else -1)
-        return found
+        items: list[bytes] = self.conn.zrange(self.queue_key, 0, limit - 1 if limit else -1)
+        return items

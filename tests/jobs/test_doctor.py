@@ -12,7 +12,7 @@ from redis import Redis
 from sqlalchemy import text
 
 from app import doctor
-from app.broker.publisher import RedisTrigger
+from app.broker.publisher import Publisher
 from app.jobs import lifecycle
 from app.jobs.lifecycle import NewJob
 from tests import factories
@@ -127,7 +127,9 @@ def test_an_evicting_redis_is_a_warning(
         server = start()
         server.client.config_set("maxmemory-policy", "allkeys-lru")
         settings = replace(app.extensions["settings"], redis_url=server.url)
-        monkeypatch.setitem(app.extensions, "trigger", RedisTrigger(app, settings))
+        monkeypatch.setitem(
+            app.extensions, "publisher", Publisher(settings.redis_url, settings.redis_prefix)
+        )
         code, output = see()
     assert code == 1, output
     assert "set it to noeviction" in output
@@ -139,7 +141,7 @@ def test_redis_away_is_critical_and_the_rest_is_checked(
     def away() -> Any:
         raise ConnectionError("refused")
 
-    monkeypatch.setattr(app.extensions["trigger"], "facts", away)
+    monkeypatch.setattr(app.extensions["publisher"], "facts", away)
     code, output = see()
     assert (code, lines(output)["Redis"]) == (2, "critical")
     assert "counters" in lines(output)

@@ -143,7 +143,7 @@ def test_batches_in_opposite_order_never_deadlock(session, own):
 
 
 class Recorder:
-    """A trigger that remembers what was published to it."""
+    """A publisher that remembers what was published to it."""
 
     def __init__(self) -> None:
         self.published: list[UUID] = []
@@ -156,7 +156,7 @@ class Recorder:
 @pytest.fixture
 def published(app, monkeypatch) -> list[UUID]:
     recorder = Recorder()
-    monkeypatch.setitem(app.extensions, "trigger", recorder)
+    monkeypatch.setitem(app.extensions, "publisher", recorder)
     return recorder.published
 
 

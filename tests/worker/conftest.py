@@ -24,6 +24,7 @@ from app.worker.kernel import Kernel
 from app.worker.outbox import Outbox
 from tests.support.proxy import Proxy
 from tests.support.racing import in_thread
+from tests.support.ready_sets import depths
 
 with temporary_types():  # its types shall not stay registered for the tests of other folders
     from tests.support import handlers
@@ -142,7 +143,7 @@ def make_inbox(
 @pytest.fixture
 def outbox(engine: Engine, app: Any) -> Outbox:
     """Writes to the database and publishes to Redis; counts nothing buried."""
-    return Outbox(engine=engine, publish=app.extensions["trigger"].publish, buried=lambda: None)
+    return Outbox(engine=engine, publish=app.extensions["publisher"].publish, buried=lambda: None)
 
 
 @pytest.fixture
@@ -202,7 +203,7 @@ def run(kernel: Kernel, row: Any, enqueue: Any) -> Callable[..., Row[Any]]:
     def run(type: str = "act", payload: dict[str, Any] | None = None, **columns: Any) -> Row[Any]:
         job_id = enqueue(type, payload, **columns)
         claimed = kernel.next()
-        assert claimed is not None, (row(job_id), kernel.ready.depths())
+        assert claimed is not None, (row(job_id), depths(kernel.ready))
         assert claimed.id == job_id
         in_thread(lambda: kernel.run(claimed))
         return row(job_id)

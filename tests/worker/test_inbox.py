@@ -11,12 +11,13 @@ from redis import Redis
 
 from app.broker.keys import Keys
 from app.broker.ready_set import ReadySet
+from app.broker.refs import Ref
 from app.jobs import pauses
-from app.jobs.publication import Ref
 from app.worker import inbox as inboxes
 from tests.factories import completed_job, paused_queue, paused_type, pending_job
 from tests.support.proxy import Proxy
 from tests.support.racing import race
+from tests.support.ready_sets import depths
 from tests.support.waiting import wait_until
 
 KEYS = Keys()
@@ -243,7 +244,7 @@ class TestStop:
         enqueue()
 
         assert inbox.next() is None
-        assert ready.depths()["default"] == 1
+        assert depths(ready)["default"] == 1
 
     def test_what_is_claimed_while_it_stops_is_released(
         self, make_inbox: Any, enqueue: Any, ready: ReadySet, redis: Redis

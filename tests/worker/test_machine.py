@@ -24,9 +24,9 @@ from hypothesis.stateful import (
 from sqlalchemy import text
 
 from app.broker.keys import Keys
+from app.broker.refs import Ref
 from app.jobs import lifecycle
 from app.jobs.lifecycle import NewJob
-from app.jobs.publication import Ref
 from app.worker.sweeper import reconcile as reconciling
 from app.worker.sweeper.promote import promote_due_jobs
 from app.worker.sweeper.reconcile import reconcile

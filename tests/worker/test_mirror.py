@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
+from app import database
 from app.broker.keys import Keys
 from app.broker.ready_set import ReadySet
 from app.jobs import dead_letter_mirror, lifecycle
 from app.jobs.dead_letters import dead_letter_entry
 from tests import factories
+from tests.support.proxy import Proxy
 
 KEYS = Keys()
 OURS = "ours (12345678)"
@@ -137,7 +142,7 @@ def test_a_flushed_redis_gets_the_list_back(
 
 def test_an_empty_list_is_not_rebuilt_again_and_again(follow: Any, monkeypatch: Any) -> None:
     follow()
-    monkeypatch.setattr(dead_letter_mirror, "_rebuild", lambda *_: pytest.fail("rebuilt"))
+    monkeypatch.setattr(dead_letter_mirror, "_rewrite", lambda *_: pytest.fail("rebuilt"))
     factories.failed_job()
     assert follow() == 1
 
@@ -178,6 +183,45 @@ def test_two_writers_at_once_leave_one_list(
     assert errors == []
     dead_letter_mirror.run_once(ReadySet(redis), OURS)
     assert listed() == expected()
+
+
+@pytest.mark.parametrize("duty", ["follow", "rebuild"])
+def test_a_writer_that_was_cut_off_is_replaced_soon(
+    app: Any, session: Any, redis_proxy: Proxy, follow: Any, listed: Any, wait_until: Any,
+    monkeypatch: Any, duty: str,
+) -> None:  # fmt: skip
+    """PostgreSQL ends the transaction of a writer that waits for Redis, and with it the lock."""
+    monkeypatch.setattr(database, "IDLE_SECONDS", 1)
+    job_id = factories.failed_job().id
+    cut_off = ReadySet(Redis.from_url(redis_proxy.url, socket_timeout=None))
+    cut_off.client.ping()
+    redis_proxy.stall()
+
+    def write() -> None:
+        with app.app_context(), suppress(SQLAlchemyError, RedisError):
+            if duty == "follow":
+                dead_letter_mirror.run_once(cut_off, OURS)
+            else:
+                dead_letter_mirror.rebuild(cut_off)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        wait_until(lambda: _holders(session) == 1, what="the writer holds the lock")
+        assert follow() == 0
+        wait_until(lambda: follow() == 1, timeout=5, what="another writer takes over")
+        assert listed() == [job_id]
+    finally:
+        redis_proxy.mend()
+        thread.join(10)
+    assert listed() == [job_id]
+
+
+def _holders(session: Any) -> int:
+    count = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    holders: int = session.execute(text(count)).scalar_one()
+    session.rollback()
+    return holders
 
 
 def _letter(session: Any, job_id: UUID) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -15,7 +14,7 @@ from redis import Redis
 from sqlalchemy import event, text
 
 from app.broker.keys import Keys
-from app.broker.publisher import RedisTrigger
+from app.broker.publisher import Publisher
 from app.extensions import db
 from app.jobs import lifecycle
 from app.jobs.ending import AttemptError, Ending
@@ -99,7 +98,7 @@ def test_a_dead_letter_hurries_the_mirror(
     hurried: list[bool] = []
     outbox = Outbox(
         engine=engine,
-        publish=app.extensions["trigger"].publish,
+        publish=app.extensions["publisher"].publish,
         buried=lambda: hurried.append(True),
     )
     first, second = claim(*enqueue_many(2))
@@ -297,7 +296,7 @@ class TestOutage:
     @pytest.fixture
     def outbox(self, cut_engine: Any, app: Any) -> Outbox:
         return Outbox(
-            engine=cut_engine, publish=app.extensions["trigger"].publish, buried=lambda: None
+            engine=cut_engine, publish=app.extensions["publisher"].publish, buried=lambda: None
         )
 
     def test_outcomes_are_kept_and_written_when_the_database_is_back(
@@ -363,8 +362,8 @@ class TestOutage:
         self, engine: Any, app: Any, settings: Any, claim: Any, enqueue: Any, row: Any,
         redis_proxy: Proxy,
     ) -> None:  # fmt: skip
-        trigger = RedisTrigger(app, replace(settings, redis_url=redis_proxy.url))
-        outbox = Outbox(engine=engine, publish=trigger.publish, buried=lambda: None)
+        publisher = Publisher(redis_proxy.url, settings.redis_prefix)
+        outbox = Outbox(engine=engine, publish=publisher.publish, buried=lambda: None)
         [job] = claim(enqueue())
         redis_proxy.cut()
 

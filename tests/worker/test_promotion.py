@@ -13,14 +13,15 @@ from redis.exceptions import RedisError
 from app.broker.client import connect
 from app.broker.keys import Keys
 from app.broker.ready_set import ReadySet
+from app.broker.refs import Ref
 from app.jobs import lifecycle
 from app.jobs.ids import new_id
-from app.jobs.publication import Ref
 from app.worker.clock import Clock
 from app.worker.sweeper.promote import promote_due_jobs
 from tests.factories import completed_job, pending_job
 from tests.support.proxy import Proxy
 from tests.support.racing import in_thread, race
+from tests.support.ready_sets import depths
 from tests.support.waiting import wait_until
 
 KEYS = Keys()
@@ -53,7 +54,7 @@ def test_ids_that_are_not_due_stay(
     enqueue(delay_seconds=60)
 
     assert promote_due_jobs(engine, ready, clock) == 0
-    assert ready.depths()["delayed"] == 1
+    assert depths(ready)["delayed"] == 1
 
 
 def test_an_id_that_redis_thinks_due_and_postgresql_does_not_goes_back(
@@ -136,7 +137,7 @@ def test_one_run_is_bounded(engine: Any, ready: ReadySet, clock: Clock) -> None:
 
     promote_due_jobs(engine, ready, clock)
 
-    assert ready.depths()["delayed"] == 200
+    assert depths(ready)["delayed"] == 200
 
 
 def test_a_job_due_soon_starts_without_a_sweeper(enqueue: Any, make_inbox: Any) -> None:

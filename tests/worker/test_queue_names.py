@@ -3,8 +3,8 @@
 from redis import Redis
 
 from app.broker.ready_set import ReadySet
+from app.broker.refs import Ref
 from app.jobs.ids import new_id
-from app.jobs.publication import Ref
 
 
 def ref(queue: str) -> Ref:

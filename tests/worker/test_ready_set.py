@@ -13,11 +13,12 @@ from redis import Redis
 
 from app.broker.keys import Keys
 from app.broker.ready_set import CHUNK, ReadySet, score
+from app.broker.refs import Ref
 from app.extensions import db
 from app.jobs import lifecycle
 from app.jobs.ids import new_id
-from app.jobs.publication import Ref
 from tests.support.racing import race
+from tests.support.ready_sets import depths
 
 KEYS = Keys()
 
@@ -170,7 +171,7 @@ def test_a_pop_takes_no_more_than_asked_over_all_queues(ready: ReadySet) -> None
 
     assert len(ids) == 4
     assert next_due is None
-    assert ready.depths() == {"a": 0, "b": 2, "delayed": 0}
+    assert depths(ready) == {"a": 0, "b": 2, "delayed": 0}
 
 
 def test_a_pop_tells_when_the_next_delayed_one_is_due(ready: ReadySet) -> None:
@@ -183,7 +184,7 @@ def test_an_empty_pop_asks_for_nothing(ready: ReadySet) -> None:
     ready.publish([ref()])
 
     assert ready.pop(["default"], 0)[0] == []
-    assert ready.depths()["default"] == 1
+    assert depths(ready)["default"] == 1
 
 
 def test_a_blocking_pop_returns_what_is_published_meanwhile(ready: ReadySet) -> None:
@@ -217,7 +218,7 @@ def test_queues_are_known_by_what_was_published(ready: ReadySet) -> None:
     ready.publish([ref("b"), ref("a", is_due=False)])
 
     assert ready.queues() == ["a", "b"]
-    assert ready.depths() == {"a": 0, "b": 1, "delayed": 1}
+    assert depths(ready) == {"a": 0, "b": 1, "delayed": 1}
 
 
 class TestOrderOfQueues:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -16,7 +15,7 @@ from sqlalchemy import event
 
 from app.broker.client import connect
 from app.broker.keys import Keys
-from app.broker.publisher import RedisTrigger
+from app.broker.publisher import Publisher
 from app.broker.ready_set import ReadySet
 from app.database import elected
 from app.extensions import db
@@ -24,6 +23,7 @@ from app.jobs import pauses, publication
 from app.worker.sweeper.reconcile import REPUBLISH_BATCH, WINDOW, reconcile
 from tests.factories import paused_queue, paused_type, pending_job, scheduled_job
 from tests.support.proxy import Proxy
+from tests.support.ready_sets import depths
 
 KEYS = Keys()
 
@@ -66,7 +66,7 @@ def test_what_is_due_for_a_moment_only_is_left_alone(reconcile_now: Any, ready: 
     pending_job(due_in=-0.5)
 
     assert reconcile_now() == 0
-    assert ready.depths() == {"delayed": 0}
+    assert depths(ready) == {"delayed": 0}
 
 
 def test_nothing_missing_changes_nothing(reconcile_now: Any, ready: ReadySet, redis: Redis) -> None:
@@ -124,7 +124,7 @@ def test_a_wholly_missing_window_means_everything_is_missing(
 
     assert reconcile_now() == WINDOW + 101
 
-    assert ready.depths() == {"default": WINDOW + 100, "delayed": 1}
+    assert depths(ready) == {"default": WINDOW + 100, "delayed": 1}
 
 
 def test_a_long_backlog_costs_no_more_than_a_short_one(
@@ -212,47 +212,47 @@ class TestMissedPublications:
     """The web could not reach Redis: the rows are safe, and the epoch tells the sweeper."""
 
     @pytest.fixture
-    def trigger(self, app: Any, session: Any, settings: Any, redis_proxy: Proxy) -> Any:
-        return RedisTrigger(app, replace(settings, redis_url=redis_proxy.url))
+    def publisher(self, app: Any, session: Any, settings: Any, redis_proxy: Proxy) -> Any:
+        return Publisher(redis_proxy.url, settings.redis_prefix)
 
     def test_a_process_that_missed_one_deletes_the_epoch_when_redis_is_back(
-        self, trigger: Any, reconcile_now: Any, enqueue: Any, ready: ReadySet, redis_proxy: Proxy,
+        self, publisher: Any, reconcile_now: Any, enqueue: Any, ready: ReadySet, redis_proxy: Proxy,
         row: Any, monkeypatch: Any,
     ) -> None:  # fmt: skip
         ref = publication.ref(_row(pending_job()))
         redis_proxy.cut()
 
-        assert trigger.publish([ref]) is False
+        assert publisher.publish([ref]) is False
         redis_proxy.mend()
         # Resting after the failure: Redis is not even asked.
-        assert trigger.publish([ref]) is False
+        assert publisher.publish([ref]) is False
         assert ready.is_epoch_current()
-        monkeypatch.setattr(trigger, "_resting_until", 0.0)
+        monkeypatch.setattr(publisher, "_resting_until", 0.0)
 
-        assert trigger.publish([ref]) is True
+        assert publisher.publish([ref]) is True
         assert not ready.is_epoch_current()
         assert reconcile_now() == 1
 
     def test_a_ping_confesses_too(
-        self, trigger: Any, reconcile_now: Any, ready: ReadySet, redis_proxy: Proxy
+        self, publisher: Any, reconcile_now: Any, ready: ReadySet, redis_proxy: Proxy
     ) -> None:
         redis_proxy.cut()
-        trigger.publish([publication.ref(_row(pending_job()))])
+        publisher.publish([publication.ref(_row(pending_job()))])
         redis_proxy.mend()
 
-        trigger.ping()
+        publisher.probe()
 
         assert not ready.is_epoch_current()
 
     def test_who_missed_nothing_leaves_the_epoch(
-        self, trigger: Any, reconcile_now: Any, ready: ReadySet
+        self, publisher: Any, reconcile_now: Any, ready: ReadySet
     ) -> None:
-        trigger.publish([publication.ref(_row(pending_job()))])
+        publisher.publish([publication.ref(_row(pending_job()))])
 
         assert ready.is_epoch_current()
 
     def test_it_is_logged_once_not_per_job(
-        self, trigger: Any, redis_proxy: Proxy, caplog: Any, monkeypatch: Any
+        self, publisher: Any, redis_proxy: Proxy, caplog: Any, monkeypatch: Any
     ) -> None:
         ref = publication.ref(_row(pending_job()))
         redis_proxy.cut()
@@ -260,8 +260,8 @@ class TestMissedPublications:
         with caplog.at_level(logging.WARNING, "app"):
             for _ in range(5):
                 # The rest after a failure is over.
-                monkeypatch.setattr(trigger, "_resting_until", time.monotonic())
-                trigger.publish([ref])
+                monkeypatch.setattr(publisher, "_resting_until", time.monotonic())
+                publisher.publish([ref])
 
         assert len(caplog.records) == 1
 
@@ -285,7 +285,7 @@ def test_resume_publishes_what_was_dropped_meanwhile(
     job_id = enqueue()
     inbox = make_inbox()
     assert inbox.next() is None
-    assert ready.depths()["default"] == 0
+    assert depths(ready)["default"] == 0
 
     pauses.resume_queue(session, "default", by="test")
     session.commit()

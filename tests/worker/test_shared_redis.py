@@ -16,13 +16,14 @@ from sqlalchemy import Engine, create_engine, text
 from app import config
 from app.broker.keys import Keys
 from app.broker.ready_set import ReadySet
+from app.broker.refs import Ref
 from app.jobs import dead_letter_mirror
 from app.jobs.deployment import identity
-from app.jobs.publication import Ref
 from app.worker.sweeper.promote import promote_due_jobs
 from app.worker.sweeper.sharing import Lookout, Sharer
 from tests import factories
 from tests.support import services
+from tests.support.ready_sets import depths
 
 KEYS = Keys()
 _INSERT = text("""
@@ -103,7 +104,7 @@ def test_both_get_their_own_jobs_soon_however_often_the_wrong_one_pops(
     for _ in range(100):
         lookout.run_once()
         other.lookout.run_once()
-        if not sum(ready.depths().values()):
+        if not sum(depths(ready).values()):
             break
         if who.random() < 0.5:
             ran_ours |= {job.id} if (job := inbox.next()) else set()
@@ -209,13 +210,13 @@ def test_a_prefix_separates_everything(
 
     prefixed = create_app(config.load({**test_env, "REDIS_PREFIX": "shop"}))
     with prefixed.app_context():
-        trigger = prefixed.extensions["trigger"]
-        trigger.publish([Ref(UUID(int=1), "default", 0, 0, True)])
-        trigger.publish([Ref(UUID(int=2), "default", 0, 2**41, False)])
-        trigger.mirror_dead_letters(rebuild=True)
-        trigger.ready.sign_in("x")
-        trigger.ready.set_epoch()
-        trigger.ready.pass_on([UUID(int=3)])
+        publisher = prefixed.extensions["publisher"]
+        publisher.publish([Ref(UUID(int=1), "default", 0, 0, True)])
+        publisher.publish([Ref(UUID(int=2), "default", 0, 2**41, False)])
+        dead_letter_mirror.rebuild(publisher.ready)
+        publisher.ready.register_deployment("x")
+        publisher.ready.set_epoch()
+        publisher.ready.pass_on([UUID(int=3)])
 
     keys = {key.decode() for key in redis.keys("*")}
     assert len(keys) > 6

@@ -30,7 +30,7 @@ def test_an_expired_lease_is_rescued_and_the_job_published_again(
     assert rescue_jobs(engine, ready) == 1
     assert (row(job_id).status, row(job_id).attempts, row(job_id).crashes) == ("pending", 0, 1)
     assert row(held).status == "processing"
-    assert ready.missing("default", [job_id]) == set()
+    assert ready.not_ready("default", [job_id]) == set()
     [attempt] = rows("SELECT outcome, error FROM job_attempts WHERE job_id = :id", id=job_id)
     assert attempt.outcome == "crashed"
     assert "stopped sending heartbeats" in attempt.error
@@ -45,7 +45,7 @@ def test_the_last_crash_buries(
     assert row(job_id).status == "failed"
     [letter] = rows("SELECT reason FROM dead_letters WHERE job_id = :id", id=job_id)
     assert letter.reason == f"crashed its worker {crashes + 1} times"
-    assert ready.missing("default", [job_id]) == {job_id}
+    assert ready.not_ready("default", [job_id]) == {job_id}
 
 
 def test_what_waited_past_its_expiry_is_cancelled(engine: Any, row: Any) -> None:

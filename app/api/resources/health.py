@@ -16,7 +16,7 @@ from app.api.http.operation import operation
 from app.api.schemas.health import HEALTH
 from app.errors import RETRY_AFTER_SECONDS, DatabaseUnavailable, JobQueueError
 from app.extensions import db
-from app.jobs.publication import current_trigger
+from app.jobs.publication import current_publisher
 from app.security.roles import PUBLIC
 
 ANSWER_WITHIN_SECONDS = 0.8
@@ -82,7 +82,7 @@ def health() -> tuple[Health, int, dict[str, str]]:
     engine = db.engine
     checks = [
         _database.start(lambda: _check_database(engine)),
-        _redis.start(current_trigger().ping),
+        _redis.start(current_publisher().probe),
     ]
     wait(checks, ANSWER_WITHIN_SECONDS)
     database, redis = (check.result() if check.done() else _SILENT for check in checks)

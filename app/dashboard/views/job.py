@@ -17,7 +17,7 @@ from app.extensions import db
 from app.jobs import lifecycle, listing, registry
 from app.jobs.listing import WorkerSummary
 from app.jobs.models import PENDING, Job
-from app.jobs.publication import Ref, current_trigger
+from app.jobs.publication import Ref, current_publisher
 from app.security import actor
 from app.security.roles import requires
 
@@ -73,7 +73,7 @@ def why_waiting(job: Job) -> list[str]:
 def _position(job: Job, serving: list[WorkerSummary]) -> str:
     ref = Ref(job.id, job.queue, job.priority, int(job.run_at.timestamp() * 1000), True, job.type)
     try:
-        is_absent = bool(current_trigger().missing([ref]))
+        is_absent = bool(current_publisher().ready.absent([ref]))
     except Exception:  # whatever the Redis client raises
         return why_words.REDIS_DOWN
     if is_absent:

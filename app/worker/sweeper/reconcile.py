@@ -57,7 +57,7 @@ def reconcile(engine: Engine, ready: ReadySet) -> int:
         if db is None:
             return 0
         queues = db.scalars(_QUEUES).all()
-        ready.mend(queues)
+        ready.delete_wrong_types(queues)
         if not ready.is_epoch_current():
             return _publish_everything(db, ready)
         published = 0
@@ -88,10 +88,10 @@ def _lost_ids(db: Connection, ready: ReadySet, queue: str, window: Sequence[Any]
 
 def _missing(ready: ReadySet, queue: str, window: Sequence[Any]) -> set[UUID]:
     # A worker that does not know the type may have moved the job to the type's lane.
-    missing = ready.missing(queue, [row.id for row in window])
+    missing = ready.not_ready(queue, [row.id for row in window])
     for type_name in {row.type for row in window if row.id in missing}:
         ids = [row.id for row in window if row.id in missing and row.type == type_name]
-        missing -= set(ids) - ready.missing(lane(queue, type_name), ids)
+        missing -= set(ids) - ready.not_ready(lane(queue, type_name), ids)
     return missing
 
 

@@ -58,7 +58,7 @@ class Sharer:
 
     def sign_in(self) -> int:
         """Announce our database; warn once where another's workers use the same keys."""
-        others = self._ready.sign_in(self._own())
+        others = self._ready.register_deployment(self._own())
         if others and others != self._others:
             log.warning(
                 "Another deployment uses the same Redis keys (database %s), so jobs of both may"

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from redis.exceptions import RedisError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.broker.client import brief
+from app.broker.client import RedisError, brief
 from app.broker.ready_set import ReadySet
 from app.config import Settings
 from app.jobs import pulses
