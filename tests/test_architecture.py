@@ -443,7 +443,6 @@ def no_group_of_a_pattern_is_possessive() -> Iterator[str]:
 
 
 @rule(
-    "app/dashboard/list_query.py",
     "app/jobs/lifecycle/attempts.py",
     "app/worker/runner.py",
 )
@@ -463,11 +462,6 @@ def files_are_short() -> Iterator[str]:
     "app/api/resources/idempotency.py",
     "app/api/resources/new_jobs.py",
     "app/api/schemas/fields.py",
-    "app/dashboard/assets.py",
-    "app/dashboard/present/charts.py",
-    "app/dashboard/present/rows.py",
-    "app/dashboard/present/timeline.py",
-    "app/dashboard/render.py",
 )
 def plain_words() -> Iterator[str]:
     """`told` is not how GitHub or Stripe would say it: message, description, spec."""

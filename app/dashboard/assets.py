@@ -1,6 +1,6 @@
-"""Static files: addresses that change with the content, so that browsers may keep them for ever.
+"""Static files: addresses that change with the content, so that browsers may cache them for a year.
 
-Our sheets are one answer, and so are our scripts: one by one they delayed the first paint by 50 to 120 ms.
+All stylesheets are one response, and all scripts another: separate files delayed the first paint by 50 to 120 ms.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BUNDLES = {
 
 
 def bundle(name: str) -> Response:
-    """All sheets, or all scripts, in their order."""
+    """All stylesheets, or all scripts, in order."""
     if name not in BUNDLES:
         abort(404)
     if current_app.debug:
@@ -50,7 +50,7 @@ def _folder() -> Path:
     return Path(current_app.static_folder or "static")
 
 
-# Kept, so that what an address names stays what it names while files are replaced under a running process.
+# Cached, so that an address keeps its content while files are replaced under a running process.
 @cache
 def _joined(folder: Path, name: str) -> bytes:
     kind, parts, _ = BUNDLES[name]
@@ -58,7 +58,7 @@ def _joined(folder: Path, name: str) -> bytes:
 
 
 def register(state: BlueprintSetupState) -> None:
-    """Templates of the application may say asset(name); kept files are told to browsers."""
+    """Gives templates asset(name) and bundle(name), and lets browsers cache versioned files."""
     app = state.app
     folder = Path(app.static_folder or "static")
 

@@ -1,4 +1,4 @@
-"""Answers that all tabs of a process share for a moment, so that fifty open tabs cost one query a tick."""
+"""Reads that all tabs of a process share for a moment, so that fifty open tabs cost one query per refresh."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from app.jobs import bulk, listing
 from app.jobs.models import BulkAction
 from app.jobs.statistics import summary
 
-#: How old what a tab shows may be, for what is cheap and for what is not.
+#: How old the data of a tab may be: cheap reads, expensive reads, lists of names.
 QUICK_SECONDS, SLOW_SECONDS, NAMES_SECONDS = 1.0, 2.0, 10.0
-#: The outcome of a bulk action of this size is counted less often.
+#: The results of a bulk action of this size are counted less often.
 MANY_ITEMS = 50_000
-#: While no worker lives, the web folds the counters' deltas now and then.
+#: While no worker is alive, the web folds the deltas of the counters this often.
 FOLD_SECONDS = 10.0
 
 
@@ -40,7 +40,7 @@ def types() -> list[listing.TypeSummary]:
 def type_names() -> list[str]:
     """Every type that is registered or has jobs: rows may outlive the code of their type."""
     return cache.cached(
-        "dashboard.type_names", NAMES_SECONDS, lambda: [one.name for one in types()]
+        "dashboard.type_names", NAMES_SECONDS, lambda: [summary.name for summary in types()]
     )
 
 
@@ -83,7 +83,7 @@ def failures() -> list[listing.ErrorGroup]:
 
 
 def error_group_name(fingerprint: str) -> str:
-    """ "KeyError in charge-card"; its digits where nothing is known of the group any more."""
+    """ "KeyError in charge-card"; its digits if the group is no longer known."""
     name = cache.cached(
         f"dashboard.error_group.{fingerprint}",
         NAMES_SECONDS,

@@ -1,4 +1,4 @@
-"""What a person sees when something goes wrong: a page, or with htmx a message above what they had."""
+"""Errors as people see them: a page, or with htmx a message above the current page."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ TITLES_BY_CODE = {
 }
 MESSAGES = {
     404: "It may have been deleted.",
-    405: "This address doesn't take this kind of request.",
+    405: "This page doesn't support this kind of request.",
     500: "The error is in the server's log. Your change may not have been saved.",
 }
 
@@ -58,7 +58,7 @@ MESSAGES = {
 @dashboard.errorhandler(JobQueueError)
 def refused(error: JobQueueError) -> Response:
     db.session.rollback()
-    # Only an outage ends without anybody's help; a slow query must not be repeated.
+    # Only after an outage the page reloads by itself: a slow query must not be repeated.
     return tell(
         error.http_status,
         by_field(error.errors) if error.errors else str(error),
@@ -69,7 +69,7 @@ def refused(error: JobQueueError) -> Response:
 
 @dashboard.errorhandler(Unauthenticated)
 def ask_who(error: Unauthenticated) -> Response:
-    """To the sign-in page, and from there back here."""
+    """Redirects to the sign-in page, which leads back here."""
     here = (
         came_from()
         if is_part() or request.method not in ("GET", "HEAD")
@@ -121,7 +121,7 @@ def answer(error: HTTPException) -> Response:
 
 @dashboard.app_errorhandler(HTTPException)
 def answer_outside(error: HTTPException) -> ResponseReturnValue:
-    """Addresses that are nobody's get our page, unless they look like the API's."""
+    """Unknown addresses get our error page, except those of the API."""
     is_api = request.path.startswith(("/api/", "/health", "/metrics"))
     return error if is_api else answer(error)
 
@@ -129,7 +129,7 @@ def answer_outside(error: HTTPException) -> ResponseReturnValue:
 def tell(
     status: int, message: str, *, title: str | None = None, is_outage: bool = False
 ) -> Response:
-    """htmx: a message above what is there; else a page."""
+    """For htmx a message above the current page, else a page."""
     if is_part():
         response = flash_only(message, status)
     else:

@@ -27,22 +27,22 @@ def payload_of(text: str) -> dict[str, Any]:
     """A JSON object; blank is {}. Raises ValidationFailed."""
 
     def refuse(word: str) -> Any:
-        raise ValueError(f"{word} is not JSON")
+        raise ValueError(f"{word} is not valid JSON")
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(found := dict(pairs)) < len(pairs):
-            raise ValueError("a key is there twice")
-        return found
+        if len(members := dict(pairs)) < len(pairs):
+            raise ValueError("duplicate key")
+        return members
 
     try:
         payload = json.loads(text or "{}", parse_constant=refuse, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
-        raise ValidationFailed({"payload": [f"is not JSON as we take it: {error}."]}) from None
+        raise ValidationFailed({"payload": [f"must be valid JSON: {error}."]}) from None
     if not isinstance(payload, dict):
         raise ValidationFailed({"payload": ["must be a JSON object: { … }."]})
     if not is_storable(payload):
         raise ValidationFailed(
-            {"payload": ["holds a NUL, a lone surrogate or a number too large."]}
+            {"payload": ["contains a NUL, a lone surrogate or a number that is too large."]}
         )
     return payload
 
@@ -54,7 +54,7 @@ def check_verb(verb: str) -> None:
 
 
 def edit_changes(form: Mapping[str, str]) -> dict[str, Any]:
-    """What edit is to change; empty fields stay unchanged."""
+    """The changes an edit form asks for; empty fields are left out. Raises ValidationFailed."""
     changes: dict[str, Any] = {}
     if form.get("priority", "").strip():
         changes["priority"] = priority_of(form["priority"])

@@ -1,50 +1,46 @@
-"""The address of a list: its filters out of the query string, and the links that change one of them."""
+"""The address of a list: its filters, and the links that change one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from flask import url_for
-from marshmallow import (
-    EXCLUDE,
-    Schema,
-    ValidationError,
-    fields,
-    pre_load,
-    validate,
-    validates_schema,
-)
 
 from app import clock
 from app.dashboard import cached_reads
+from app.dashboard.list_args import JobArgs, ListArgs, load
 from app.dashboard.present.rows import WHEN, When
-from app.dashboard.present.search import nested_quotes
 from app.dashboard.present.search import parse as parse_search
-from app.errors import ValidationFailed
 from app.jobs.listing import JobFilter, Order, Page, order_of
 from app.jobs.models import VIEWS
 from app.security import may_search_payloads, require_payload_search
 
 PAGE_SIZE = 50
 LABELS = {None: "All jobs"} | {view: f"{view.capitalize()} jobs" for view in VIEWS}
-#: What an empty view means, and when it fills.
+#: What an empty view means, and what appears there.
 EMPTY = {
-    "pending": ("Nothing is waiting.", "Every job that is due has been picked up."),
+    "pending": ("No pending jobs.", "Workers have picked up every job that is due."),
     "scheduled": (
-        "Nothing is scheduled.",
-        "Jobs with a delay or a nextRunAt in the future wait here.",
+        "No scheduled jobs.",
+        "Jobs with a delay or a future nextRunAt wait here.",
     ),
-    "retrying": ("Nothing is retrying.", "A job whose attempt failed waits here for its next one."),
-    "processing": ("Nothing is running.", "Workers are idle, or none is alive."),
+    "retrying": (
+        "No jobs are retrying.",
+        "After a failed attempt, a job waits here for the next one.",
+    ),
+    "processing": ("No jobs are running.", "All workers are idle, or no workers are running."),
     "completed": (
-        "Nothing has completed yet.",
-        "Finished jobs stay here until retention removes them.",
+        "No completed jobs yet.",
+        "Completed jobs stay here until their retention period ends.",
     ),
-    "failed": ("No failed jobs. Good.", "A job fails for good once its attempts are used up."),
-    "cancelled": ("Nothing was cancelled.", "Jobs that a person or their own handler called off."),
+    "failed": ("No failed jobs.", "A job fails permanently once its attempts are used up."),
+    "cancelled": (
+        "No cancelled jobs.",
+        "Jobs cancelled by a person or by their own handler appear here.",
+    ),
 }
 
 
@@ -64,66 +60,14 @@ class Chip:
     url: str
 
 
-class _ListArgs(Schema):
-    """Blank fields of a GET form count as absent; strangers such as utm_source are ignored."""
-
-    class Meta:
-        unknown = EXCLUDE
-
-    type = fields.String(validate=validate.Length(max=200))
-    q = fields.String(validate=validate.Length(max=200))
-    cursor = fields.String(validate=validate.Length(max=500))
-    top = fields.String(validate=validate.Length(max=500))
-
-    @validates_schema
-    def refuse_nul(self, data: Mapping[str, Any], **_: Any) -> None:
-        # PostgreSQL can store no NUL, and so can't search for one.
-        for name, value in data.items():
-            if isinstance(value, str) and "\0" in value:
-                raise ValidationError("NUL characters are not searched for.", name)
-
-    @pre_load
-    def drop_blanks(self, data: Mapping[str, str], **_: Any) -> dict[str, str]:
-        return {name: value.strip() for name, value in data.items() if value.strip()}
-
-
-class _JobArgs(_ListArgs):
-    status = fields.String(validate=validate.OneOf(VIEWS), attribute="view")
-    queue = fields.String(validate=validate.Length(max=200))
-    tag = fields.String(validate=validate.Length(max=200))
-    fingerprint = fields.String(
-        validate=validate.Regexp(
-            "^[0-9a-f]{12}$", error="must be 12 hex digits, as on the failures page."
-        )
-    )
-    bulk = fields.Integer(strict=False, validate=validate.Range(1, 2**31))
-    within = fields.String(validate=validate.OneOf(("15m", "1h", "24h", "7d")))
-
-    @validates_schema
-    def refuse_nested_quotes(self, data: Mapping[str, Any], **_: Any) -> None:
-        if value := nested_quotes(data.get("q", "")):
-            raise ValidationError(
-                f"The value {value} holds quotes within quotes. "
-                r'Write \" for a quote within a quoted value, such as error:"say \"hi\"".',
-                "q",
-            )
-
-
-def _load(schema: Schema, args: Mapping[str, str]) -> dict[str, Any]:
-    errors = schema.validate(args)
-    if errors:
-        raise ValidationFailed(errors)
-    return dict(schema.load(args))
-
-
 @dataclass(frozen=True)
 class ListQuery:
-    """What both lists share: type, search, and a place in the keyset."""
+    """What both lists share: type, search and a position."""
 
     type: str | None = None
     q: str = ""
-    cursor: str | None = None  # knows whether it leads to older or newer rows
-    #: Where the first page began when a person came: newer rows are announced, not pushed in.
+    cursor: str | None = None  # contains its direction: older or newer
+    #: Where the first page began when it was opened: newer rows are announced, not inserted.
     top: str | None = None
 
     endpoint: ClassVar[str]
@@ -147,28 +91,42 @@ class ListQuery:
         return page.next_cursor and replace(self.first, cursor=page.next_cursor).url()
 
     def newer(self, page: Page[Any]) -> str | None:
-        # Above a pinned first page there is nothing but what is announced.
+        # Rows above a pinned first page are announced, not linked.
         cursor = None if self.top else page.previous_cursor
         return cursor and replace(self.first, cursor=cursor).url()
 
     @property
     def is_pinned(self) -> bool:
-        """Whether its first page stays where it began. Rows of what runs now come and go."""
+        """Whether the first page keeps its start while newer rows arrive."""
         return not self.cursor
 
+    def read(
+        self, list_rows: Callable[[str | None], Page[Any]], count_newer: Callable[[str], int]
+    ) -> tuple[Page[Any], int]:
+        """The page this query asks for, and how many rows are newer than its pinned first page.
+
+        ``list_rows`` takes a cursor; ``count_newer`` takes the cursor where the first page began.
+        """
+        page = list_rows(self.cursor or (self.top if self.is_pinned else None))
+        if self.top and not page.items:
+            return list_rows(None), 0
+        if self.top and self.is_pinned:
+            return page, count_newer(self.top)
+        return page, 0
+
     def live_url(self, page: Page[Any] | None) -> str:
-        """What the region asks for when it looks again."""
+        """The address that the live region refreshes from."""
         top = self.top or (page.start_cursor if page else None)
         return replace(self, top=top if self.is_pinned and page and page.items else None).url()
 
 
 @dataclass(frozen=True)
-class LetterQuery(ListQuery):
+class DeadLetterQuery(ListQuery):
     endpoint: ClassVar[str] = "dashboard.dead_letters"
 
     @classmethod
     def parse(cls, args: Mapping[str, str]) -> Self:
-        return cls(**_load(_ListArgs(), args))
+        return cls(**load(ListArgs(), args))
 
     @property
     def is_filtered(self) -> bool:
@@ -197,7 +155,7 @@ class JobQuery(ListQuery):
     def parse(cls, args: Mapping[str, str]) -> Self:
         # Bookmarks from before the parameter was renamed.
         renamed = {"fingerprint" if name == "failure" else name: args[name] for name in args}
-        return cls(**_load(_JobArgs(), renamed))
+        return cls(**load(JobArgs(), renamed))
 
     @property
     def label(self) -> str:
@@ -210,7 +168,7 @@ class JobQuery(ListQuery):
 
     @property
     def ranges(self) -> dict[str, str]:
-        """What ``within`` can be, by the time that the view is ordered by."""
+        """Choices for ``within``, by the time that the view is ordered by."""
         return {"": "Any time", **{name: self._range(name) for name in self.SPANS}}
 
     def _range(self, name: str) -> str:
@@ -229,7 +187,7 @@ class JobQuery(ListQuery):
 
     @property
     def is_one_status(self) -> bool:
-        """Whether every row would say the same word; processing ones may be stopping."""
+        """Whether every row has the same status; processing jobs may also be stopping."""
         return self.view not in (None, "pending", "processing")
 
     @property
@@ -257,7 +215,7 @@ class JobQuery(ListQuery):
         return super().is_pinned and self.view != "processing" and not self.order.is_ascending
 
     def filter(self, now: datetime | None = None) -> JobFilter:
-        """What it narrows to; ``now`` is the moment that "last hour" counts back from. Raises PayloadsNotSearched."""
+        """The filter for the domain; ``now`` is what "last hour" counts back from. Raises PayloadsNotSearched."""
         search = parse_search(self.q)
         if search.payloads:
             require_payload_search()
@@ -292,7 +250,7 @@ class JobQuery(ListQuery):
     def chips(self) -> list[Chip]:
         """One per filter that narrows the view, each a link to the list without it."""
         first = self.first
-        found: list[Chip] = []
+        chips: list[Chip] = []
         for name, blank, label in (
             ("type", None, f"type {self.type}"),
             ("queue", None, f"queue {self.queue}"),
@@ -308,14 +266,14 @@ class JobQuery(ListQuery):
         ):
             if getattr(self, name):
                 without: dict[str, Any] = {name: blank}
-                found.append(Chip(name, str(label), replace(first, **without).url()))
-        return found
+                chips.append(Chip(name, str(label), replace(first, **without).url()))
+        return chips
 
     def cleared(self) -> str:
         return type(self)(view=self.view).url()
 
     def all_url(self) -> str:
-        """Where everything that matches can be acted on."""
+        """The page to act on all matching jobs."""
         return url_for("dashboard.bulk_preview", **self.named())
 
     def named(self) -> dict[str, Any]:

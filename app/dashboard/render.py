@@ -1,4 +1,4 @@
-"""One URL, two answers: the page, or its live region alone when htmx asks for a part."""
+"""One URL, two responses: the page, or its live region alone when htmx asks for a part."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, cast
 from flask import Response, get_flashed_messages, make_response, render_template, request
 
 from app import clock
-from app.dashboard.layout import Shell, shell
+from app.dashboard.layout import Layout, layout
 from app.dashboard.present.curl import Server
 from app.security import current, may
 
 log = logging.getLogger(__name__)
 
-#: What differs between two renderings of the same state: told times. They tick in the browser.
+#: Relative times differ between two renderings of the same state; the browser updates them.
 _ALWAYS_NEW = re.compile(r"(?<=>)[^<]*(?=</time>)")
 
 
@@ -29,18 +29,18 @@ def is_part() -> bool:
 
 
 def is_tick() -> bool:
-    """Whether the request is a periodic look, which must leave messages to the tab that caused them."""
+    """Whether the request is a periodic refresh, which must leave messages to the tab that caused them."""
     return request.headers.get("HX-Source", "").endswith(("#live", "#pulse"))
 
 
 def is_search_step() -> bool:
-    """Whether the request goes on with a search whose first rows are in the page (continue-search.js)."""
+    """Whether the request continues a search whose first rows are on the page (continue-search.js)."""
     return is_part() and request.headers.get("HX-Source", "").endswith("#search-on")
 
 
 def page(template: str, region: str | None, /, *, status: int = 200, **context: Any) -> Response:
     """``template`` in full, or ``region`` alone for htmx; 304 to a refresh when nothing in it has changed."""
-    context["shell"] = shell()
+    context["layout"] = layout()
     if not is_part():
         return _answer(
             render_template(template, flashes=_flashes(), **page_facts(), **context), status
@@ -55,7 +55,7 @@ def page(template: str, region: str | None, /, *, status: int = 200, **context: 
 
 
 def flash_only(message: str, status: int) -> Response:
-    """A message above the page, which keeps its rows; after a refused action it looks again at once."""
+    """A message above the page, which keeps its rows; after a refused action the page refreshes at once."""
     if is_tick():
         # The page itself says since when it is not updating.
         return _answer("", status)
@@ -67,21 +67,21 @@ def flash_only(message: str, status: int) -> Response:
 
 
 def plain_page(template: str, status: int, *, is_outage: bool = False, **context: Any) -> Response:
-    """A page that needs no database; without the layout for senders who may not read.
+    """A page that needs no database; without the navigation for callers who are not signed in.
 
     ``is_outage``: the database is known to be down, so nothing is read for the layout.
     """
     if not may("viewer"):
         return _answer(render_template("errors/bare.html", **page_facts(), **context), status)
     facts = (
-        page_facts() | {"flashes": [], "shell": None if is_outage else _shell_if_any()} | context
+        page_facts() | {"flashes": [], "layout": None if is_outage else _layout_if_any()} | context
     )
     return _answer(render_template(template, is_outage=is_outage, **facts), status)
 
 
-def _shell_if_any() -> Shell | None:
+def _layout_if_any() -> Layout | None:
     try:
-        return shell()
+        return layout()
     except Exception:  # an error page must not fail for the counts beside it
         log.warning("dashboard: no counts for an error page", exc_info=True)
         return None

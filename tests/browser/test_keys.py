@@ -141,7 +141,7 @@ class TestSelection:
         press(page, "a")
         expect(page.locator("#picked")).to_have_text("3 selected")
         press(page, "c")
-        expect(page.get_by_text("Nothing is waiting.")).to_be_visible()
+        expect(page.get_by_text("No pending jobs.")).to_be_visible()
         assert {self.status_of(session, job) for job in jobs} == {"cancelled"}
         assert page.evaluate("document.activeElement.id") == "main"
 

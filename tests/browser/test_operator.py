@@ -31,7 +31,7 @@ def failures(n: int) -> None:
 def test_from_the_banner_to_a_canary_to_all_of_a_failure(tab: Tab, session: Any) -> None:
     failures(12)
     page = tab.open("/")
-    expect(page.locator("#problem-workers")).to_contain_text("No worker is alive.")
+    expect(page.locator("#problem-workers")).to_contain_text("No workers are running.")
     page.get_by_role("link", name="Failures").click()
     row = page.locator(f"#failure-{GROUP}")
     expect(row).to_contain_text("Refused")
@@ -146,7 +146,7 @@ def test_a_job_again_with_another_payload(tab: Tab, session: Any) -> None:
     page.locator("#again").click()
     page.locator("textarea").fill('{"to": ')
     page.get_by_role("button", name="Create job").click()
-    expect(page.get_by_role("alert")).to_contain_text("is not JSON")
+    expect(page.get_by_role("alert")).to_contain_text("must be valid JSON")
     page.locator("textarea").fill('{"to": "bob"}')
     page.get_by_role("button", name="Create job").click()
     expect(page.locator("#payload")).to_contain_text("bob")

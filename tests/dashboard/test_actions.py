@@ -102,7 +102,7 @@ def test_a_discarded_dead_letter_keeps_its_job(
 def test_a_running_job_is_asked_to_stop(client: FlaskClient, session: Any, press: Press) -> None:
     job = make.processing_job()
     answer = press(f"/jobs/{job.id}/cancel")
-    assert "Requested stop of " in client.get(answer.location).text
+    assert "Stop requested for " in client.get(answer.location).text
     session.refresh(job)
     assert job.status == "processing"
     assert job.cancel_requested

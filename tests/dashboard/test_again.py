@@ -41,7 +41,7 @@ def test_an_edited_payload_makes_a_new_job_and_keeps_the_old(
 
 @pytest.mark.parametrize(
     ("payload", "priority", "told"),
-    [("{", "0", "is not JSON"), ("[1]", "0", "must be a JSON object"), ('{"a": NaN}', "0", "is not JSON"),
+    [("{", "0", "must be valid JSON"), ("[1]", "0", "must be a JSON object"), ('{"a": NaN}', "0", "must be valid JSON"),
      ('{"a": "\\u0000"}', "0", "NUL"), ("{}", "soon", "whole number"), ("{}", "101", "whole number")],
 )  # fmt: skip
 def test_a_bad_field_is_told_and_what_was_typed_is_kept(

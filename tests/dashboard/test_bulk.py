@@ -182,11 +182,11 @@ def test_restore_is_the_word_for_schedules(client: Any, session: Any) -> None:
     factories.cancelled_job(run_at=factories._now(9000))
     page = main(client.get("/jobs/all?status=cancelled").text)
     assert "Restore 1 job<" in page
-    assert "They go back to their schedule." in page
+    assert "The jobs return to their schedule." in page
     factories.cancelled_job()
     page = main(client.get("/jobs/all?status=cancelled").text)
     assert "Retry 2 jobs<" in page
-    assert "1 of them go back to their schedule. The others run at once." in page
+    assert "1 of them returns to their schedule. The others run now." in page
 
 
 def test_the_page_says_what_became_of_the_jobs(
@@ -270,8 +270,8 @@ def test_a_delete_of_selected_rows_asks_first(
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"verb": "retry"}, "select a row"),
-        ({"verb": "retry", "ids": ["x"]}, "must be the ids of jobs"),
+        ({"verb": "retry"}, "select at least one job"),
+        ({"verb": "retry", "ids": ["x"]}, "must be job ids"),
         ({"verb": "explode", "ids": [str(UUID(int=1))]}, "must be one of"),
         ({"verb": "edit", "ids": [str(UUID(int=1))]}, "must be filled in"),
         ({"verb": "edit", "ids": [str(UUID(int=1))], "priority": "101"}, "from -100 to 100"),

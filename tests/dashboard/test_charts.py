@@ -33,7 +33,7 @@ def test_a_bar_per_point_with_its_values_on_hover_and_a_sentence_beside() -> Non
     heights = [float(r.get("height")) for r in tree.iter("rect") if r.get("class") != "bar-hit"]
     assert heights == pytest.approx([83.2, 20.8, 31.2])
     assert chart.summary.striptags() == (
-        "11 completed and 2 failed in the last hour; most in one minute: 10 at 10:01 UTC."
+        "11 completed and 2 failed in the last hour; peak of 10 in one minute at 10:01 UTC."
     )
     assert '<time datetime="2026-05-04T10:01:00.000Z" data-kind="minute">' in chart.summary
     assert "style=" not in chart.svg

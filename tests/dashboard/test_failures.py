@@ -38,7 +38,7 @@ def test_a_group_is_told(client: Any, session: Any) -> None:
     assert f"/jobs?fingerprint={fingerprint}" in page
     assert "shop/mail.py in send" in page
     assert "order 4711 &lt;b&gt;" in page
-    assert "4 failed attempts in the last 24 hours, 4 in this one" in page
+    assert "4 failed attempts in the last 24 hours, 4 in the current hour" in page
     assert '<data value="3">3</data>' in page
 
 
@@ -60,7 +60,7 @@ def test_a_list_narrowed_to_the_group(client: Any, session: Any) -> None:
 
 def test_ten_are_retried_at_once(client: Any, press: Any, session: Any, redis: Any) -> None:
     fingerprint = fail(session, 12)
-    answer = press(f"/failures/{fingerprint}/retry?most=10")
+    answer = press(f"/failures/{fingerprint}/retry?newest=10")
     assert answer.status_code == 303
     assert "Retrying 10 jobs." in client.get("/failures").text
     assert client.get("/api/jobs/stats").json["pending"] == 10
@@ -74,7 +74,7 @@ def test_the_whole_group_is_a_bulk_action(
     fail(session, 1, type="post")
     page = client.get("/failures").text
     assert f'href="/jobs/all?status=failed&amp;fingerprint={fingerprint}&amp;verb=retry"' in page
-    assert f"/failures/{fingerprint}/retry?most=101" not in page
+    assert f"/failures/{fingerprint}/retry?newest=101" not in page
     preview = press(f"/failures/{fingerprint}/retry").headers["Location"]
     question = client.get(preview).text
     assert "<h1>Retry 101 jobs?</h1>" in question
@@ -82,13 +82,13 @@ def test_the_whole_group_is_a_bulk_action(
     assert "Delete" not in question.split("<main")[1].split("</main")[0]
     page = press(preview, **scope_in(question, "retry"), verb="retry").headers["Location"]
     assert bulk.step(session) == 101
-    assert "101 put back" in client.get(page).text
+    assert "101 retried" in client.get(page).text
     assert "shop/mail.py" in client.get("/failures").text  # of the other type
 
 
 def test_a_canary_has_a_result(client: Any, press: Any, session: Any, redis: Any) -> None:
     fingerprint = fail(session, 12)
-    press(f"/failures/{fingerprint}/retry?most=10")
+    press(f"/failures/{fingerprint}/retry?newest=10")
     assert "Canary of 10</a>: " in client.get("/failures").text
     ids = [job["id"] for job in client.get("/api/jobs?status=pending").json]
     session.execute(
@@ -113,9 +113,9 @@ def test_discarded_ones_leave_the_group(client: Any, press: Any, session: Any) -
     assert (
         'hx-confirm="Discard 2 jobs of mail? The jobs stay failed."' in client.get("/failures").text
     )
-    asked = press(f"/failures/{fingerprint}/discard?most=2")  # without scripts a page asks
+    asked = press(f"/failures/{fingerprint}/discard?newest=2")  # without scripts a page asks
     assert (asked.status_code, asked.location.split("?")[0]) == (303, "/jobs/all")
-    press(f"/failures/{fingerprint}/discard?most=2", part=True)
+    press(f"/failures/{fingerprint}/discard?newest=2", part=True)
     assert "No failures." in client.get("/failures").text
     assert client.get("/api/jobs/stats").json["failed"] == 2
 
@@ -124,6 +124,6 @@ def test_what_is_refused(press: Any) -> None:
     assert press("/failures/0123456789ab/explode").status_code == 404
     for fingerprint in ("%00", "0123456789a%00", "x" * 12, "0123456789AB"):
         assert press(f"/failures/{fingerprint}/retry").status_code == 404
-    for most in ("0", "101", "x", "-1", "9" * 400):
-        assert press(f"/failures/0123456789ab/retry?most={most}").status_code == 422
-    assert press("/failures/0123456789ab/retry?most=1").status_code == 303
+    for newest in ("0", "101", "x", "-1", "9" * 400):
+        assert press(f"/failures/0123456789ab/retry?newest={newest}").status_code == 422
+    assert press("/failures/0123456789ab/retry?newest=1").status_code == 303

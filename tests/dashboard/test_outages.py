@@ -41,7 +41,7 @@ def test_without_redis_everything_is_shown_with_a_warning(private: PrivateServic
     page = client.get("/")
     assert page.status_code == 200
     assert "Redis is not reachable." in page.text
-    assert "New jobs are stored safely" in page.text
+    assert "New jobs are stored and will start when Redis is back." in page.text
 
 
 def test_a_search_that_stopped_never_claims_to_have_found_nothing(

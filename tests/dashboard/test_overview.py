@@ -42,4 +42,4 @@ def test_times_are_humane_and_name_their_window() -> None:
     found = shown(wait_p50_ms=4.2, wait_p95_ms=130.0, oldest_due_seconds=95.0, drain_seconds=12.0)
     assert found["Median wait"] == "4.2 ms p95 130 ms · last 5 min"
     assert found["Longest wait"] == "1 min 35 s now"
-    assert found["Time to drain"] == "12 s at this pace"
+    assert found["Time to drain"] == "12 s at the current pace"

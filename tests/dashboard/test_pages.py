@@ -80,8 +80,8 @@ def test_pages_are_small(client: FlaskClient, session: Any) -> None:
     [
         ("/", "No jobs yet."),
         ("/jobs", "No jobs yet."),
-        ("/jobs?status=processing", "Nothing is running."),
-        ("/jobs?status=failed", "No failed jobs. Good."),
+        ("/jobs?status=processing", "No jobs are running."),
+        ("/jobs?status=failed", "No failed jobs."),
         ("/jobs?q=nobody", "No results."),
         ("/dead-letters", "No dead letters."),
         ("/dead-letters?q=nobody", "No results."),
@@ -102,7 +102,7 @@ def test_no_worker_is_told_with_the_command_that_starts_one(
 ) -> None:
     make.pending_job()
     page = client.get("/").text
-    assert "No worker is alive." in page
+    assert "No workers are running." in page
     assert "huey_consumer app.worker.huey" in page
     assert 'class="health is-bad"' in page
     assert "Stalled" in page

@@ -129,6 +129,6 @@ def test_quotes_within_quotes_are_refused(client: Any, session: Any, q: str) -> 
         assert refused.status_code == 422
         text = unescape(refused.text)
         assert 'The value "say "hi"' in text
-        assert 'Write \\" for a quote within a quoted value, such as error:"say \\"hi\\"".' in text
+        assert 'Write \\" for a quote inside a quoted value, as in error:"say \\"hi\\"".' in text
     escaped = 'error:"say \\"hi\\" now" payload.a:"b" id:"01" error:say"'
     assert client.get("/jobs", query_string={"q": escaped}).status_code == 200

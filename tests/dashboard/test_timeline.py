@@ -126,4 +126,4 @@ def test_the_end_of_a_long_traceback_is_kept() -> None:
     text = tail("first\n" + "x" * TRACEBACK_LIMIT + "\nlast")
     assert text.endswith("last")
     assert "first" not in text
-    assert "characters left out" in text
+    assert "characters omitted" in text

@@ -1,1 +1,1 @@
-"""How things read in the dashboard. Pure functions: no request, no query."""
+"""What the dashboard shows: words, rows and drawings. Pure functions: no request, no query."""

@@ -1,4 +1,4 @@
-"""How bulk actions read: titles, what a verb does, what became of the jobs."""
+"""Words for bulk actions: titles, what a verb does, what the jobs are doing now."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.jobs.bulk.scope import Part, Preview, most_first
 from app.jobs.models import BulkAction
 from app.jobs.verbs import VERBS
 
-#: Above this a deletion wants its count typed, and the failures page asks before it retries.
+#: Above this, a person has to type the count to delete, and the failures page asks before a retry.
 ASKS_ABOVE = 100
 KINDS_SHOWN = 4
 
@@ -20,19 +20,19 @@ _TITLES = {
     "discard": "Discard {failures}", "edit": "Change {jobs}", "delete": "Delete {jobs}",
 }  # fmt: skip
 _EFFECTS = {
-    "retry": "They run again, with all their attempts.",
-    "run": "Scheduled and retrying jobs become due at once.",
-    "cancel": "Waiting jobs are cancelled, running jobs are asked to stop.",
+    "retry": "The jobs run again with their full number of attempts.",
+    "run": "Scheduled and retrying jobs become due now.",
+    "cancel": "Pending jobs are cancelled. Running jobs are asked to stop.",
     "discard": "Closes their dead letters. The jobs stay failed.",
-    "edit": "Empty fields stay unchanged.",
-    "delete": "With their logs, attempts and dead letters. This can't be undone.",
+    "edit": "Empty fields are left unchanged.",
+    "delete": "Also deletes their logs, attempts and dead letters. This can't be undone.",
 }
-#: What was done to the jobs that a verb changed.
+#: Past participles of the verbs, after a number of jobs.
 DONE = {
-    "retry": "put back", "run": "due now", "cancel": "cancelled or stopping", "discard": "discarded",
+    "retry": "retried", "run": "due now", "cancel": "cancelled or stopping", "discard": "discarded",
     "edit": "changed", "delete": "deleted",
 }  # fmt: skip
-#: What became of selected jobs.
+#: The message after an action on selected jobs.
 BECAME = {
     "retry": "Retrying {jobs}.",
     "run": "{jobs} due now.",
@@ -58,7 +58,7 @@ def _filled(words: str, n: int) -> str:
 
 
 def title(verb: str, n: int | None) -> str:
-    """ "Cancel 6,000 jobs"; with None, where they were not all counted, "Cancel all matching jobs"."""
+    """ "Cancel 6,000 jobs"; with None, if they could not all be counted, "Cancel all matching jobs"."""
     if n is None:
         return _TITLES[verb].format(jobs="all matching jobs", failures="all matching failures")
     return _filled(_TITLES[verb], n)
@@ -71,7 +71,7 @@ def became(verb: str, n: int) -> str:
 
 @dataclass(frozen=True)
 class Choice:
-    """One verb of a preview: its button and what it would do."""
+    """One verb of a preview: its button and its effect."""
 
     verb: str
     n: int
@@ -87,8 +87,8 @@ class Choice:
 
 
 def choices(preview: Preview, only: str | None = None) -> list[Choice]:
-    """The verbs that apply to something, the irreversible one last."""
-    # What can't be undone wants an exact number.
+    """The verbs that apply to at least one job, the irreversible one last."""
+    # Deleting can't be undone, so it needs an exact number.
     order = [*(v for v in VERBS if v != "delete"), *(["delete"] if preview.is_exact else [])]
     counts = preview.counts
     return [_choice(preview, verb) for verb in order if counts[verb] and only in (None, verb)]
@@ -99,9 +99,13 @@ def _choice(preview: Preview, verb: str) -> Choice:
     if verb == "retry" and preview.restored:
         is_all = preview.restored == n
         words = "Restore {jobs}" if is_all else words
-        who = "They go" if is_all else f"{number(preview.restored)} of them go"
-        effect = f"{who} back to their schedule." + ("" if is_all else " The others run at once.")
-    # Of dead letters only their number is known.
+        who = (
+            "The jobs return"
+            if is_all
+            else f"{number(preview.restored)} of them return{'s' if preview.restored == 1 else ''}"
+        )
+        effect = f"{who} to their schedule." + ("" if is_all else " The others run now.")
+    # For dead letters only their number is known.
     kinds = "" if verb == "discard" else _kinds(preview.of(verb))
     if not preview.is_exact:
         counted = f"At least {number(n)} match; counting all of them takes too long."
@@ -121,7 +125,7 @@ def _kinds(parts: list[Part]) -> str:
 
 @dataclass(frozen=True)
 class Became:
-    """What some jobs of an action are doing now, and the list of them."""
+    """How many jobs of an action are in one state now, with a link to their list."""
 
     label: str
     n: int
@@ -129,7 +133,7 @@ class Became:
 
 
 def became_of(action: BulkAction, outcome: Outcome) -> list[Became]:
-    """The jobs that the action changed by what they do now; nothing for verbs that end them."""
+    """The jobs that the action changed, by their state now; [] for verbs that are a job's last."""
     if VERBS[action.verb].is_last:
         return []
     parts = [

@@ -1,4 +1,4 @@
-"""Bars as SVG, drawn here: no script, no inline style; with a sentence that says the same."""
+"""Bar charts as SVG, without scripts or inline styles, each with a sentence that says the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FORMATS = {"hour": "time", "day": "time", "week": "day"}
 
 @dataclass(frozen=True)
 class Chart:
-    """What ended over a range, as a drawing and as a sentence."""
+    """The jobs that finished over a range, as a drawing and as a sentence."""
 
     name: str
     title: str
@@ -76,7 +76,7 @@ def _scale(top: int) -> str:
 
 
 def _ticks(points: Sequence[Minute], name: str, step: float) -> Iterator[str]:
-    """Labels at round times of UTC, and one spare: another zone may have one more."""
+    """Labels at round times in UTC, and a spare one: another time zone may need one more."""
     every = _EVERY[name]
     at_tick = [i for i, p in enumerate(points) if p.minute.timestamp() % every == 0]
     for i in at_tick:
@@ -94,14 +94,14 @@ def spark(group: ErrorGroup) -> Markup:
         for i, n in enumerate(counts)
         if n
     )
-    told = f"{number(sum(counts))} failed attempts in the last {len(counts)} hours, {number(counts[-1])} in this one"
+    summary = f"{number(sum(counts))} failed attempts in the last {len(counts)} hours, {number(counts[-1])} in the current hour"
     return Markup(
-        f'<svg class="spark" viewBox="0 0 {len(counts) * step} {height}" role="img" aria-label="{told}"><title>{told}</title>{bars}</svg>'
+        f'<svg class="spark" viewBox="0 0 {len(counts) * step} {height}" role="img" aria-label="{summary}"><title>{summary}</title>{bars}</svg>'
     )
 
 
 def nice(value: int) -> int:
-    """The next round number; half of it is whole, and little of the scale stays empty."""
+    """The next round number: half of it is a whole number, and little of the scale stays empty."""
     for step in (2, 4, 6, 8, 10, 12, 16, 20):
         if value <= step:
             return step
@@ -125,14 +125,14 @@ def _sentence(points: Sequence[Minute], name: str) -> Markup:
     completed, failed = sum(p.completed for p in points), sum(p.failed for p in points)
     if not completed + failed:
         return Markup("Nothing finished in the {}.").format(LABELS[name])
-    most = max(points, key=lambda p: p.completed + p.failed)
-    when = f"{most.minute:%H:%M}" if name == "hour" else f"{most.minute:%a %H:%M}"
+    peak = max(points, key=lambda p: p.completed + p.failed)
+    when = f"{peak.minute:%H:%M}" if name == "hour" else f"{peak.minute:%a %H:%M}"
     return Markup(
-        "{} completed and {} failed in the {}; most in {}: {} at "
+        "{} completed and {} failed in the {}; peak of {} in {} at "
         '<time datetime="{}" data-kind="{}">{} UTC</time>.'
     ).format(
-        number(completed), number(failed), LABELS[name], _UNITS[name],
-        number(most.completed + most.failed), iso(most.minute), "minute" if name == "hour" else "day-minute", when,
+        number(completed), number(failed), LABELS[name], number(peak.completed + peak.failed),
+        _UNITS[name], iso(peak.minute), "minute" if name == "hour" else "day-minute", when,
     )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def _latency(median: float | None, p95: float | None) -> tuple[str, str]:
 
 def _drain_note(overview: Overview) -> str:
     if overview.drain_seconds is not None:
-        return "at this pace"
+        return "at the current pace"
     return "" if overview.oldest_due_seconds is None else "not known yet"
 
 

@@ -1,4 +1,4 @@
-"""How numbers, times, ids and errors read in the dashboard. Pure functions, used as Jinja filters."""
+"""Numbers, times, ids and errors as the dashboard shows them; used as Jinja filters."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def duration(seconds: float | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """A distance in time in its largest unit: "now", "12 s", "3 min", "2 h", "5 d". local-times.js has its twin."""
+    """A distance in time in its largest unit: "now", "12 s", "3 min", "2 h", "5 d". local-local-times.js has the same rule."""
     whole = int(abs(seconds))
     if whole < 1:
         return "now"
@@ -106,12 +106,12 @@ def clock(at: datetime) -> str:
 
 
 def short_id(id_: UUID | str) -> str:
-    """The last eight digits: a UUIDv7 starts with the time, which neighbours share."""
+    """The last eight digits: a UUIDv7 starts with the time, which neighbors share."""
     return str(id_)[-8:]
 
 
 def last_line(text: str | None, limit: int = 300) -> str:
-    """The last line that says something; an exception's message rather than its traceback."""
+    """The last line that isn't empty; an exception's message rather than its traceback."""
     lines = (text or "").strip().splitlines()
     line = lines[-1].strip() if lines else ""
     return line if len(line) <= limit else line[: limit - 1] + "…"

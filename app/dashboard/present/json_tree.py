@@ -1,4 +1,4 @@
-"""JSON for reading: pretty, foldable, cut to a sensible size, secrets masked. Everything is escaped."""
+"""JSON as foldable HTML: shortened if large, secrets masked, everything escaped."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def document(name: str, title: str, value: Any, url: str) -> Document:
 
 
 class _Writer:
-    """Counts what it has written, so that a huge document stops somewhere."""
+    """Writes a value as HTML and stops after MAX_NODES values."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -114,12 +114,12 @@ class _Writer:
 
     def _masked(self) -> Markup:
         return Markup(
-            '<span class="json-masked" title="Masked: it looks like a secret">{}</span>'
+            '<span class="json-masked" title="Masked because it looks like a secret">{}</span>'
         ).format(MASK)
 
 
 def _quoted(text: str) -> Markup:
-    # Isolated: a right-to-left mark in a string must not turn the line around.
+    # Isolated: a right-to-left mark in a string must not reorder the rest of the line.
     return Markup("<bdi>{}</bdi>").format(escape(json.dumps(text, ensure_ascii=False)))
 
 

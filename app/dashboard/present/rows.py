@@ -1,4 +1,4 @@
-"""What a row shows of a job or a worker. Pure; the templates hold no rules."""
+"""What a table row shows of a job or a worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.jobs.verbs import VERBS
 
 @dataclass(frozen=True)
 class When:
-    """The instant that matters in a view: its heading, the column, how it is told."""
+    """The instant that matters in a view: its heading, its column and how it is shown."""
 
     label: str
     column: str
@@ -51,7 +51,7 @@ WORKER_VIEWS = {
 
 @dataclass(frozen=True)
 class WorkerState:
-    view: str  # the status whose colour and shape it borrows
+    view: str  # the status whose color and shape it has
     word: str
 
 
@@ -69,7 +69,7 @@ def took(job: Job) -> float | None:
 
 
 def detail(job: Job) -> Detail:
-    """The one thing worth a column: progress while it runs, why it failed, else its tags."""
+    """Progress while the job runs, why it failed, or its tags."""
     if is_running(job) and job.progress:
         return Detail("progress")
     if job.last_error and job.view in ("retrying", "failed"):
@@ -91,7 +91,7 @@ def worker_state(worker: WorkerSummary) -> WorkerState:
 
 
 def policy(summary: TypeSummary) -> str:
-    """What this process registered the type with, in a few words; "" if it does not know the type."""
+    """The options this process registered the type with, in a few words; "" if it does not know the type."""
     job_type = summary.job_type
     if job_type is None:
         return ""
@@ -106,12 +106,12 @@ def policy(summary: TypeSummary) -> str:
 
 
 def element_id(name: str) -> str:
-    """A name from outside as part of an HTML id: letters, digits and what is left as code points."""
-    return re.sub(r"[^A-Za-z0-9]", lambda found: f"_{ord(found[0]):x}_", name)
+    """Any name as part of an HTML id: letters, digits, and code points for the rest."""
+    return re.sub(r"[^A-Za-z0-9]", lambda match: f"_{ord(match[0]):x}_", name)
 
 
 def instant_of(text: Any) -> datetime | None:
-    """An ISO instant out of JSON; None where it is not one."""
+    """An ISO instant from JSON; None if it isn't one."""
     try:
         at = datetime.fromisoformat(text)
     except (TypeError, ValueError):

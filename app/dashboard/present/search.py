@@ -1,4 +1,4 @@
-"""What people type into the search box → facts to filter by. Pure.
+"""The text of the search box → what to filter by.
 
 ``error:timeout``, ``error:"connection refused"``, ``tag:vip``, ``id:0197ab``, ``payload.user_id:42``,
 with ``=`` as well; all else is free text, in which the list itself knows an id when it sees one.
@@ -38,7 +38,7 @@ Payload = dict[str, Any]
 
 @dataclass
 class Search:
-    """What was asked for; of each list of payloads one must be contained in the job's."""
+    """What to search for; of each list of payloads one must be contained in the job's payload."""
 
     id_part: str | None = None
     error: str | None = None
@@ -50,24 +50,24 @@ class Search:
 
 
 def parse(q: str) -> Search:
-    found, terms = Search(), []
+    search, terms = Search(), []
     for term in _TERM.finditer(q):
         key, value = term["key"], _value(term["value"])
         if key == "id":
-            found.id_part = value
+            search.id_part = value
         elif key == "error":
-            found.error = value
+            search.error = value
         elif key == "tag":
-            found.tag = value
+            search.tag = value
         else:
             terms.append((key.split(".")[1:], _meanings(term["value"])))
-    # What is left is searched as it was typed: quotes, backslashes and blanks are text, too.
+    # What is left is searched as it was typed: quotes, backslashes and blanks are text.
     rest = _TERM.sub("", q).strip()
-    found.text = _unquoted(rest) or None
-    found.payloads = _payloads(terms)
+    search.text = _unquoted(rest) or None
+    search.payloads = _payloads(terms)
     if named := _FIELD.fullmatch(rest):
-        found.text_payloads = _payloads([(named["path"].split("."), _meanings(named["value"]))])
-    return found
+        search.text_payloads = _payloads([(named["path"].split("."), _meanings(named["value"]))])
+    return search
 
 
 def nested_quotes(q: str) -> str | None:
@@ -77,7 +77,7 @@ def nested_quotes(q: str) -> str | None:
 
 
 def masked_search(q: str) -> str:
-    """A search as who may not read payloads may see it: its tags and ids; all else may be what a payload holds."""
+    """A search as shown to readers who may not see payloads: tags and ids stay, the rest is masked."""
     kept = [term[0] for term in _TERM.finditer(q) if _is_public(term)]
     left = _TERM.sub(lambda term: "" if _is_public(term) else term[0], q).strip()
     return " ".join([*kept, *([MASK] if left else [])])
@@ -110,14 +110,14 @@ def _payloads(terms: list[tuple[list[str], list[Any]]]) -> list[Payload]:
     """Every reading of the terms, each as one payload."""
     unsure = sum(len(meanings) > 1 for _, meanings in terms)
     choices = [meanings if unsure <= MAX_UNSURE else meanings[:1] for _, meanings in terms]
-    found: list[Payload] = []
+    payloads: list[Payload] = []
     for values in product(*choices) if terms else ():
         payload: Payload = {}
         for (path, _), value in zip(terms, values, strict=True):
             _nest(payload, path, value)
-        if payload not in found:
-            found.append(payload)
-    return found
+        if payload not in payloads:
+            payloads.append(payload)
+    return payloads
 
 
 def _meanings(text: str) -> list[Any]:

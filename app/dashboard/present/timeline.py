@@ -1,4 +1,4 @@
-"""The story of a job, newest first, from its row, its attempts and its dead letter. Pure."""
+"""The timeline of a job, from its row, attempts, dead letters and audit events."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRACEBACK_LIMIT = 20_000
 @dataclass(frozen=True)
 class Event:
     key: str  # stable over refreshes: part of an element id
-    view: str  # whose colour and shape it has
+    view: str  # the status whose color and shape it has
     title: str
     at: datetime
     kind: str = "ago"
@@ -34,7 +34,7 @@ class Event:
     traceback: str = ""
 
 
-#: outcome → colour and shape, words after "Attempt 3"
+#: outcome → color and shape, words after "Attempt 3"
 OUTCOMES = {
     "failed": ("failed", "failed"),
     "crashed": ("failed", "crashed its worker"),
@@ -45,7 +45,7 @@ OUTCOMES = {
 }
 
 
-#: What a person does to a job → colour and shape, words
+#: What a person does to a job → color and shape, words
 ACTS = {
     "job.edit": ("scheduled", "Changed"),
     "job.retry": ("retrying", "Retried"),
@@ -60,7 +60,7 @@ def timeline(
     letters: Sequence[DeadLetter] = (),
     acts: Sequence[AuditEvent] = (),
 ) -> list[Event]:
-    """Newest first; what is still to come stands on top."""
+    """Newest first; the next attempt, if there is one, comes before everything else."""
     past = [
         _created(job),
         *map(_attempt, attempts, [None, *attempts]),
@@ -69,7 +69,7 @@ def timeline(
         *_closed(letters),
         *_acts(job, letters, acts),
     ]
-    # Told in order; the sort is stable, so that of two things at one instant the later told one is newer.
+    # Listed in causal order. The sort is stable, so of two events at one instant the later one in the list is newer.
     return [*_coming(job), *sorted(past, key=lambda event: event.at)[::-1]]
 
 
@@ -171,12 +171,12 @@ def _closed(letters: Sequence[DeadLetter]) -> Iterator[Event]:
 
 
 def _acts(job: Job, letters: Sequence[DeadLetter], acts: Sequence[AuditEvent]) -> Iterator[Event]:
-    """What people did that neither the row nor its letters tell."""
-    told = {letter.closed_at for letter in letters} | {job.cancel_requested_at, job.finished_at}
+    """What people did that neither the row nor its dead letters show."""
+    shown = {letter.closed_at for letter in letters} | {job.cancel_requested_at, job.finished_at}
     for act in acts:
         view, title = ACTS.get(act.action, ("", ""))
-        # One transaction has one time: what is told already happened at the same instant.
-        if title and (act.at not in told or act.action == "job.edit"):
+        # A transaction has a single time, so an event already shown has the same instant.
+        if title and (act.at not in shown or act.action == "job.edit"):
             fields = ", ".join(map(str, act.details.get("fields", [])))
             note = ", ".join(filter(None, [fields, f"by {act.actor}"]))
             yield Event(f"act-{act.id}", view, title, act.at, note=note)
@@ -205,8 +205,8 @@ def _on(worker_id: UUID | None) -> str:
 
 
 def tail(traceback: str | None) -> str:
-    """The end of a traceback is the part that matters."""
+    """The last TRACEBACK_LIMIT characters of a traceback: its end matters most."""
     text = (traceback or "").strip()
     if len(text) <= TRACEBACK_LIMIT:
         return text
-    return f"… {len(text) - TRACEBACK_LIMIT:,} characters left out …\n{text[-TRACEBACK_LIMIT:]}"
+    return f"… {len(text) - TRACEBACK_LIMIT:,} characters omitted …\n{text[-TRACEBACK_LIMIT:]}"

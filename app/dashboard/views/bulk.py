@@ -29,9 +29,9 @@ from app.jobs.verbs import VERBS
 from app.security import MASK, actor, may_search_payloads
 from app.security.roles import requires
 
-#: An older preview has to be opened again.
+#: Older previews have to be opened again.
 PREVIEW_HOURS = 24
-#: What was searched for, in a description.
+#: The search in a description.
 _SEARCH = re.compile("“.*”", re.DOTALL)
 
 
@@ -44,17 +44,17 @@ def bulk_preview() -> Response:
     if only is not None:
         check_verb(only)
     scope = bulk_scope.take_scope(db.session)
-    found = bulk_scope.preview(db.session, query.filter(scope.as_of), scope)
+    preview = bulk_scope.preview(db.session, query.filter(scope.as_of), scope)
     return render.page(
-        "bulk/preview.html", None, query=query, found=found, scope=found.scope, only=only,
-        choices=choices(found, only), description=describe(query),
+        "bulk/preview.html", None, query=query, preview=preview, scope=preview.scope, only=only,
+        choices=choices(preview, only), description=describe(query),
     )  # fmt: skip
 
 
 @dashboard.post("/jobs/all")
 @requires("operator")
 def bulk_start() -> Response:
-    """Acts on the previewed jobs. A deletion that nobody confirmed asks first."""
+    """Starts an action on the previewed jobs. An unconfirmed deletion asks first."""
     query = JobQuery.parse(request.args)
     verb = request.form.get("verb", "")
     check_verb(verb)
@@ -80,7 +80,7 @@ def bulk_start() -> Response:
 
 
 def _previewed(form: Mapping[str, str]) -> tuple[Scope, int | None]:
-    """The moment of the preview and how many jobs it counted for the verb; None where that took too long."""
+    """The scope of the preview and how many jobs it counted for the verb; None if counting took too long."""
     try:
         as_of, upto = datetime.fromisoformat(form["as_of"]), UUID(form["upto"])
         moment = Moment.parse(form["moment"])
@@ -98,7 +98,7 @@ def _previewed(form: Mapping[str, str]) -> tuple[Scope, int | None]:
 
 
 def _not_confirmed(n: int) -> str | None:
-    """None once a person has confirmed; else what they got wrong, "" if they were not asked yet."""
+    """None once a person has confirmed; else what is wrong, "" if they were not asked yet."""
     if request.form.get("confirmed") != "yes":
         return ""
     typed = "".join(c for c in request.form.get("typed", "") if c.isdigit())
@@ -128,7 +128,7 @@ def bulk_action(number: int) -> Response:
 
 
 def described(action: BulkAction) -> str:
-    """What it was about, in words; without what was searched for where the reader may not search payloads."""
+    """Its jobs in words; the search is masked for readers who may not search payloads."""
     if may_search_payloads():
         return action.description
     q = masked_search(action.scope["q"]) if "q" in action.scope else MASK
@@ -140,7 +140,7 @@ def described(action: BulkAction) -> str:
 
 
 def _link(action: BulkAction) -> dict[str, str] | None:
-    """The list it was about; None where the address would tell more than the reader may see."""
+    """The list of its jobs; None if the address would show more than the reader may see."""
     q = action.scope.get("q", "")
     return action.scope if may_search_payloads() or not q or masked_search(q) == q else None
 
@@ -150,7 +150,7 @@ def _became(action: BulkAction) -> Any:
 
 
 def _is_settled(action: BulkAction) -> bool:
-    """Whether nothing of it will change soon."""
+    """Whether its figures have stopped changing."""
     if not action.finished_at or not action.done or VERBS[action.verb].is_last:
         return bool(action.finished_at)
     now = cached_reads.outcome(action).by_status
@@ -168,7 +168,7 @@ def steer_bulk(number: int, what: str) -> Response:
     words = {
         "pause": "paused",
         "resume": "resumed",
-        "stop": "stopped. Jobs already handled are not undone",
+        "stop": "stopped. Changes already made are not undone",
     }
     flash(f"Bulk action {number} {words[what]}.", "done")
     return make_response(redirect(url_for("dashboard.bulk_action", number=number), 303))

@@ -1,4 +1,4 @@
-"""Failures by group: look, retry one, ten as a canary, all of them; discard."""
+"""Failed jobs by error group: retry one, ten as a canary or all of them; discard."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VERBS = ("retry", "discard")
 def failures() -> Response:
     groups = cached_reads.failures()
     return render.page(
-        "failures/index.html", "failures/_table.html", groups=groups, most=MAX_ERROR_GROUPS,
+        "failures/index.html", "failures/_table.html", groups=groups, limit=MAX_ERROR_GROUPS,
         asks_above=ASKS_ABOVE, retries=cached_reads.latest_retries([one.fingerprint for one in groups]), became_of=became_of,
     )  # fmt: skip
 
@@ -35,25 +35,25 @@ def failures() -> Response:
 @dashboard.post("/failures/<fingerprint>/<verb>")
 @requires("operator")
 def act_on_failure(fingerprint: str, verb: str) -> Response:
-    """The newest ``most`` of a group, at once; without ``most``, and to discard without scripts, the preview."""
+    """Acts on the ``newest`` jobs of a group at once; without that number, and to discard without scripts, opens the preview."""
     if verb not in VERBS or not re.fullmatch("[0-9a-f]{12}", fingerprint):
         abort(404)
     link: dict[str, Any] = {"status": FAILED, "fingerprint": fingerprint}
-    # Discarding asks first: a dialog where there are scripts, the preview elsewhere.
+    # Discarding asks first: with a dialog if there are scripts, else with the preview.
     is_asked_by_page = verb == "discard" and not render.is_part()
-    if "most" not in request.args or is_asked_by_page:
+    if "newest" not in request.args or is_asked_by_page:
         return make_response(redirect(url_for("dashboard.bulk_preview", verb=verb, **link), 303))
-    most = _most(request.args["most"])
-    description = f"newest {most} failed jobs, {cached_reads.error_group_name(fingerprint)}"
+    newest = _newest(request.args["newest"])
+    description = f"newest {newest} failed jobs, {cached_reads.error_group_name(fingerprint)}"
     number = bulk.create(
-        db.session, verb, JobFilter(fingerprint=fingerprint, status=FAILED), newest=most, by=actor(),
+        db.session, verb, JobFilter(fingerprint=fingerprint, status=FAILED), newest=newest, by=actor(),
         description=description, link=link,
     )  # fmt: skip
     n = bulk.finish_at_once(db.session, number)
     return done(became(verb, n) if n else "No jobs left in this group.", home="dashboard.failures")
 
 
-def _most(text: str) -> int:
+def _newest(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:4]) <= bulk.AT_ONCE:
-        raise ValidationFailed({"most": [f"must be a whole number from 1 to {bulk.AT_ONCE}."]})
+        raise ValidationFailed({"newest": [f"must be a whole number from 1 to {bulk.AT_ONCE}."]})
     return int(text)

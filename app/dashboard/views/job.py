@@ -107,7 +107,7 @@ def cancel_job(job_id: UUID) -> Response:
     lifecycle.cancel(db.session, [job_id], by=actor()).one()
     db.session.refresh(job)
     return done(
-        f"Requested stop of {job_name(job)}."
+        f"Stop requested for {job_name(job)}."
         if job.cancel_requested
         else f"{job_name(job)} cancelled.",
         job,
@@ -125,7 +125,7 @@ def discard_job(job_id: UUID) -> Response:
 @dashboard.post("/jobs/<uuid:job_id>/delete")
 @requires("admin")
 def delete_job(job_id: UUID) -> Response:
-    """With scripts off, an unconfirmed delete asks first."""
+    """Without scripts, an unconfirmed delete asks first."""
     job = listing.get_job(db.session, job_id)
     if request.form.get("confirmed") != "yes":
         return render.page("jobs/delete.html", None, job=job)

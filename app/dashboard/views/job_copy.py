@@ -24,7 +24,7 @@ from app.security.roles import requires
 @requires("viewer")
 def edit_again(job_id: UUID) -> Response:
     if not may("operator"):
-        # The form shows the payload whole, secrets included.
+        # The form shows the whole payload, including secrets.
         raise Forbidden(name=current().name, role=current().role, needed="operator")
     job = listing.get_job(db.session, job_id)
     text = json.dumps(job.payload, ensure_ascii=False, indent=2)
@@ -40,11 +40,11 @@ def run_again(job_id: UUID) -> Response:
         new = _new_job(job, text, priority)
     except (ValidationFailed, UnknownJobType) as error:
         return _form(job, text, priority, by_field(error.errors or {}) or str(error), 422)
-    [made] = lifecycle.enqueue(db.session, [new])
-    audit.record(db.session, actor(), "job.again", str(made.id), {"of": str(job_id)})
+    [copy] = lifecycle.enqueue(db.session, [new])
+    audit.record(db.session, actor(), "job.again", str(copy.id), {"of": str(job_id)})
     db.session.commit()
-    flash(f"Made of {short_id(job_id)}, which stays as it is.", "done")
-    return make_response(redirect(url_for("dashboard.job", job_id=made.id), 303))
+    flash(f"Created as a copy of {short_id(job_id)}.", "done")
+    return make_response(redirect(url_for("dashboard.job", job_id=copy.id), 303))
 
 
 def _form(job: Job, text: str, priority: str, problem: str = "", status: int = 200) -> Response:

@@ -24,25 +24,20 @@ from app.security.roles import requires
 @requires("viewer")
 def jobs() -> Response:
     query = JobQuery.parse(request.args)
-    filter, newer = query.filter(), 0
-    order = query.order
-    start = query.cursor or (query.top if query.is_pinned else None)
-    page = listing.list_jobs(
-        db.session, filter, limit=PAGE_SIZE, cursor=start, order=order, is_light=True
+    filter, order = query.filter(), query.order
+    page, newer = query.read(
+        lambda cursor: listing.list_jobs(
+            db.session, filter, limit=PAGE_SIZE, cursor=cursor, order=order, is_light=True
+        ),
+        lambda top: listing.count_newer_jobs(db.session, filter, top, limit=PAGE_SIZE, order=order),
     )
-    if query.top and not page.items:
-        page = listing.list_jobs(db.session, filter, limit=PAGE_SIZE, order=order, is_light=True)
-    elif query.top and query.is_pinned:
-        newer = listing.count_newer_jobs(
-            db.session, filter, query.top, limit=PAGE_SIZE, order=order
-        )
     found = request.args.get("found", type=int) if render.is_search_step() else None
     if found is not None:
-        # The further steps belong to the list they began with.
+        # Later steps belong to the list they started from.
         query, page = query.first, replace(page, previous_cursor=None)
     return render.page(
         "jobs/index.html", "jobs/_more.html" if found else "jobs/_table.html", query=query, page=page, newer=newer,
-        most=PAGE_SIZE, found=found,
+        page_size=PAGE_SIZE, found=found,
         waiting_ahead=claimed_ahead() if query.view == PROCESSING else 0, searched_percent=searched_percent(page, filter), type_names=cached_reads.type_options(query.type),
         queue_names=cached_reads.queue_options(query.queue), example=curl.first_job(render.server()),
     )  # fmt: skip

@@ -21,7 +21,7 @@ from app.security.roles import requires
 @dashboard.post("/jobs/selected")
 @requires("operator")
 def act_on_selected() -> Response:
-    """The rows a person has ticked, at once. With scripts off, an unconfirmed delete asks first."""
+    """Acts on the selected jobs at once. Without scripts, an unconfirmed delete asks first."""
     verb, ids = request.form.get("verb", ""), _ids(request.form.getlist("ids"))
     check_verb(verb)
     if verb == "delete" and request.form.get("confirmed") != "yes":
@@ -39,7 +39,7 @@ def _ids(texts: list[str]) -> list[UUID]:
     try:
         ids = [UUID(text) for text in dict.fromkeys(texts)]
     except ValueError:
-        raise ValidationFailed({"ids": ["must be the ids of jobs."]}) from None
+        raise ValidationFailed({"ids": ["must be job ids."]}) from None
     if not 1 <= len(ids) <= bulk.AT_ONCE:
-        raise ValidationFailed({"ids": [f"must be 1 to {bulk.AT_ONCE}; select a row."]})
+        raise ValidationFailed({"ids": [f"must be 1 to {bulk.AT_ONCE}; select at least one job."]})
     return ids

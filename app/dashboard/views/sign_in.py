@@ -1,4 +1,4 @@
-"""Coming in and leaving: name and password, then a session."""
+"""Signing in with name and password, and signing out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.security import events
 from app.security.authentication import authenticator
 from app.security.roles import PUBLIC, requires
 
-#: An address that an account has signed in from so recently is not slowed by others' guessing.
+#: An address that an account has signed in from this recently is not slowed down when others guess its password.
 KNOWN_DAYS = 30
 
 REFUSED = "Wrong name or password."
@@ -75,7 +75,7 @@ def sign_out_everywhere() -> Response:
 
 def _wait(name: str, address: str) -> int:
     rate_limits = authenticator().rate_limits
-    # Asked only while somebody guesses at the account.
+    # Read only while somebody guesses this account's password.
     is_known_here = rate_limits.is_account_guessed(name) and listing.has_audit_event(
         db.session, actor=name, action="sign-in", subject=address, days=KNOWN_DAYS
     )
@@ -103,14 +103,14 @@ def _record(name: str, action: str, address: str) -> None:
 
 def _record_refusal(name: str, address: str) -> None:
     events.refused("sign-in.refused", actor=_known(name))
-    # Names that nobody has are not kept: strangers must not fill the table.
+    # Unknown names are not recorded: strangers must not fill the table.
     if authenticator().user(name) is not None:
         audit.record(db.session, name, "sign-in refused", address)
         db.session.commit()
 
 
 def _known(name: str) -> str:
-    # People type their password into the wrong field.
+    # Unknown names are not logged: people type their password into the wrong field.
     return name if authenticator().user(name) is not None else "unknown"
 
 

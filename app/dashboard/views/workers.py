@@ -8,7 +8,7 @@ from flask import Response
 
 from app.dashboard import cached_reads, render
 from app.dashboard.blueprint import dashboard
-from app.dashboard.layout import WORKER_COMMAND
+from app.dashboard.present.health_words import WORKER_COMMAND
 from app.dashboard.redirects import done
 from app.extensions import db
 from app.jobs import workers

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.dashboard.layout import assess
+from app.dashboard.present.health_words import Health, health_words
 from app.jobs.listing import QueueSummary
 from app.jobs.statistics.count import Count
+from app.jobs.statistics.health import assess
 from app.jobs.statistics.summary import Trend
 
 
@@ -19,6 +20,10 @@ def queue(
         name=name, is_paused=is_paused, pending=due, due=Count(due), scheduled=Count(0), retrying=Count(0),
         processing=0, oldest_wait_seconds=wait, completed_per_minute=0.0,
     )  # fmt: skip
+
+
+def words(**facts: Any) -> Health:
+    return health_words(assess(**facts))
 
 
 @pytest.mark.parametrize(
@@ -69,26 +74,24 @@ def queue(
 def test_the_worst_thing_gives_the_word(
     facts: dict[str, Any], word: str, tone: str, told: list[str]
 ) -> None:
-    health = assess(**({"alive_workers": 1, "is_redis_up": True, "queues": [queue()]} | facts))
+    health = words(**({"alive_workers": 1, "is_redis_up": True, "queues": [queue()]} | facts))
     assert (health.word, health.tone) == (word, tone)
     assert [problem.name for problem in health.problems] == told
 
 
 def test_a_paused_queue_is_no_backlog() -> None:
-    health = assess(
-        alive_workers=0, is_redis_up=True, queues=[queue(due=5, wait=5, is_paused=True)]
-    )
+    health = words(alive_workers=0, is_redis_up=True, queues=[queue(due=5, wait=5, is_paused=True)])
     assert health.word == "No workers"
 
 
 def test_sentences_count_properly() -> None:
-    one = assess(alive_workers=0, is_redis_up=True, queues=[queue(due=1, wait=1)])
-    assert one.problems[0].advice == "1 job is ready and nothing runs. Start a worker:"
-    many = assess(alive_workers=0, is_redis_up=True, queues=[queue(due=2300, wait=1)])
-    assert many.problems[0].advice.startswith("2,300 jobs are ready")
+    one = words(alive_workers=0, is_redis_up=True, queues=[queue(due=1, wait=1)])
+    assert one.problems[0].advice == "1 job is ready to run. Start a worker:"
+    many = words(alive_workers=0, is_redis_up=True, queues=[queue(due=2300, wait=1)])
+    assert many.problems[0].advice.startswith("2,300 jobs are ready to run")
 
 
 def test_many_paused_queues_are_named_sparingly() -> None:
     queues = [queue(name, due=1, wait=1, is_paused=True) for name in "abcde"]
-    [problem] = assess(alive_workers=1, is_redis_up=True, queues=queues).problems
-    assert problem.title == "Queues a, b, c … are paused."
+    [problem] = words(alive_workers=1, is_redis_up=True, queues=queues).problems
+    assert problem.title == "Queues a, b, c, … are paused."

@@ -1,0 +1,73 @@
+"""The query string of a list, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import (
+    EXCLUDE,
+    Schema,
+    ValidationError,
+    fields,
+    pre_load,
+    validate,
+    validates_schema,
+)
+
+from app.dashboard.present.search import nested_quotes
+from app.errors import ValidationFailed
+from app.jobs.models import VIEWS
+
+
+class ListArgs(Schema):
+    """What both lists take. Blank fields of a form count as absent; unknown ones such as utm_source are ignored."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    type = fields.String(validate=validate.Length(max=200))
+    q = fields.String(validate=validate.Length(max=200))
+    cursor = fields.String(validate=validate.Length(max=500))
+    top = fields.String(validate=validate.Length(max=500))
+
+    @validates_schema
+    def refuse_nul(self, data: Mapping[str, Any], **_: Any) -> None:
+        # PostgreSQL can't store NUL, so it can't search for it.
+        for name, value in data.items():
+            if isinstance(value, str) and "\0" in value:
+                raise ValidationError("must not contain NUL characters.", name)
+
+    @pre_load
+    def drop_blanks(self, data: Mapping[str, str], **_: Any) -> dict[str, str]:
+        return {name: value.strip() for name, value in data.items() if value.strip()}
+
+
+class JobArgs(ListArgs):
+    status = fields.String(validate=validate.OneOf(VIEWS), attribute="view")
+    queue = fields.String(validate=validate.Length(max=200))
+    tag = fields.String(validate=validate.Length(max=200))
+    fingerprint = fields.String(
+        validate=validate.Regexp(
+            "^[0-9a-f]{12}$", error="must be 12 hex digits, as on the failures page."
+        )
+    )
+    bulk = fields.Integer(strict=False, validate=validate.Range(1, 2**31))
+    within = fields.String(validate=validate.OneOf(("15m", "1h", "24h", "7d")))
+
+    @validates_schema
+    def refuse_nested_quotes(self, data: Mapping[str, Any], **_: Any) -> None:
+        if value := nested_quotes(data.get("q", "")):
+            raise ValidationError(
+                f"The value {value} contains quotes inside quotes. "
+                r'Write \" for a quote inside a quoted value, as in error:"say \"hi\"".',
+                "q",
+            )
+
+
+def load(schema: Schema, args: Mapping[str, str]) -> dict[str, Any]:
+    """The arguments that are given. Raises ValidationFailed."""
+    errors = schema.validate(args)
+    if errors:
+        raise ValidationFailed(errors)
+    return dict(schema.load(args))
