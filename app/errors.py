@@ -1,4 +1,4 @@
-"""Every error we raise. The docstring is the message; one attribute maps it to HTTP."""
+"""Every error we raise. The docstring is the message; class attributes give the HTTP status and the code."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class UniqueConflict(JobQueueError):
 
 
 class IdempotencyMismatch(JobQueueError):
-    """This Idempotency-Key was used within 24 hours with another body; send a new key for a new job."""
+    """This Idempotency-Key was used within the last 24 hours with a different body; use a new key for a new job."""
 
     http_status, code = 422, "idempotency_mismatch"
 
@@ -115,7 +115,7 @@ class UnknownJobType(JobQueueError):
 
 
 class OffsetTooLarge(JobQueueError):
-    """offset is at most {bound}; to read further pass cursor (the X-Next-Cursor header)."""
+    """offset must be at most {bound}; to read further, pass cursor (the X-Next-Cursor header)."""
 
     http_status, code = 422, "offset_too_large"
 
@@ -125,7 +125,7 @@ class OffsetTooLarge(JobQueueError):
 
 
 class InvalidCursor(JobQueueError):
-    """cursor is not one that this list gave out; start again without it."""
+    """cursor is not valid for this list; start again without it."""
 
     http_status, code = 422, "invalid_cursor"
 
@@ -173,7 +173,7 @@ class WrongEncoding(SchemaProblem):
 
 
 class TablesTaken(SchemaProblem):
-    """The database already has tables that are not the job queue's, by the same names: {names}. Use another database, or a schema of its own: add ?schema=jobqueue to DATABASE_URL."""
+    """The database already has tables with the same names that don't belong to the job queue: {names}. Use another database, or a separate schema: add ?schema=jobqueue to DATABASE_URL."""
 
     code = "tables_taken"
 
@@ -185,7 +185,7 @@ class QueryTooSlow(JobQueueError):
 
 
 class TryAgain(JobQueueError):
-    """Another request changed the same jobs at that moment; nothing was stored. Send it again."""
+    """Another request changed the same jobs at the same time; nothing was stored. Send the request again."""
 
     http_status, code = 503, "try_again"
 
@@ -203,23 +203,23 @@ class Unauthenticated(JobQueueError):
 
 
 class Forbidden(JobQueueError):
-    """{name} has the role {role}; this needs {needed}."""
+    """You don't have permission: {name} has the role {role}; this needs {needed}."""
 
     http_status, code = 403, "forbidden"
 
 
 class PayloadsNotSearched(Forbidden):
-    """{name} has the role {role}; to search payloads, where secrets are masked for viewers, needs operator."""
+    """You don't have permission: {name} has the role {role}; searching payloads needs operator, because secrets are masked for viewers."""
 
 
 class LocalOnly(JobQueueError):
-    """This server is in development mode, without authentication, so it answers only to this machine."""
+    """This server is in development mode, without authentication, so it answers only requests from this machine."""
 
     http_status, code = 403, "only_this_machine"
 
 
 class CrossSite(JobQueueError):
-    """This server asks nobody who they are, so it takes no changes from pages of other sites. Add the page's origin to CORS_ORIGIN to let it call the API; a router in front must pass on the Host header."""
+    """Authentication is off, so changes requested by pages of other sites are refused. Add the page's origin to CORS_ORIGIN to allow it to call the API; a proxy in front must pass on the Host header."""
 
     http_status, code = 403, "cross_site"
 
@@ -255,7 +255,7 @@ class InvalidHost(JobQueueError):
 
 
 class ServerBusy(JobQueueError):
-    """The server is moving too much data at the moment; nothing was stored. Try again in a few seconds."""
+    """The server is handling too much data at the moment; nothing was stored. Try again in a few seconds."""
 
     http_status, code = 503, "server_busy"
 

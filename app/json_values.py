@@ -1,13 +1,17 @@
-"""What a JSON value may hold so that PostgreSQL can store it and every reader can walk it."""
+"""JSON: strict parsing, which values PostgreSQL can store, and how times are written."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
-#: Levels of objects and lists in a payload. Encoders and readers along the way recurse.
+from app.errors import JobQueueError, ValidationFailed
+
+#: Levels of objects and lists in a payload; encoders and readers recurse.
 MAX_DEPTH = 100
 MAX_ERRORS = 100
 
@@ -16,6 +20,7 @@ _NUMBER = "must be a finite number of at most 4300 digits."
 _NUL = "must not contain NUL characters."
 _SURROGATE = "must not contain lone surrogates."
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}:,]')
 _REPLACEMENT = "\ufffd"
 
 
@@ -39,6 +44,41 @@ def storable(text: str) -> str:
         return text.replace("\0", _REPLACEMENT)
     whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return whole.replace("\0", _REPLACEMENT)
+
+
+class MalformedJson(JobQueueError):
+    """The body is not JSON: {reason}."""
+
+    http_status, code = 400, "malformed_json"
+
+    @property
+    def errors(self) -> dict[Any, Any] | None:
+        return {"body": [f"is not JSON: {self.facts['reason']}."]}
+
+
+def by_path(messages: Any, path: str | None = None) -> dict[str, list[str]]:
+    """marshmallow's nested messages by path: ``{"tags.3": ["must be a string."]}``.
+
+    ``path`` is where the checked value stands; None: it is the body itself.
+    """
+    if not isinstance(messages, dict):
+        texts = messages if isinstance(messages, list) else [messages]
+        return {"body" if path is None else path: [str(text) for text in texts]}
+    errors: dict[str, list[str]] = {}
+    for key, inner in messages.items():
+        # "_schema" is about the object as a whole; "key" and "value" are those of a mapping's entry.
+        is_same = key in ("_schema", "key", "value")
+        here = path if is_same else str(key) if path is None else f"{path}.{key}"
+        for place, texts in by_path(inner, here).items():
+            errors.setdefault(place, []).extend(texts)
+    return errors
+
+
+def iso(instant: datetime | None) -> str | None:
+    """2026-05-04T10:00:00.000Z: UTC, truncated to milliseconds."""
+    if instant is None:
+        return None
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def is_deep(value: Any) -> bool:
@@ -83,3 +123,98 @@ def _flaw_of(node: Any) -> str | None:
     elif type(node) is float and node - node != 0:
         return _NUMBER
     return None
+
+
+class _DuplicateKeys(Exception):
+    """An object has duplicate keys."""
+
+
+class _NotPlain(Exception):
+    """A number that needs the lenient decoder."""
+
+
+def parse(raw: bytes, *, are_keys_unique: bool = False) -> Any:
+    """The value of ``raw``: UTF-8, finite numbers, no NUL, no lone surrogates.
+
+    ``are_keys_unique`` refuses an object with duplicate keys; otherwise the last one counts.
+    Raises MalformedJson, or ValidationFailed with the path of each value that can't be stored.
+    """
+    try:
+        text = raw.decode()
+        if are_keys_unique:
+            _UNIQUE.decode(text)
+        value, is_plain = _read(text)
+    except UnicodeDecodeError as error:
+        raise MalformedJson(reason=f"byte {error.start} is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise MalformedJson(
+            reason=f"{error.msg} at line {error.lineno} column {error.colno}"
+        ) from None
+    except _DuplicateKeys:
+        raise MalformedJson(reason="an object has duplicate keys") from None
+    except RecursionError:
+        raise ValidationFailed({_path_of_the_deep(text): [DEEP]}) from None
+    # NUL and surrogates reach a decoded string only through these escapes.
+    if is_plain and not any(escape in raw for escape in (b"\\u0000", b"\\ud", b"\\uD")):
+        return value
+    if errors := dict(flaws(value)):
+        raise ValidationFailed(errors)
+    return value
+
+
+def _read(text: str) -> tuple[Any, bool]:
+    """The value, and whether all of its numbers are finite."""
+    try:
+        return _PLAIN.decode(text), True
+    except json.JSONDecodeError:
+        raise
+    except (_NotPlain, ValueError):  # ValueError: an integer of more digits than Python reads
+        return _LENIENT.decode(text), False
+
+
+def _path_of_the_deep(text: str) -> str:
+    """The field (or ``jobs.3.payload``) in which ``text`` is nested too deep; without recursion."""
+    path: list[Any] = []
+    key = ""
+    for match in _TOKENS.finditer(text):
+        token = match.group()
+        if token in "{[":
+            path.append("" if token == "{" else 0)
+            if len(path) > MAX_DEPTH:
+                break
+        elif token in "}]" and path:
+            path.pop()
+        elif token == ":" and path:
+            path[-1] = json.loads(key)
+        elif token == "," and path and type(path[-1]) is int:
+            path[-1] += 1
+        else:
+            key = token
+    if not path or type(path[0]) is int:
+        return "body"
+    return ".".join(map(str, path[: 3 if type(path[1]) is int else 1]))
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number - number != 0:
+        raise _NotPlain
+    return number
+
+
+def _refuse(text: str) -> float:
+    raise _NotPlain
+
+
+def _whole(text: str) -> float:
+    return int(text) if len(text) <= 4300 else float("inf")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise _DuplicateKeys
+
+
+_PLAIN = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse)
+_LENIENT = json.JSONDecoder(parse_int=_whole)
+_UNIQUE = json.JSONDecoder(parse_int=_whole, object_pairs_hook=_unique)

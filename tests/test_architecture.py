@@ -30,7 +30,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cache": set(),
     "clock": set(),
     "compression": set(),
-    "json_values": set(),
     "names": {"broker"},
     "request_ids": set(),
     "statement_timeouts": set(),
@@ -38,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"broker", "names"},
     "errors": {"config"},
     "extensions": {"config"},
+    "json_values": {"errors"},
     "logs": {"config", "request_ids"},
     "schema": {"errors", "extensions"},
     "database": {"clock", "config", "errors", "statement_timeouts"},
@@ -312,7 +312,13 @@ def the_domain_knows_no_request_and_no_template() -> Iterator[str]:
 
 
 #: What app.dashboard.present may use of app: itself, types and constants of the domain, masking, the clock.
-PRESENT_MAY_IMPORT = ("app.dashboard.present", "app.jobs", "app.security.masking", "app.clock")
+PRESENT_MAY_IMPORT = (
+    "app.json_values",
+    "app.dashboard.present",
+    "app.jobs",
+    "app.security.masking",
+    "app.clock",
+)
 
 
 @rule()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from app import json_values
 from app.errors import ValidationFailed
 from app.jobs.bounds import MAX_PRIORITY, MIN_PRIORITY, PRIORITY_RULE
 from app.jobs.verbs import VERBS
-from app.json_values import is_storable
+from app.json_values import MalformedJson
 from app.names import NAME, NAME_RULE
 from app.security.authentication import require
 
@@ -25,25 +25,23 @@ def priority_of(text: str) -> int:
 
 def payload_of(text: str) -> dict[str, Any]:
     """A JSON object; blank is {}. Raises ValidationFailed."""
-
-    def refuse(word: str) -> Any:
-        raise ValueError(f"{word} is not valid JSON")
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(members := dict(pairs)) < len(pairs):
-            raise ValueError("duplicate key")
-        return members
-
     try:
-        payload = json.loads(text or "{}", parse_constant=refuse, object_pairs_hook=once)
-    except (ValueError, RecursionError) as error:
-        raise ValidationFailed({"payload": [f"must be valid JSON: {error}."]}) from None
+        payload = json_values.parse(
+            (text or "{}").encode("utf-8", "surrogatepass"), are_keys_unique=True
+        )
+    except MalformedJson as error:
+        raise ValidationFailed(
+            {"payload": [f"must be valid JSON: {error.facts['reason']}."]}
+        ) from None
+    except ValidationFailed as error:
+        raise ValidationFailed(
+            {
+                f"payload.{path}".removesuffix(".body"): texts
+                for path, texts in (error.errors or {}).items()
+            }
+        ) from None
     if not isinstance(payload, dict):
         raise ValidationFailed({"payload": ["must be a JSON object: { … }."]})
-    if not is_storable(payload):
-        raise ValidationFailed(
-            {"payload": ["contains a NUL, a lone surrogate or a number that is too large."]}
-        )
     return payload
 
 

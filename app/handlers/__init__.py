@@ -1,5 +1,5 @@
-"""The built-in job types, one file each. Importing the package registers them."""
+"""The built-in job types. Importing the package registers them."""
 
-from app.handlers import echo, fail, http_request, send_email, sleep
+from app.handlers import http_request, send_email, trying_out
 
-__all__ = ["echo", "fail", "http_request", "send_email", "sleep"]
+__all__ = ["http_request", "send_email", "trying_out"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from app.jobs.models import DeadLetter
+from app.json_values import iso
 
 
 def dead_letter_entry(letter: DeadLetter | Mapping[Any, Any]) -> str:
@@ -37,8 +38,7 @@ def dead_letter_fields(letter: DeadLetter | Mapping[Any, Any]) -> dict[str, Any]
 
 
 def iso_milliseconds(instant: datetime | str) -> str:
-    """``2026-03-01T12:00:00.123Z``: cut to milliseconds, not rounded. Also takes ISO text."""
+    """As ``json_values.iso``; also for ISO text."""
     if isinstance(instant, str):
         instant = datetime.fromisoformat(instant)
-    utc = instant.astimezone(UTC).replace(tzinfo=None)
-    return utc.isoformat(timespec="milliseconds") + "Z"
+    return str(iso(instant))

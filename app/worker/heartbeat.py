@@ -20,6 +20,7 @@ from app.config import Settings
 from app.database import autocommit
 from app.jobs import lifecycle, pulses, registry, reports
 from app.jobs.ending import Held
+from app.json_values import iso
 from app.worker.clock import Clock
 from app.worker.runner import Runner
 
@@ -141,7 +142,7 @@ class Heartbeat(threading.Thread):
                 "jobId": str(a.job.id),
                 "type": a.job.type,
                 "attempt": a.job.attempt,
-                "since": a.since.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                "since": iso(a.since),
                 "isOverdue": a.thrown_at is not None,
             }
             for a in list(self._runner.attempts.values())

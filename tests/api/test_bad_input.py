@@ -61,7 +61,7 @@ def test_what_is_no_object_is_422(api: Api, stored, path, body):
 @pytest.mark.parametrize(
     ("body", "place", "message"),
     [
-        ('{"now": true}', "now", "is not known here; send no body, or {}."),
+        ('{"now": true}', "now", "is unknown; send no body, or {}."),
         ("[]", "body", "must be left out, or be {}."),
     ],
 )

@@ -140,7 +140,7 @@ def test_a_mistake_of_ours_is_500_without_its_cause(api: Api, stored, database_u
         connection.close()
     assert response.status_code == 500
     assert response.json == {
-        "message": "Something went wrong on our side; the server's log tells what, by the X-Request-Id.",
+        "message": "Something went wrong on our side; find the cause in the server's log by the X-Request-Id.",
         "code": "internal_error",
     }
     assert "UndefinedTable" in caplog.text

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.api.http import request, strict_json
-from app.api.http.errors import MalformedJson
-from app.api.resources import new_jobs
+from app import json_values
+from app.api.http import request
+from app.api.resources import parse_jobs
 from app.api.schemas.new_jobs import BULK, BULK_ENVELOPE, NEW_JOB
 from app.errors import JobQueueError, ValidationFailed
+from app.json_values import MalformedJson
 
 pytestmark = pytest.mark.usefixtures("app")  # which registers the job types
 
@@ -84,7 +85,7 @@ def outcome(read: Any, body: Any) -> Any:
 @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(BODIES)
 def test_both_ways_agree(body):
-    assert outcome(new_jobs.read_one, body) == outcome(new_jobs._by_shape, body)
+    assert outcome(parse_jobs.read_one, body) == outcome(parse_jobs._by_shape, body)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
@@ -92,7 +93,7 @@ def test_both_ways_agree(body):
 def test_a_bulk_agrees_with_its_shape(jobs):
     """What the envelope and the single reading let in is what BulkShape lets in, but for types and payloads."""
     body = {"jobs": jobs}
-    ours = outcome(new_jobs.read_many, body)
+    ours = outcome(parse_jobs.read_many, body)
     told = outcome(lambda body: request.load(BULK, body), body)
     if isinstance(told, tuple):
         assert isinstance(ours, tuple)
@@ -126,11 +127,11 @@ ORDINARY = [
 
 @pytest.mark.parametrize("body", ORDINARY, ids=str)
 def test_ordinary_bodies_take_the_short_way(body):
-    assert new_jobs._plain(body) is not None
+    assert parse_jobs._plain(body) is not None
 
 
 def test_every_field_that_the_short_way_knows_is_one_of_the_shape():
-    assert set(new_jobs._PLAIN) <= {field.data_key for field in NEW_JOB.fields.values()}
+    assert set(parse_jobs._PLAIN) <= {field.data_key for field in NEW_JOB.fields.values()}
 
 
 # JSON
@@ -146,7 +147,7 @@ def test_every_field_that_the_short_way_knows_is_one_of_the_shape():
 def test_json_that_can_be_stored_is_read_as_the_library_reads_it(value):
     text = json.dumps(value)
     try:
-        assert strict_json.parse(text.encode()) == json.loads(text)
+        assert json_values.parse(text.encode()) == json.loads(text)
     except ValidationFailed:
         assert "\\u0000" in text or "\\ud" in text
 
@@ -169,7 +170,7 @@ def test_text_that_breaks_off_after_a_number_that_is_refused(client, number):
 )
 def test_whatever_comes_is_read_or_refused(raw):
     try:
-        value = strict_json.parse(raw)
+        value = json_values.parse(raw)
     except (MalformedJson, ValidationFailed):
         return
     json.dumps(value, allow_nan=False, ensure_ascii=False).encode()

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from app.dashboard.present.format import iso
 from app.jobs import lifecycle, listing
 from app.jobs.lifecycle import NewJob
+from app.json_values import iso
 from tests import factories as make
 
 
@@ -41,7 +41,8 @@ def test_an_edited_payload_makes_a_new_job_and_keeps_the_old(
 
 @pytest.mark.parametrize(
     ("payload", "priority", "told"),
-    [("{", "0", "must be valid JSON"), ("[1]", "0", "must be a JSON object"), ('{"a": NaN}', "0", "must be valid JSON"),
+    [("{", "0", "must be valid JSON"), ("[1]", "0", "must be a JSON object"), ('{"a": NaN}', "0", "payload.a: must be a finite number"),
+     ('{"a": 1, "a": 2}', "0", "must be valid JSON: an object has duplicate keys."),
      ('{"a": "\\u0000"}', "0", "NUL"), ("{}", "soon", "whole number"), ("{}", "101", "whole number")],
 )  # fmt: skip
 def test_a_bad_field_is_told_and_what_was_typed_is_kept(

@@ -9,6 +9,7 @@ import pytest
 
 from app.dashboard.present import format
 from app.jobs.statistics.count import Count
+from app.json_values import iso
 
 NOW = datetime(2026, 5, 4, 10, 0, 0, 123456, tzinfo=UTC)
 
@@ -77,7 +78,7 @@ def test_instants_are_told_relative_to_now(offset: float, kind: str, text: str) 
 
 
 def test_instants_are_written_as_the_api_writes_them() -> None:
-    assert format.iso(NOW) == "2026-05-04T10:00:00.123Z"
+    assert iso(NOW) == "2026-05-04T10:00:00.123Z"
     assert format.absolute(NOW) == "2026-05-04 10:00:00 UTC"
     assert format.clock(NOW) == "10:00:00.123"
 

@@ -96,7 +96,7 @@ def test_other_files_restart_nothing(project, file):
 
 
 def test_a_module_that_is_not_there_is_not_watched(project):
-    assert job_packages(project, {"JOB_MODULES": "gone.jobs,app.handlers.echo,,"}) == []
+    assert job_packages(project, {"JOB_MODULES": "gone.jobs,app.handlers.trying_out,,"}) == []
 
 
 @pytest.mark.journey

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.errors import ValidationFailed
-from app.handlers.fail import FailedOnPurpose
+from app.handlers.trying_out import FailedOnPurpose
 from app.jobs.control_flow import Cancel, JobTimeout, Permanent
 from app.jobs.testing import make_context, run_handler
 

@@ -1,4 +1,4 @@
-"""One shape for everything that goes wrong: ``{"message", "code", "errors"}``; never a trace."""
+"""One shape for every error: ``{"message", "code", "errors"}``, never with a traceback."""
 
 from __future__ import annotations
 
@@ -21,16 +21,6 @@ from app.errors import (
 log = logging.getLogger(__name__)
 
 
-class MalformedJson(JobQueueError):
-    """The body is not JSON: {reason}."""
-
-    http_status, code = 400, "malformed_json"
-
-    @property
-    def errors(self) -> dict[Any, Any] | None:
-        return {"body": [f"is not JSON: {self.facts['reason']}."]}
-
-
 class NotJson(JobQueueError):
     """Send the body as Content-Type: application/json and without Content-Encoding, not as {found}."""
 
@@ -51,17 +41,17 @@ class JobTypeNotFound(JobQueueError):
 
 
 class Crashed(JobQueueError):
-    """Something went wrong on our side; the server's log tells what, by the X-Request-Id."""
+    """Something went wrong on our side; find the cause in the server's log by the X-Request-Id."""
 
 
-#: Codes of errors that routing finds, before any view is reached.
+#: Codes and messages of errors that routing raises before any view runs.
 HTTP_CODES = {
     400: ("bad_request", "The request is not valid HTTP or JSON."),
     404: (
         "not_found",
-        "There is nothing at {path}; ids are UUIDs, and /api/docs lists what there is.",
+        "{path} does not exist; ids are UUIDs, and /api/docs lists all operations.",
     ),
-    405: ("method_not_allowed", "{path} does not take {method}; it takes {allowed}."),
+    405: ("method_not_allowed", "{path} does not support {method}; it supports {allowed}."),
     413: ("body_too_large", "The body is too large."),
 }
 OTHER_CODE = "http_error"
@@ -69,15 +59,15 @@ OTHER_CODE = "http_error"
 
 def all_codes() -> list[str]:
     """Every ``code`` an answer can have, sorted."""
-    found = {code for code, _ in HTTP_CODES.values()} | {OTHER_CODE}
+    codes = {code for code, _ in HTTP_CODES.values()} | {OTHER_CODE}
     kinds: list[type[JobQueueError]] = [JobQueueError]
     while kinds:
         kind = kinds.pop()
         kinds += kind.__subclasses__()
         # Packages with handlers of their own may have errors that never reach an answer.
         if kind.__module__.startswith("app."):
-            found.add(kind.code)
-    return sorted(found)
+            codes.add(kind.code)
+    return sorted(codes)
 
 
 def tell(error: JobQueueError, headers: dict[str, str] | None = None) -> Response:
@@ -98,14 +88,14 @@ def tell(error: JobQueueError, headers: dict[str, str] | None = None) -> Respons
 
 
 def _in_words(errors: dict[Any, Any]) -> str:
-    """The first complaint, for someone who reads only the message."""
-    field, told = next(iter(errors.items()))
+    """The first error, for readers of the message alone."""
+    field, texts = next(iter(errors.items()))
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{field}: {told[0]}{more}"
+    return f"{field}: {texts[0]}{more}"
 
 
 def no_such_route() -> Response | None:
-    """Before every request: unknown paths and wrong methods under ours, which reach no blueprint."""
+    """Before every request: unknown paths and wrong methods below /api and /health, which reach no blueprint."""
     error = request.routing_exception
     if error is None or error.code not in (404, 405) or not cors.is_api():
         return None
@@ -129,7 +119,7 @@ def database_failed(error: Exception) -> Response:
 
 
 def crashed(error: Exception) -> Response:
-    """500 without a word of the cause, which goes to the log."""
-    told = (request.method, request.path, request_ids.current())
-    log.error("%s %s failed (request %s)", *told, exc_info=error)
+    """500 without the cause, which is only in the log."""
+    facts = (request.method, request.path, request_ids.current())
+    log.error("%s %s failed (request %s)", *facts, exc_info=error)
     return tell(Crashed())

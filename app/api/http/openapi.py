@@ -23,17 +23,17 @@ from app.security.roles import PUBLIC
 
 TAGS = {
     "Jobs": "A job is one request to run a job type with a payload.",
-    "Dead letters": "What is kept for a failed job until a person retries or discards it.",
-    "Queues": "Named lanes; a paused one starts no jobs.",
+    "Dead letters": "The record of a failed job until someone retries or discards it.",
+    "Queues": "Jobs wait in named queues; a paused queue starts no jobs.",
     "Workers": "The processes that run jobs.",
-    "Job types": "What can be enqueued.",
+    "Job types": "The kinds of jobs that can be enqueued.",
     "Health": "For load balancers and people.",
 }
 DESCRIPTION = """\
-JSON over HTTP. Times are RFC 3339 in UTC with milliseconds (`2026-05-04T10:00:00.000Z`); times sent must say their \
-zone. Unknown fields and query parameters are refused by name, and nothing is stored when anything is refused. Every \
-error has the same shape: `message` for people, `code` for programs, `errors` by field. Ids that are no UUIDs lead \
-nowhere (404). Outside development every call but /health needs `Authorization: Bearer` with a token: viewers read \
+JSON over HTTP. Times are RFC 3339 in UTC with milliseconds (`2026-05-04T10:00:00.000Z`); times in requests must \
+include a time zone. Unknown fields and query parameters are refused by name, and nothing is stored when anything is refused. Every \
+error has the same shape: `message` for people, `code` for programs, `errors` by field. Ids that are not UUIDs \
+answer 404. Outside development every call but /health needs `Authorization: Bearer` with a token: viewers read \
 (secrets in payloads are masked), operators change, admins delete. `Link` and `Location` hold addresses relative to the server. \
 A change that a job's status does not allow is a 409 with the code `invalid_transition`; only `POST …/retry` of a job answers \
 400 with that code. Answers may gain fields: clients should ignore those they don't know. The document can be printed with \
@@ -42,13 +42,13 @@ A change that a job's status does not allow is a 409 with the code `invalid_tran
 ERRORS = {
     400: "The body is not JSON; for a retry: the job's status does not allow it.",
     401: "No valid token was sent.",
-    403: "The token's role does not allow that.",
-    404: "There is no such thing.",
+    403: "The token's role does not allow this.",
+    404: "Not found.",
     408: "The body did not arrive in time; nothing was stored.",
-    409: "Its status does not allow that.",
+    409: "The job's status does not allow this.",
     413: "The body is larger than the limit.",
     415: "The body is not sent as application/json.",
-    422: "Some field or parameter is not valid; see `errors`.",
+    422: "A field or parameter is not valid; see `errors`.",
     429: "Too many requests; try again after `Retry-After` seconds.",
     503: "The database does not answer; try again after `Retry-After` seconds.",
 }
@@ -57,13 +57,15 @@ _ARGUMENT = re.compile(r"<(?:(\w+):)?(\w+)>")
 
 @cache
 def document() -> dict[str, Any]:
-    """The whole document, made once."""
+    """The whole document, built once."""
     converter, spec = _spec(lambda schema: type(schema).__name__.removesuffix("Shape"))
     spec.components.schema("Error", schema=ERROR)
     spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
-    for told in OPERATIONS:
-        path = _ARGUMENT.sub(lambda match: "{" + camel(match[2]) + "}", told.path)
-        spec.path(path=path, operations={told.method.lower(): _operation(told, converter)})
+    for operation in OPERATIONS:
+        path = _ARGUMENT.sub(lambda match: "{" + camel(match[2]) + "}", operation.path)
+        spec.path(
+            path=path, operations={operation.method.lower(): _operation(operation, converter)}
+        )
     found: dict[str, Any] = spec.to_dict()
     _describe(found["components"]["schemas"])
     # Here, when every module with errors of its own has been imported.
@@ -78,7 +80,7 @@ def _describe(schemas: dict[str, Any]) -> None:
             schemas[name]["description"] = inspect.getdoc(shape)
             schemas[name] |= shape.more
             if not issubclass(shape, RequestShape):
-                # An answer may gain fields without breaking whoever reads it strictly.
+                # A response may gain fields without breaking strict clients.
                 schemas[name].pop("additionalProperties", None)
 
 
@@ -130,23 +132,25 @@ def _exact(_: OpenAPIConverter, field: fields.Field[Any], ret: dict[str, Any]) -
     return found
 
 
-def _operation(told: Operation, converter: OpenAPIConverter) -> dict[str, Any]:
-    summary, _, more = (inspect.getdoc(told.view) or "").partition("\n")
-    query = converter.schema2parameters(told.query, location="query") if told.query else []
+def _operation(operation: Operation, converter: OpenAPIConverter) -> dict[str, Any]:
+    summary, _, more = (inspect.getdoc(operation.view) or "").partition("\n")
+    query = (
+        converter.schema2parameters(operation.query, location="query") if operation.query else []
+    )
     found: dict[str, Any] = {
-        "operationId": camel(told.name),
+        "operationId": camel(operation.name),
         "summary": summary.rstrip("."),
-        "tags": [told.tag],
-        "parameters": [*_arguments(told.path), *_headers(told), *query],
-        "responses": _answers(told) | _errors(told),
-        "security": [] if told.role == PUBLIC else [{"token": []}],
+        "tags": [operation.tag],
+        "parameters": [*_arguments(operation.path), *_headers(operation), *query],
+        "responses": _answers(operation) | _errors(operation),
+        "security": [] if operation.role == PUBLIC else [{"token": []}],
     }
     if more.strip():
         found["description"] = " ".join(more.split("\n")).strip()
-    if told.body is not None:
+    if operation.body is not None:
         found["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": told.body}},
+            "content": {"application/json": {"schema": operation.body}},
         }
     return found
 
@@ -164,44 +168,44 @@ def _arguments(path: str) -> list[dict[str, Any]]:
     ]
 
 
-def _headers(told: Operation) -> list[dict[str, Any]]:
+def _headers(operation: Operation) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
             "in": "header",
             "description": text,
-            "schema": {"type": "string"} | told.request_header_schemas.get(name, {}),
+            "schema": {"type": "string"} | operation.request_header_schemas.get(name, {}),
         }
-        for name, text in told.request_headers.items()
+        for name, text in operation.request_headers.items()
     ]
 
 
-def _answers(told: Operation) -> dict[str, Any]:
+def _answers(operation: Operation) -> dict[str, Any]:
     headers = {
         name: {"description": text, "schema": {"type": "string"}}
-        for name, text in told.response_headers.items()
+        for name, text in operation.response_headers.items()
     }
     found = {}
-    for status, shape in told.answers.items():
+    for status, shape in operation.answers.items():
         found[str(status)] = one = {"description": HTTPStatus(status).phrase} | (
             {"headers": headers} if headers else {}
         )
         if shape is not None:
-            schema: Any = {"type": "array", "items": shape} if told.is_list else shape
+            schema: Any = {"type": "array", "items": shape} if operation.is_list else shape
             one["content"] = {"application/json": {"schema": schema}}
     return found
 
 
-def _errors(told: Operation) -> dict[str, Any]:
-    possible = {*told.errors, 422, 503} if told.query else set(told.errors)
-    if told.role != PUBLIC:
+def _errors(operation: Operation) -> dict[str, Any]:
+    possible = {*operation.errors, 422, 503} if operation.query else set(operation.errors)
+    if operation.role != PUBLIC:
         possible |= {401, 403, 429}
-    if told.method != "GET":
+    if operation.method != "GET":
         possible |= {400, 408, 413, 415}
     error = {"application/json": {"schema": "Error"}}
     return {
         str(status): {"description": ERRORS[status], "content": error}
-        for status in sorted(possible - set(told.answers))
+        for status in sorted(possible - set(operation.answers))
     }
 
 

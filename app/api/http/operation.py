@@ -1,4 +1,4 @@
-"""One decorator makes a route, checks what it takes, renders what it answers, and documents both."""
+"""One decorator registers a route, validates its input, renders its output, and documents both."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ View = Callable[..., Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """What the OpenAPI document tells of one route; nothing in it is written twice."""
+    """One route, as it is served and as the OpenAPI document describes it."""
 
     method: str
     path: str  # as Flask spells it: /api/jobs/<uuid:job_id>
     tag: str
     role: str  # one of config.ROLES, or roles.PUBLIC
     view: View  # its docstring: summary, blank line, description
-    query: Schema | None = NO_QUERY  # None: whatever it says
+    query: Schema | None = NO_QUERY  # None: not checked
     body: Schema | None = None
     is_bulk: bool = False
     answers: Mapping[int, Schema | None]
@@ -56,34 +56,34 @@ def operation(
     """
 
     def register(view: View) -> View:
-        told = Operation(method=method, path=path, view=view, **facts)
-        OPERATIONS.append(told)
-        answer = requires(told.role)(_checked(told, read))
-        blueprint.add_url_rule(path, told.name, answer, methods=[method])
+        spec = Operation(method=method, path=path, view=view, **facts)
+        OPERATIONS.append(spec)
+        answer = requires(spec.role)(_checked(spec, read))
+        blueprint.add_url_rule(path, spec.name, answer, methods=[method])
         return view
 
     return register
 
 
-def _checked(told: Operation, read: Callable[[Any], Any] | None) -> Callable[..., Response]:
-    dumpers = {status: dumper(shape) for status, shape in told.answers.items() if shape}
-    first_status = next(iter(told.answers))
-    body_shape = NOTHING if told.body is None else told.body
+def _checked(spec: Operation, read: Callable[[Any], Any] | None) -> Callable[..., Response]:
+    dumpers = {status: dumper(shape) for status, shape in spec.answers.items() if shape}
+    first_status = next(iter(spec.answers))
+    body_shape = NOTHING if spec.body is None else spec.body
 
     def load_body() -> Any:
-        data = request.json_body(is_bulk=told.is_bulk, is_optional=told.body is None)
+        data = request.json_body(is_bulk=spec.is_bulk, is_optional=spec.body is None)
         return read(data) if read else request.load(body_shape, data)
 
-    @wraps(told.view)
+    @wraps(spec.view)
     def run(**arguments: Any) -> Response:
-        query = request.query(told.query) if told.query else None
-        if query is not None and told.query is not NO_QUERY:
+        query = request.query(spec.query) if spec.query else None
+        if query is not None and spec.query is not NO_QUERY:
             arguments["query"] = query
-        if told.method != "GET":
+        if spec.method != "GET":
             body = load_body()
-            if told.body is not None:
+            if spec.body is not None:
                 arguments["body"] = body
-        answer = told.view(**arguments)
+        answer = spec.view(**arguments)
         found, status, headers = answer if type(answer) is tuple else (answer, first_status, None)
         dump = dumpers.get(status)
         if dump is None:
@@ -91,7 +91,7 @@ def _checked(told: Operation, read: Callable[[Any], Any] | None) -> Callable[...
             del empty.headers["Content-Type"]  # there is no content
             return empty
         return render(
-            [dump(one) for one in found] if told.is_list else dump(found), status, headers
+            [dump(one) for one in found] if spec.is_list else dump(found), status, headers
         )
 
     return run

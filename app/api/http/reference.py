@@ -1,4 +1,4 @@
-"""The OpenAPI document, and a page that shows it: ours, offline, without a script."""
+"""The OpenAPI document, and a page that shows it without scripts or other servers."""
 
 from __future__ import annotations
 
@@ -87,8 +87,10 @@ def sections(spec: dict[str, Any]) -> list[Section]:
     """The operations by tag, in the order of TAGS."""
     found = {name: Section(name, about) for name, about in TAGS.items()}
     for path, operations in spec["paths"].items():
-        for method, told in operations.items():
-            found[told["tags"][0]].entries.append(_entry(spec, method.upper(), path, told))
+        for method, operation in operations.items():
+            found[operation["tags"][0]].entries.append(
+                _entry(spec, method.upper(), path, operation)
+            )
     return list(found.values())
 
 
@@ -100,14 +102,14 @@ def shapes(spec: dict[str, Any]) -> list[tuple[str, str, list[Row]]]:
     ]
 
 
-def _entry(spec: dict[str, Any], method: str, path: str, told: dict[str, Any]) -> Entry:
-    body = _content(told.get("requestBody", {}))
+def _entry(spec: dict[str, Any], method: str, path: str, operation: dict[str, Any]) -> Entry:
+    body = _content(operation.get("requestBody", {}))
     return Entry(
-        anchor=told["operationId"],
+        anchor=operation["operationId"],
         method=method,
         path=path,
-        summary=told["summary"],
-        description=told.get("description", ""),
+        summary=operation["summary"],
+        description=operation.get("description", ""),
         parameters=[
             Row(
                 one["name"],
@@ -115,12 +117,12 @@ def _entry(spec: dict[str, Any], method: str, path: str, told: dict[str, Any]) -
                 one.get("required", False),
                 one.get("description", ""),
             )
-            for one in told["parameters"]
+            for one in operation["parameters"]
         ],
         body=_fields(_resolved(spec, body)) if body else [],
         answers=[
             (status, one["description"], _shape_name(_content(one)))
-            for status, one in sorted(told["responses"].items())
+            for status, one in sorted(operation["responses"].items())
         ],
         curl=_curl(spec, method, path, body),
     )
@@ -175,8 +177,8 @@ def _type(schema: dict[str, Any]) -> str:
     return " or ".join(types) if len(types) < 4 else "any JSON"
 
 
-def _content(told: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = told.get("content", {}).get("application/json", {}).get("schema", {})
+def _content(part: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = part.get("content", {}).get("application/json", {}).get("schema", {})
     return found
 
 
@@ -203,17 +205,19 @@ def _curl(spec: dict[str, Any], method: str, path: str, body: dict[str, Any]) ->
 
 
 def example(spec: dict[str, Any], schema: dict[str, Any]) -> Any:
-    """A body that the API takes: the fields that have an example; each test run sends it."""
+    """A body that the API accepts, made of the fields that have an example."""
     schema = _resolved(spec, schema)
     if "examples" in schema:
         return schema["examples"][0]
     if schema.get("type") == "array":
         return [example(spec, schema["items"])]
     if schema.get("type") == "object":
-        told = {name: _resolved(spec, one) for name, one in schema.get("properties", {}).items()}
+        properties = {
+            name: _resolved(spec, one) for name, one in schema.get("properties", {}).items()
+        }
         return {
             name: example(spec, one)
-            for name, one in told.items()
+            for name, one in properties.items()
             if "examples" in one or "properties" in one or one.get("items", {}).get("$ref")
         }
     return None

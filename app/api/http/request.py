@@ -10,10 +10,10 @@ from marshmallow import Schema
 from marshmallow import ValidationError as SchemaError
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from app.api.http import strict_json
+from app import json_values
 from app.api.http.errors import NotJson
-from app.api.schemas.fields import flat
 from app.errors import BodyTooLarge, ValidationFailed
+from app.json_values import by_path
 
 DISCARDED_BYTES = 64 * 1024 * 1024
 
@@ -23,7 +23,7 @@ def load(shape: Schema, data: Any, *, at: str | None = None) -> Any:
     try:
         return shape.load(data)
     except SchemaError as error:
-        raise ValidationFailed(flat(error.messages, at)) from None
+        raise ValidationFailed(by_path(error.messages, at)) from None
 
 
 def query(shape: Schema) -> Any:
@@ -64,7 +64,7 @@ def json_body(*, is_bulk: bool = False, is_optional: bool = False) -> Any:
         raise NotJson(
             found=request.headers.get("Content-Encoding") or request.mimetype or "nothing"
         )
-    return strict_json.parse(raw)
+    return json_values.parse(raw)
 
 
 def _read(limit: int) -> bytes:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import Response
 from marshmallow import Schema, fields
 
-from app.api.schemas.masked_fields import SeenByRole
+from app.api.schemas.masked_fields import MaskedForViewers
+from app.json_values import iso
 from app.security import shown
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
@@ -28,13 +28,6 @@ def render(data: Any, status: int = 200, headers: Mapping[str, str] | None = Non
 
 def _encoded(data: Any) -> bytes:
     return _encode(data).encode("utf-8", "backslashreplace")
-
-
-def iso(instant: datetime | None) -> str | None:
-    """2026-05-04T10:00:00.000Z"""
-    if instant is None:
-        return None
-    return instant.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def dumper(shape: Schema) -> Callable[[Any], dict[str, Any]]:
@@ -58,7 +51,7 @@ def dumper(shape: Schema) -> Callable[[Any], dict[str, Any]]:
 
 
 def _conversion(field: fields.Field[Any]) -> Callable[[Any], Any] | None:
-    if isinstance(field, SeenByRole):
+    if isinstance(field, MaskedForViewers):
         return shown
     if isinstance(field, fields.DateTime):
         return iso

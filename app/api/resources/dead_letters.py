@@ -1,4 +1,4 @@
-"""/api/dead-letters: the failed jobs that wait for a person."""
+"""/api/dead-letters: failed jobs that wait for a decision."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def retry_dead_letter(job_id: UUID) -> Job:
 def discard_dead_letter(job_id: UUID) -> Job:
     """Discard a dead letter.
 
-    It is closed for good; its job stays failed.
+    It is closed permanently; its job stays failed.
     """
     listing.open_dead_letter(db.session, job_id)
     lifecycle.discard(db.session, [job_id], by=actor()).one()

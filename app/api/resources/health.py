@@ -1,4 +1,4 @@
-"""/health: within a second, whatever is down or hangs."""
+"""/health: answers within a second, whatever is down or hangs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Health:
 
 
 class Probe:
-    """One dependency's check, in a thread of its own: a hanging one is waited for once, not again."""
+    """The check of one dependency, in its own thread: requests share a check that hangs."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -77,7 +77,7 @@ def health() -> tuple[Health, int, dict[str, str]]:
     """Check the health.
 
     200 with `ok`, or `degraded` while Redis is away (jobs are stored and published later). 503 with
-    `down` while PostgreSQL is away, read-only or not migrated; `error` says what to do. Answers within a second whatever is down.
+    `down` while PostgreSQL is away, read-only or not migrated; `error` says what to do. It answers within a second.
     """
     engine = db.engine
     checks = [
@@ -92,7 +92,7 @@ def health() -> tuple[Health, int, dict[str, str]]:
 
 
 def _check_database(engine: Engine) -> None:
-    """Raises where jobs can't be stored."""
+    """Raises if jobs can't be stored."""
     try:
         database.require_writable(engine)
         schema.check(engine)

@@ -1,4 +1,4 @@
-"""/api/job-types: what can be enqueued, how it does, pause and resume."""
+"""/api/job-types: list, pause, and resume job types."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def get_job_type(name: str) -> dict[str, Any]:
 def pause_job_type(name: str) -> dict[str, Any]:
     """Pause a job type.
 
-    Its jobs are not started any more. Running jobs finish; new ones are taken in and wait.
+    Its jobs are no longer started. Running jobs finish; new jobs are accepted and wait.
     """
     get_job_type(name)
     pauses.pause_type(db.session, name, by=actor())

@@ -1,4 +1,4 @@
-"""/api/jobs: create, find, steer."""
+"""/api/jobs: create, find, and control jobs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from flask import request
 from app.api.http.errors import NotRetryable
 from app.api.http.operation import operation
 from app.api.http.paging import NEXT_PAGE, listed
-from app.api.resources import creation, edits, idempotency, new_jobs
+from app.api.resources import parse_jobs
+from app.api.resources.create_jobs import IDEMPOTENCY_HEADER, create_many, create_one
+from app.api.resources.edit_job import apply_changes
 from app.api.schemas.jobs import ATTEMPT, EDIT, JOB, LOG_LINE, STATS
 from app.api.schemas.new_jobs import BULK, BULK_RESULT, NEW_JOB
 from app.api.schemas.queries import JOB_LIST, LOG_QUERY, ORDERS
 from app.errors import InvalidTransition
 from app.extensions import db
-from app.jobs import lifecycle, listing
+from app.jobs import idempotency, lifecycle, listing
 from app.jobs.lifecycle import NewJob
 from app.jobs.models import Job, JobAttempt, JobLogLine
 from app.jobs.statistics import summary
@@ -29,27 +31,25 @@ TAG = "Jobs"
     "POST",
     "/api/jobs",
     body=NEW_JOB,
-    read=new_jobs.read_one,
+    read=parse_jobs.read_one,
     answers={201: JOB, 200: JOB},
     errors=(404,),
     request_headers={
-        "Idempotency-Key": "1 to 255 visible ASCII characters, kept for 24 hours. The same body again answers 200 with"
-        " the first job (404 once that is deleted), another body 422."
+        IDEMPOTENCY_HEADER: "1 to 255 visible ASCII characters, kept for 24 hours. The same body again answers 200 with"
+        " the first job (404 once that is deleted), a different body 422."
     },
-    request_header_schemas={idempotency.HEADER: {"pattern": f"^{idempotency.KEY.pattern}$"}},
-    response_headers={"Location": "Where the job is."},
+    request_header_schemas={IDEMPOTENCY_HEADER: {"pattern": f"^{idempotency.KEY.pattern}$"}},
+    response_headers={"Location": "The address of the job."},
     role="operator",
     tag=TAG,
 )
 def create_job(body: NewJob) -> tuple[Any, int, dict[str, str]]:
     """Create a job.
 
-    It is stored when this answers, and starts as soon as a worker is free. 200 instead of 201 when the job was there
-    before: by its `Idempotency-Key`, or by a `uniqueKey` that is live.
+    The job is stored when this answers, and starts as soon as a worker is free. 200 instead of 201 when the job already
+    exists: by its `Idempotency-Key`, or by a `uniqueKey` that is live.
     """
-    job_id, job, is_new = creation.create_one(
-        body, idempotency_key=request.headers.get("Idempotency-Key")
-    )
+    job_id, job, is_new = create_one(body, idempotency_key=request.headers.get(IDEMPOTENCY_HEADER))
     return job, 201 if is_new else 200, {"Location": f"/api/jobs/{job_id}"}
 
 
@@ -58,7 +58,7 @@ def create_job(body: NewJob) -> tuple[Any, int, dict[str, str]]:
     "/api/jobs/bulk",
     body=BULK,
     is_bulk=True,
-    read=new_jobs.read_many,
+    read=parse_jobs.read_many,
     answers={201: BULK_RESULT},
     role="operator",
     tag=TAG,
@@ -66,10 +66,10 @@ def create_job(body: NewJob) -> tuple[Any, int, dict[str, str]]:
 def create_jobs(body: list[NewJob]) -> dict[str, Any]:
     """Create many jobs.
 
-    Up to 10,000, all or none. Errors name the job by its index: `jobs.17.priority`. A job whose `uniqueKey` is live gives the id of the live job;
-    that is how to send a bulk again safely (`Idempotency-Key` is refused here).
+    Up to 10,000, all or none. Errors name the job by its index: `jobs.17.priority`. A job whose `uniqueKey` is live returns the id of the live job;
+    so a bulk can safely be sent again (`Idempotency-Key` is refused here).
     """
-    ids = creation.create_many(body, idempotency_key=request.headers.get("Idempotency-Key"))
+    ids = create_many(body, idempotency_key=request.headers.get(IDEMPOTENCY_HEADER))
     return {"count": len(ids), "ids": ids}
 
 
@@ -117,7 +117,7 @@ def get_stats() -> dict[str, int]:
 def get_job(job_id: UUID) -> Job:
     """Get a job.
 
-    It is over when `finishedAt` is set: `status` is then completed, failed or cancelled. Poll to wait for that.
+    A job has finished when `finishedAt` is set: `status` is then completed, failed or cancelled. Poll to wait for that.
     """
     return listing.get_job(db.session, job_id)
 
@@ -134,7 +134,7 @@ def get_job(job_id: UUID) -> Job:
 def list_attempts(job_id: UUID) -> list[JobAttempt]:
     """List attempts.
 
-    Those that did not complete, oldest first, the last 200. An attempt that completed leaves no entry: its result is the job's.
+    Attempts that did not complete, oldest first, the last 200. An attempt that completed leaves no entry: its result is the job's.
     """
     listing.get_job(db.session, job_id)
     return listing.attempts_of(db.session, job_id)
@@ -153,7 +153,7 @@ def list_attempts(job_id: UUID) -> list[JobAttempt]:
 def list_log(job_id: UUID, query: dict[str, Any]) -> list[JobLogLine]:
     """Read the log.
 
-    What the handler logged, in the order written. To follow a running job, ask again with `after` set to the last line's id.
+    What the handler logged, in the order written. To follow a running job, repeat the request with `after` set to the last line's id.
     """
     listing.get_job(db.session, job_id)
     return listing.log_of(db.session, job_id, query.get("after"), query["limit"])
@@ -228,10 +228,10 @@ def cancel_job(job_id: UUID) -> Job:
 def edit_job(job_id: UUID, body: dict[str, Any]) -> Job:
     """Change a job.
 
-    All of it or nothing. With `status` it is also cancelled or retried. A completed or processing job is a 409 `invalid_transition`
+    All changes are stored, or none. With `status` it is also cancelled or retried. A completed or processing job is a 409 `invalid_transition`
     (a processing one can still be asked to stop by `{"status": "cancelled"}` alone).
     """
-    edits.apply(db.session, job_id, body, by=actor())
+    apply_changes(db.session, job_id, body, by=actor())
     return _changed(job_id)
 
 

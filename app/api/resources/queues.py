@@ -1,4 +1,4 @@
-"""/api/queues: what waits where, pause and resume."""
+"""/api/queues: list, pause, and resume queues."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def get_queue(name: str) -> dict[str, Any]:
 def pause_queue(name: str) -> dict[str, Any]:
     """Pause a queue.
 
-    Its jobs are not started any more. Running jobs finish; new ones are taken in and wait. A queue may be paused before its first job.
+    Its jobs are no longer started. Running jobs finish; new jobs are accepted and wait. A queue may be paused before its first job.
     """
     pauses.pause_queue(db.session, _spelled(name), by=actor())
     db.session.commit()
@@ -71,7 +71,7 @@ def resume_queue(name: str) -> dict[str, Any]:
     was = get_queue(name)
     pauses.resume_queue(db.session, name, by=actor())
     db.session.commit()
-    # Paused before its first job, it is no queue any more.
+    # A queue that was paused before its first job no longer exists.
     return _find(name) or {**was, "is_paused": False}
 
 

@@ -1,4 +1,4 @@
-"""/api/workers: who runs the jobs."""
+"""/api/workers: list workers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TAG = "Workers"
 def list_workers() -> list[WorkerSummary]:
     """List workers.
 
-    The living first, then those gone lately.
+    Running workers first, then recently stopped ones.
     """
     return listing.list_workers(db.session)
 

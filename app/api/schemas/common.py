@@ -10,14 +10,14 @@ from app.api.schemas.fields import Shape
 
 
 def about(text: str, example: Any = None) -> dict[str, Any]:
-    """Metadata of a field: its sentence in the documentation."""
+    """Metadata of a field: its description in the OpenAPI document."""
     return {"description": text} | ({"example": example} if example is not None else {})
 
 
 class NoQuery(Shape):
     """No query parameters."""
 
-    known = "this address takes no query parameters"
+    known = "this operation has no query parameters"
 
 
 class NothingShape(Shape):
@@ -28,7 +28,7 @@ class NothingShape(Shape):
 
 
 class ErrorShape(Shape):
-    """What every refusal looks like."""
+    """The shape of every error."""
 
     message = fields.String(required=True)
     code = fields.String(
@@ -38,7 +38,7 @@ class ErrorShape(Shape):
     errors = fields.Dict(
         keys=fields.String(),
         values=fields.List(fields.String()),
-        metadata=about("Field → what is wrong with it; in bulk `jobs.<index>.<field>`."),
+        metadata=about("Field → its errors; in a bulk request `jobs.<index>.<field>`."),
     )
 
 

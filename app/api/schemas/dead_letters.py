@@ -6,7 +6,7 @@ from marshmallow import fields
 
 from app.api.schemas.common import about
 from app.api.schemas.fields import Shape
-from app.api.schemas.masked_fields import SeenObject
+from app.api.schemas.masked_fields import MaskedObject
 
 
 class DeadLetterShape(Shape):
@@ -14,7 +14,7 @@ class DeadLetterShape(Shape):
 
     job_id = fields.UUID(required=True)
     type = fields.String(required=True)
-    payload = SeenObject(required=True)
+    payload = MaskedObject(required=True)
     reason = fields.String(required=True, metadata=about("The last error's text."))
     attempts = fields.Integer(required=True)
     failed_at = fields.DateTime(required=True)

@@ -1,4 +1,4 @@
-"""marshmallow fields that take JSON at its word: "5" is no number, true is no integer, no date is naive.
+"""Strict marshmallow fields: "5" is not a number, true is not an integer, every time has a zone.
 
 Bounds are ordinary marshmallow validators, so that the OpenAPI document repeats what is checked.
 """
@@ -14,14 +14,12 @@ from typing import Any, ClassVar
 from marshmallow import Schema, fields
 from marshmallow.validate import Length, OneOf, Range, Regexp
 
-from app import names
-from app.api.http import strict_json
-from app.api.http.errors import MalformedJson
+from app import json_values, names
 from app.errors import ValidationFailed
 from app.jobs.bounds import MAX_TAG, MAX_TAGS
-from app.json_values import DEEP, is_deep
+from app.json_values import DEEP, MalformedJson, is_deep
 
-#: Names of queues are spelled like names of job types.
+#: Names of queues follow the rule of job types.
 NAME = re.compile(rf"^{names.NAME.pattern}\Z")
 #: Scores in Redis and backoffs stay exact between these.
 FIRST_INSTANT = datetime(2000, 1, 1, tzinfo=UTC)
@@ -109,7 +107,7 @@ class Seconds(fields.Float):
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> float:
         if type(value) is int:
-            # float() of a huge integer overflows; the range refuses this one just as well.
+            # float() of a huge integer overflows; the range refuses infinity as well.
             return float(value) if abs(value) < 1 << 62 else math.inf if value > 0 else -math.inf
         if type(value) is not float or not math.isfinite(value):
             raise self.make_error("invalid")
@@ -122,7 +120,7 @@ class Instant(fields.DateTime):
     default_error_messages = {
         **_REQUIRED,
         "invalid": "must be a time such as 2026-05-04T10:00:00.000Z.",
-        "naive": "must say its zone: end it with Z or an offset such as +02:00.",
+        "naive": "must include a time zone: end it with Z or an offset such as +02:00.",
         "range": f"must be from {FIRST_INSTANT:%Y-%m-%d} to {LAST_INSTANT:%Y-%m-%d}.",
     }
 
@@ -163,13 +161,13 @@ class JsonText(Payload):
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         try:
-            return super()._deserialize(strict_json.parse(value.encode()), *args, **kwargs)
+            return super()._deserialize(json_values.parse(value.encode()), *args, **kwargs)
         except (MalformedJson, ValidationFailed):
             raise self.make_error("invalid") from None
 
 
 class Choice(fields.String):
-    """One of a few words."""
+    """One of a few strings."""
 
     default_error_messages = {**_REQUIRED, "invalid": "must be a string."}
 
@@ -183,12 +181,12 @@ class Choice(fields.String):
 
 
 class Tags(fields.List[str]):
-    """Up to 20 different labels."""
+    """Up to MAX_TAGS different labels."""
 
     default_error_messages = {
         **_REQUIRED,
         "invalid": "must be a list of strings.",
-        "twice": "must not name one twice.",
+        "duplicates": "must not contain duplicates.",
     }
 
     def __init__(self, *, metadata: Mapping[str, Any] | None = None, **more: Any) -> None:
@@ -201,17 +199,17 @@ class Tags(fields.List[str]):
             raise self.make_error("invalid")
         tags = super()._deserialize(value, attr, data, **kwargs)
         if len(set(tags)) < len(tags):
-            raise self.make_error("twice")
+            raise self.make_error("duplicates")
         return tags
 
 
 class Shape(Schema):
-    """One JSON shape: camelCase outside, snake_case inside; unknown fields are refused by name."""
+    """One JSON shape: camelCase outside, snake_case inside; unknown fields are refused."""
 
     error_messages = {"type": "must be a JSON object."}
-    #: What an unknown field is answered with, where it is not the list of known ones.
+    #: The remedy for unknown fields, where it is not the list of known ones.
     known: ClassVar[str] = ""
-    #: What the document says of it besides its fields.
+    #: What the OpenAPI document says besides the fields.
     more: ClassVar[dict[str, Any]] = {}
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
@@ -222,23 +220,8 @@ class Shape(Schema):
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         names = ", ".join(str(field.data_key) for field in self.load_fields.values())
-        self.error_messages["unknown"] = f"is not known here; {self.known or f'known: {names}'}."
+        self.error_messages["unknown"] = f"is unknown; {self.known or f'known fields: {names}'}."
 
 
 class RequestShape(Shape):
-    """The shape of a body. Only the document tells it from an answer's, which may gain fields."""
-
-
-def flat(messages: Any, path: str | None = None) -> dict[str, list[str]]:
-    """marshmallow's nested messages as one level: ``{"tags.3": ["must be a string."]}``.
-
-    ``path`` is where all this stands; None: it is the body itself.
-    """
-    if not isinstance(messages, dict):
-        return {"body" if path is None else path: [str(message) for message in messages]}
-    found: dict[str, list[str]] = {}
-    for key, inner in messages.items():
-        here = path if key == "_schema" else str(key) if path is None else f"{path}.{key}"
-        for place, told in flat(inner, here).items():
-            found.setdefault(place, []).extend(told)
-    return found
+    """The shape of a request body. Unlike a response, it may not gain fields in the OpenAPI document."""

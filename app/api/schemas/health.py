@@ -8,7 +8,7 @@ from app.api.schemas.fields import Shape
 
 
 class DependencyShape(Shape):
-    """One thing the service stands on."""
+    """A dependency of the service."""
 
     status = fields.String(required=True, metadata={"enum": ["ok", "down"]})
     error = fields.String(required=True, allow_none=True)

@@ -10,13 +10,13 @@ from app.api.schemas.jobs import StatsShape
 
 
 class JobTypeShape(Shape):
-    """A registered job type: its policy, and how its jobs do."""
+    """A job type: its policy, and statistics of its jobs."""
 
     name = fields.String(required=True)
     description = fields.String(required=True, allow_none=True)
     is_registered = fields.Boolean(
         required=True,
-        metadata=about("false: jobs of code that this server does not have; its policy is null."),
+        metadata=about("false: this server does not have its code, and its policy is null."),
     )
     queue = fields.String(required=True, allow_none=True)
     priority = fields.Integer(required=True, allow_none=True)

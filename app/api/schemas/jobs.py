@@ -8,13 +8,13 @@ from marshmallow import ValidationError, fields, validates_schema
 
 from app.api.schemas.common import about
 from app.api.schemas.fields import Choice, Instant, Name, Payload, RequestShape, Shape, Tags, Whole
-from app.api.schemas.masked_fields import SeenJson, SeenObject
+from app.api.schemas.masked_fields import MaskedJson, MaskedObject
 from app.jobs.bounds import MAX_ATTEMPTS, MAX_PRIORITY, MIN_PRIORITY
 from app.jobs.models import STATUSES, JobAttempt
 
 
 class EditShape(RequestShape):
-    """What may change of a job that is not processing; at least one field."""
+    """The changes of a job that is not processing; at least one field."""
 
     more: ClassVar[dict[str, Any]] = {"minProperties": 1}
 
@@ -46,10 +46,10 @@ class JobShape(Shape):
 
     id = fields.UUID(required=True)
     type = fields.String(required=True)
-    payload = SeenObject(required=True)
+    payload = MaskedObject(required=True)
     status = fields.String(required=True, metadata={"enum": list(STATUSES)})
     attempts = fields.Integer(
-        required=True, metadata=about("Executions started, less those given back.")
+        required=True, metadata=about("Attempts started, minus those released.")
     )
     next_run_at = fields.DateTime(
         required=True, allow_none=True, metadata=about("null unless pending and in the future.")
@@ -60,21 +60,23 @@ class JobShape(Shape):
     priority = fields.Integer(required=True)
     max_attempts = fields.Integer(required=True)
     crashes = fields.Integer(
-        required=True, metadata=about("How often its worker died while running it.")
+        required=True, metadata=about("How many times its worker died while running it.")
     )
     timeout_seconds = fields.Float(required=True, allow_none=True)
     expires_at = fields.DateTime(required=True, allow_none=True)
     unique_key = fields.String(required=True, allow_none=True)
     tags = fields.List(fields.String(), required=True)
     progress = fields.Dict(
-        required=True, allow_none=True, metadata=about("What the handler reported last.")
+        required=True,
+        allow_none=True,
+        metadata=about("The last progress that the handler reported."),
     )
-    result = SeenJson(
+    result = MaskedJson(
         required=True, allow_none=True, metadata=about("What the handler returned: any JSON.")
     )
     last_error = fields.String(required=True, allow_none=True)
     cancel_requested = fields.Boolean(
-        required=True, metadata=about("It is processing and was asked to stop.")
+        required=True, metadata=about("The job is processing and was asked to stop.")
     )
     started_at = fields.DateTime(
         required=True, allow_none=True, metadata=about("Start of the last attempt.")
@@ -83,7 +85,7 @@ class JobShape(Shape):
         required=True, allow_none=True, metadata=about("Set in the final statuses only.")
     )
     created_by = fields.String(
-        required=True, allow_none=True, metadata=about("Whose token or session it was.")
+        required=True, allow_none=True, metadata=about("The token or person that created it.")
     )
 
 
@@ -111,7 +113,7 @@ class AttemptShape(Shape):
     times = fields.Integer(
         required=True,
         metadata=about(
-            "Attempts given back for one reason (snoozes, releases) are counted in one entry: how many."
+            "The number of attempts in this entry: snoozes and releases with the same reason share one."
         ),
     )
     since = fields.DateTime(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from marshmallow import fields
 
 
-class SeenByRole:
+class MaskedForViewers:
     """Marks a field that may hold secrets: viewers get it masked (see app.security.shown)."""
 
 
-class SeenObject(SeenByRole, fields.Dict):
+class MaskedObject(MaskedForViewers, fields.Dict):
     """A payload in an answer."""
 
 
-class SeenJson(SeenByRole, fields.Raw):
+class MaskedJson(MaskedForViewers, fields.Raw):
     """A result in an answer: any JSON."""

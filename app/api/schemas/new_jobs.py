@@ -55,7 +55,7 @@ class JobRequestShape(RequestShape):
         metadata=about("Order within the queue, higher first. Default: the type's."),
     )
     next_run_at = Instant(
-        allow_none=True, metadata=about("Not before this time. Not together with delay.")
+        allow_none=True, metadata=about("Not before this time. Can't be combined with delay.")
     )
     delay = Seconds(
         MAX_DELAY_SECONDS, allow_none=True, metadata=about("Seconds from now before it may run.")
@@ -77,7 +77,7 @@ class JobRequestShape(RequestShape):
             "While a job with this key is pending or processing, creating answers 200 with that job."
         ),
     )
-    tags = Tags(metadata=about("Labels to find it by."))
+    tags = Tags(metadata=about("Labels to filter by."))
 
     @validates_schema
     def check_times(self, data: dict[str, Any], **_: Any) -> None:
@@ -85,7 +85,7 @@ class JobRequestShape(RequestShape):
             data.get(name) for name in ("delay", "next_run_at", "expires_at")
         )
         if delay is not None and run_at is not None:
-            raise ValidationError("must not be given together with nextRunAt.", "delay")
+            raise ValidationError("can't be combined with nextRunAt.", "delay")
         now = clock.now()
         starts_at = max(run_at or now, now + timedelta(seconds=delay or 0))
         if expires_at is not None and expires_at <= starts_at:
@@ -99,7 +99,7 @@ def _jobs(kind: Any) -> fields.List[Any]:
     return fields.List(
         kind,
         required=True,
-        validate=Length(1, MAX_BULK, error="must hold {min} to {max} jobs."),
+        validate=Length(1, MAX_BULK, error="must contain {min} to {max} jobs."),
         error_messages={
             "required": "is required.",
             "null": "must not be null.",
@@ -109,7 +109,7 @@ def _jobs(kind: Any) -> fields.List[Any]:
 
 
 class BulkShape(RequestShape):
-    """Up to 10,000 jobs, stored all or none."""
+    """Up to 10,000 jobs; all are stored, or none."""
 
     error_messages = NOT_BULK
 
@@ -117,7 +117,7 @@ class BulkShape(RequestShape):
 
 
 class BulkEnvelope(RequestShape):
-    """BulkShape without a look at its jobs, which new_jobs.py reads one by one."""
+    """BulkShape without validation of the jobs, which are parsed one by one."""
 
     error_messages = NOT_BULK
 
@@ -125,7 +125,7 @@ class BulkEnvelope(RequestShape):
 
 
 class BulkResultShape(Shape):
-    """The ids in the order of the request; a job whose uniqueKey is live gives the live job's id."""
+    """The ids in the order of the request; for a uniqueKey that is live, the id of the live job."""
 
     count = fields.Integer(required=True)
     ids = fields.List(fields.UUID(), required=True)

@@ -21,13 +21,15 @@ ORDERS: dict[str, Any] = {"createdAt": "created", "finishedAt": "finished", "nex
 
 class PageQuery(Shape):
     limit = Whole(
-        1, MAX_LIMIT, from_text=True, load_default=100, metadata=about("How many at most.")
+        1,
+        MAX_LIMIT,
+        from_text=True,
+        load_default=100,
+        metadata=about("The maximum number of items."),
     )
     cursor = Text(
         longest=200,
-        metadata=about(
-            "Where to go on: the X-Next-Cursor header of the page before, with the same filters."
-        ),
+        metadata=about("The X-Next-Cursor header of the previous page; send the same filters."),
     )
 
 
@@ -58,7 +60,7 @@ class JobListQuery(PageQuery):
     order = Choice(
         ("asc", "desc"),
         metadata=about(
-            "Default: `asc` with orderBy=nextRunAt, else `desc`. A cursor keeps to its order."
+            "Default: `asc` with orderBy=nextRunAt, else `desc`. A cursor keeps its order."
         ),
     )
     id_prefix = Text(
@@ -90,14 +92,14 @@ class JobListQuery(PageQuery):
         OFFSET_BOUND,
         from_text=True,
         load_default=0,
-        error="must be a whole number from {min} to {max}; to read further pass cursor (the X-Next-Cursor header).",
-        metadata=about("How many to skip; past the bound use cursor."),
+        error="must be a whole number from {min} to {max}; to read further, pass cursor (the X-Next-Cursor header).",
+        metadata=about("The number of items to skip; to go further, use cursor."),
     )
 
     @validates_schema
     def check_start(self, data: dict[str, Any], **_: Any) -> None:
         if "cursor" in data and data.get("offset"):
-            raise ValidationError("must not be given together with cursor.", "offset")
+            raise ValidationError("can't be combined with cursor.", "offset")
 
     @validates_schema
     def check_order(self, data: dict[str, Any], **_: Any) -> None:
@@ -127,7 +129,11 @@ class DeadLetterListQuery(PageQuery):
 class LogQuery(Shape):
     after = Whole(0, 10**18 - 1, from_text=True, metadata=about("Only lines with a larger id."))
     limit = Whole(
-        1, MAX_LIMIT, from_text=True, load_default=100, metadata=about("How many at most.")
+        1,
+        MAX_LIMIT,
+        from_text=True,
+        load_default=100,
+        metadata=about("The maximum number of items."),
     )
 
 

@@ -9,7 +9,7 @@ from app.api.schemas.fields import Shape
 
 
 class QueueShape(Shape):
-    """A named lane, with what waits and runs in it."""
+    """A queue, with the numbers of its waiting and running jobs."""
 
     name = fields.String(required=True)
     is_paused = fields.Boolean(required=True)
@@ -21,7 +21,7 @@ class QueueShape(Shape):
     retrying = fields.Integer(required=True)
     is_exact = fields.Boolean(
         required=True,
-        metadata=about("false: of due, scheduled and retrying there are at least so many."),
+        metadata=about("false: due, scheduled and retrying are lower bounds."),
     )
     processing = fields.Integer(required=True)
     oldest_wait_seconds = fields.Float(required=True, allow_none=True)

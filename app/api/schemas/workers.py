@@ -14,7 +14,7 @@ class WorkerShape(Shape):
     id = fields.UUID(required=True)
     state = fields.String(
         required=True,
-        metadata=about("`silent`: gone without a word; its jobs are rescued.")
+        metadata=about("`silent`: stopped sending heartbeats; its jobs are rescued.")
         | {"enum": ["busy", "idle", "stopping", "stopped", "silent"]},
     )
     is_alive = fields.Boolean(

@@ -8,9 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from app.dashboard.present.format import iso, number
+from app.dashboard.present.format import number
 from app.jobs.listing import ErrorGroup
 from app.jobs.statistics.summary import RANGES, Minute
+from app.json_values import iso
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 720, 144, 56, 24, 16
 LABELS = {"hour": "last hour", "day": "last 24 hours", "week": "last 7 days"}

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.dashboard.present.format import iso
 from app.jobs.models import Job
+from app.json_values import iso
 from app.security.masking import MASK, masked
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from app import clock as database_clock
+from app.json_values import iso
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
@@ -90,11 +91,6 @@ def relative(at: datetime, kind: str = "ago", *, now: datetime | None = None) ->
     return f"in {text}" if seconds < 0 else f"{text} ago"
 
 
-def iso(at: datetime) -> str:
-    """2026-05-04T10:00:00.123Z, as the API writes it."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
-
-
 def absolute(at: datetime) -> str:
     """2026-05-04 10:00:00 UTC."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -102,7 +98,7 @@ def absolute(at: datetime) -> str:
 
 def clock(at: datetime) -> str:
     """10:00:00.123, UTC."""
-    return iso(at)[11:-1]
+    return str(iso(at))[11:-1]
 
 
 def short_id(id_: UUID | str) -> str:

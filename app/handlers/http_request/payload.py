@@ -120,7 +120,7 @@ def _check_header(name: str, text: str, seen: set[str]) -> None:
     if name.lower() in OURS:
         raise ValidationError(f"can't be set: {OURS[name.lower()]}; leave it out")
     if name.lower() in seen:
-        raise ValidationError("is given twice; names differ by more than case")
+        raise ValidationError("is a duplicate; header names are case-insensitive")
     if len(text) > MAX_HEADER_CHARACTERS:
         raise ValidationError(f"is longer than {MAX_HEADER_CHARACTERS} characters")
     refuse_control_characters(text.replace("\t", " "))

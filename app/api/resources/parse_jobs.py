@@ -60,7 +60,7 @@ def _by_shape(data: Any, *, at: str | None = None) -> NewJob:
         if at is None:
             raise
         raise ValidationFailed(
-            {f"{at}.{path}": told for path, told in (error.errors or {}).items()}
+            {f"{at}.{path}": texts for path, texts in (error.errors or {}).items()}
         ) from None
     found["delay_seconds"] = found.pop("delay", None)
     found["run_at"] = found.pop("next_run_at", None)

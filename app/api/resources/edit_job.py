@@ -1,4 +1,4 @@
-"""PATCH: which verbs of the domain a set of changes comes to."""
+"""PATCH: applies changes by the verbs of the domain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.errors import InvalidTransition
 from app.jobs import lifecycle, listing, registry
 from app.jobs.models import CANCELLED, PENDING
 
-#: Status to set → the verb that goes there. The others are a worker's business.
+#: Status to set → the verb that goes there. Workers set the others.
 VERBS = {CANCELLED: lifecycle.cancel, PENDING: lifecycle.retry}
 
 
@@ -17,7 +17,7 @@ class StatusNotSettable(InvalidTransition):
     """Job {job_id} is {status}. A request can set the status only to {allowed}; {verb} is set by workers."""
 
 
-def apply(db: Any, job_id: UUID, changes: dict[str, Any], *, by: str) -> None:
+def apply_changes(db: Any, job_id: UUID, changes: dict[str, Any], *, by: str) -> None:
     """Edits first, then moves the status; the caller commits. Raises what the verbs raise."""
     job = listing.get_job(db, job_id)
     status = changes.pop("status", None)

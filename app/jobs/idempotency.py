@@ -1,4 +1,4 @@
-"""Idempotency-Key: the same request sent again makes no second job."""
+"""Idempotency keys: the same request sent again creates no second job."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from app.errors import IdempotencyMismatch, ValidationFailed
+from app.errors import IdempotencyMismatch
 from app.jobs import lifecycle
 from app.jobs.lifecycle import NewJob
 
-HEADER = "Idempotency-Key"
 KEPT_HOURS = 24
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 # The first of concurrent requests inserts; the others wait here for its commit, then find its row.
-# A key older than it is kept counts as new.
+# A key older than KEPT_HOURS counts as new.
 _CLAIM = text(f"""
 INSERT INTO job_keys (scope, key, body_hash, job_id) VALUES (:scope, :key, :body_hash, :nobody)
 ON CONFLICT (scope, key) DO UPDATE
@@ -34,33 +33,24 @@ _FIND = text("SELECT body_hash, job_id FROM job_keys WHERE scope = :scope AND ke
 _NOBODY = UUID(int=0)
 
 
-def checked(key: str) -> str:
-    """The key itself. Raises ValidationFailed."""
-    if not KEY.fullmatch(key):
-        raise ValidationFailed(
-            {HEADER: ["must be 1 to 255 visible ASCII characters, without spaces."]}
-        )
-    return key
-
-
 def enqueue_once(db: Any, new_job: NewJob, *, scope: str, key: str) -> tuple[UUID, bool]:
     """The id of the job and whether it is new; the caller commits.
 
-    ``scope`` separates the keys of different clients. Raises IdempotencyMismatch.
+    ``scope``: the client, since different clients may choose the same key. Raises IdempotencyMismatch.
     """
-    mine = {"scope": scope, "key": key}
+    key_of = {"scope": scope, "key": key}
     body_hash = _hash(new_job)
-    if db.execute(_CLAIM, {**mine, "body_hash": body_hash, "nobody": _NOBODY}).first():
-        (made,) = lifecycle.enqueue(db, [new_job])
-        db.execute(_FILL, {**mine, "job_id": made.id})
-        return made.id, made.is_new
-    found = db.execute(_FIND, mine).one()
-    if found.body_hash != body_hash:
+    if db.execute(_CLAIM, {**key_of, "body_hash": body_hash, "nobody": _NOBODY}).first():
+        (job,) = lifecycle.enqueue(db, [new_job])
+        db.execute(_FILL, {**key_of, "job_id": job.id})
+        return job.id, job.is_new
+    row = db.execute(_FIND, key_of).one()
+    if row.body_hash != body_hash:
         raise IdempotencyMismatch
-    return found.job_id, False
+    return row.job_id, False
 
 
 def _hash(new_job: NewJob) -> str:
-    """Of what the body means, not of its bytes: order of fields and spaces don't matter."""
-    told = json.dumps(asdict(new_job), sort_keys=True, default=str)
-    return hashlib.sha256(told.encode()).hexdigest()
+    """A hash of the body's meaning: the order of fields and white space don't matter."""
+    meaning = json.dumps(asdict(new_job), sort_keys=True, default=str)
+    return hashlib.sha256(meaning.encode()).hexdigest()
