@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import Schema
 from marshmallow import ValidationError as SchemaError
 
 from app.errors import ValidationFailed
+from app.json_values import by_path
 
 
 def load(schema: Schema | None, payload: Any) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def _flat_errors(schema: Schema, messages: Any) -> dict[str, list[str]]:
         sorted(str(field.data_key or name) for name, field in schema.load_fields.items())
     )
     unknown = schema.error_messages["unknown"]
-    for path, texts in _leaves("payload", messages):
+    for path, texts in by_path(messages, "payload").items():
         is_top = path.count(".") == 1
         flat.setdefault(path, []).extend(
             f"is not a field of this type; the fields are: {known}"
@@ -45,19 +46,6 @@ def _flat_errors(schema: Schema, messages: Any) -> dict[str, list[str]]:
             for message in texts
         )
     return flat
-
-
-def _leaves(path: str, messages: Any) -> Iterator[tuple[str, list[str]]]:
-    if isinstance(messages, Mapping):
-        for key, inner in messages.items():
-            # "_schema" is about the object as a whole, "key" and "value" about a mapping's entry.
-            yield from _leaves(
-                path if key in ("_schema", "key", "value") else f"{path}.{key}", inner
-            )
-    elif isinstance(messages, list):
-        yield path, [str(message) for message in messages]
-    else:
-        yield path, [str(messages)]
 
 
 def one_line(errors: Mapping[str, list[str]]) -> str:
