@@ -106,4 +106,10 @@ class _Now:
             "Threads of those.",
             sum(w.threads for w in workers if w.is_alive),
         )
+        yield GaugeMetricFamily(
+            "jobqueue_endings_refused",
+            "Endings of attempts that were not stored, mostly because the worker had lost the lease;"
+            " workers of the last hour, since their start.",
+            sum(w.refused for w in workers),
+        )
         yield GaugeMetricFamily("jobqueue_redis_up", "1 while Redis answers.", int(is_redis_up()))

@@ -72,7 +72,7 @@ def run_scale(rounds: int) -> None:
 
 
 def run_siege(rounds: int) -> None:
-    for name, values in siege.told(*siege.turns(rounds)):
+    for name, values in siege.summary(*siege.turns(rounds)):
         say(name, spread(values, 1))
     for name, rates in siege.fronts(rounds).items():
         say(f"16 connections, a second: {name}", spread(rates))

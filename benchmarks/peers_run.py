@@ -207,8 +207,8 @@ def run(rounds: int, only: str | None = None) -> None:
                 figures.update(pickup(peer))
             for name, value in figures.items():
                 keep.setdefault(name, []).append(value)
-            told = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items())
-            print(f"{round + 1}  {peer.name}: {told}", flush=True)
+            line = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items())
+            print(f"{round + 1}  {peer.name}: {line}", flush=True)
     text = report(peers, found, rounds)
     print(text)
     if only is None:
@@ -251,10 +251,10 @@ def report(peers: Sequence[Peer], found: dict[str, dict[str, list[float]]], roun
         ratio = f"{statistics.median(found[peer.name]['drain']) / statistics.median(base):.2f}" if base else ""  # fmt: skip
         lines.append(f"| {peer.name} | " + " | ".join(cells) + f" | {ratio} |")
     lines += ["", "What a crash leaves:", ""]
-    told: dict[str, str] = {}
+    keeps_by_name: dict[str, str] = {}
     for peer in peers:
-        told.setdefault(peer.name.split(",")[0], peer.keeps)
-    lines += [f"- **{name}**: {keeps}." for name, keeps in told.items()]
+        keeps_by_name.setdefault(peer.name.split(",")[0], peer.keeps)
+    lines += [f"- **{name}**: {keeps}." for name, keeps in keeps_by_name.items()]
     lines += [
         "",
         (

@@ -185,7 +185,7 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
 
 
-def told(quiet: list[Figures], besieged: list[Figures]) -> Iterator[tuple[str, list[float]]]:
+def summary(quiet: list[Figures], besieged: list[Figures]) -> Iterator[tuple[str, list[float]]]:
     """What to print: a name, and a value of each round."""
     for name, turns_of in (("undisturbed", quiet), ("besieged", besieged)):
         yield f"/health p95, ms, {name}", [percentile(one.health, 95) for one in turns_of]

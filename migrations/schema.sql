@@ -564,7 +564,8 @@ CREATE TABLE workers (
     stopping_at timestamp with time zone,
     stopped_at timestamp with time zone,
     stop_requested_at timestamp with time zone,
-    types text[]
+    types text[],
+    refused bigint DEFAULT 0 NOT NULL
 );
 
 ALTER TABLE ONLY api_tokens

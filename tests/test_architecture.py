@@ -97,6 +97,11 @@ def test_the_code_follows(each: Rule) -> None:
     )
 
 
+def test_every_exception_is_needed(each: Rule) -> None:
+    gone = sorted(each.known - set(each.violations()))
+    assert not gone, f"no longer violated; remove from {each.violations.__name__}: {gone}"
+
+
 # ------------------------------------------------------------------------------- reading the code
 
 
@@ -206,9 +211,7 @@ def only_entry_points_make_the_application() -> Iterator[str]:
             yield name_of(path)
 
 
-@rule(
-    "app.worker.child.parent, app.worker.child.process, app.worker.runner",
-)
+@rule()
 def no_modules_import_each_other() -> Iterator[str]:
     """No cycle, not even through an import inside a function. Imports of create_app don't count."""
     edges = {}
@@ -267,7 +270,6 @@ def only_the_worker_imports_huey() -> Iterator[str]:
 
 
 @rule(
-    "app/api/resources/idempotency.py",
     "app/worker/heartbeat.py",
     "app/worker/inbox.py",
     "app/worker/sweeper/prune.py",
@@ -448,10 +450,7 @@ def no_group_of_a_pattern_is_possessive() -> Iterator[str]:
 # -------------------------------------------------------------------------------- size and language
 
 
-@rule(
-    "app/jobs/lifecycle/attempts.py",
-    "app/worker/runner.py",
-)
+@rule()
 def files_are_short() -> Iterator[str]:
     """At most 300 lines, so that a file has one subject."""
     for path in FILES:
@@ -459,16 +458,11 @@ def files_are_short() -> Iterator[str]:
             yield name_of(path)
 
 
-@rule(
-    "app/api/http/errors.py",
-    "app/api/http/openapi.py",
-    "app/api/http/operation.py",
-    "app/api/http/reference.py",
-    "app/api/resources/creation.py",
-    "app/api/resources/idempotency.py",
-    "app/api/resources/new_jobs.py",
-    "app/api/schemas/fields.py",
-)
+#: This file, and the tests of the migration that replaces a column of that name.
+SAY_TOLD = {"test_architecture.py", "test_migrations.py"}
+
+
+@rule()
 def plain_words() -> Iterator[str]:
     """`told` is not how GitHub or Stripe would say it: message, description, spec."""
     texts = [path for path in ROOT.glob("*.md") if path.name != "CHANGELOG.md"]
@@ -476,6 +470,8 @@ def plain_words() -> Iterator[str]:
         texts += [
             p for p in (ROOT / folder).rglob(kinds) if p.is_file() and "vendor" not in p.parts
         ]
+    for folder in ("tests", "benchmarks"):
+        texts += [p for p in (ROOT / folder).rglob("*.py") if p.name not in SAY_TOLD]
     for path in FILES + texts:
         if re.search(r"\btold\b", path.read_text(errors="replace"), re.IGNORECASE):
             yield name_of(path)

@@ -83,11 +83,11 @@ def test_log_forging_text_and_errors_begin_no_line(test_env: dict[str, str], bre
     except ValueError:
         info = sys.exc_info()
     record = logging.LogRecord(
-        "app.x", logging.ERROR, "x.py", 1, "told %s", (breaks + forged,), info
+        "app.x", logging.ERROR, "x.py", 1, "says %s", (breaks + forged,), info
     )
     first, *more = formatter.format(record).splitlines()
     assert first.endswith(forged)
-    assert " ERROR app.x told " in first
+    assert " ERROR app.x says " in first
     assert len(more) > 2
     assert all(line.startswith("  ") for line in more)
     assert "\x1b" not in formatter.format(record)

@@ -35,3 +35,11 @@ def test_a_worker_is_alive_for_as_long_as_its_leases_last(
 
     assert scrape("jobqueue_workers_alive") == alive
     assert scrape("jobqueue_worker_threads") == (8 if alive == 2 else 5)
+
+
+def test_refused_endings_are_counted(session: Any, scrape: Any) -> None:
+    factories.worker(refused=2)
+    factories.worker(refused=3, silent_for=600)
+    factories.worker(refused=5, silent_for=2 * 3600)  # gone for too long to be listed
+
+    assert scrape("jobqueue_endings_refused") == 5

@@ -55,7 +55,7 @@ def test_urls_that_work(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "expected"),
     [
         ("redis://:s3cret[x@h/0", "percent-encoded ('[' is %5B"),
         ("redis://:s3cret#x@h/0", "percent-encoded"),
@@ -78,14 +78,14 @@ def test_urls_that_work(url: str) -> None:
         ("unix://", "names no socket"),
     ],
 )  # fmt: skip
-def test_urls_that_do_not_work_are_refused_in_one_sentence(url: str, told: str) -> None:
+def test_urls_that_do_not_work_are_refused_in_one_sentence(url: str, expected: str) -> None:
     env = {"DATABASE_URL": "postgresql://u:p@h/n", "REDIS_URL": url}
     with pytest.raises(config.ConfigError) as caught:
         config.load(env)
 
     message = str(caught.value)
     assert message.startswith("REDIS_URL ")
-    assert told in message
+    assert expected in message
     assert "s3cret[" not in message
     assert "s3cret#" not in message
     assert "\n" not in message

@@ -32,13 +32,13 @@ ROW_SECONDS = 5.0
 
 _ROW = text("""
 INSERT INTO workers (id, host, pid, version, queues, types, threads, live_threads, memory_bytes,
-                     running, completed, stopping_at)
+                     running, completed, refused, stopping_at)
 VALUES (:id, :host, :pid, :version, CAST(:queues AS text[]), CAST(:types AS text[]), :threads,
-        :live_threads, :memory, CAST(:running AS jsonb), :completed,
+        :live_threads, :memory, CAST(:running AS jsonb), :completed, :refused,
         CASE WHEN :is_stopping THEN now() END)
 ON CONFLICT (id) DO UPDATE SET live_threads = excluded.live_threads,
     memory_bytes = excluded.memory_bytes, running = excluded.running,
-    completed = excluded.completed, heartbeat_at = now(), threads = excluded.threads,
+    completed = excluded.completed, refused = excluded.refused, heartbeat_at = now(), threads = excluded.threads,
     stopping_at = COALESCE(workers.stopping_at, excluded.stopping_at)
 RETURNING extract(epoch FROM now())::float8 AS now, stop_requested_at IS NOT NULL AS is_stop_requested
 """)

@@ -192,6 +192,7 @@ class Kernel:
             "threads": self.threads,
             "live_threads": len(self._live_threads),
             "completed": self.outbox.completed,
+            "refused": self.outbox.refused,
             "is_stopping": self.inbox.is_stopping,
         }
 

@@ -58,7 +58,7 @@ class Outbox:
         self._is_writing = False
         self._give_up_at = float("inf")  # monotonic
         self.completed = 0
-        self.fenced = 0
+        self.refused = 0  # endings that were not stored
 
     def put(self, endings: Sequence[Ending], *, is_in_background: bool = False) -> None:
         """Write ``endings``, now or with the batch of the thread that is writing.
@@ -157,12 +157,12 @@ class Outbox:
         self.completed += len(completed)
         fenced = len(batch) - len(completed) - len(ended)
         if fenced and not is_replay:
-            self.fenced += fenced
+            self.refused += fenced
             held = completed | {row.id for row in ended}
             for ending in batch:
                 if ending.job.id not in held:
                     log.warning(
-                        "Outcome %s of job %s refused: its lease is no longer ours",
+                        "Ending %s of job %s refused: its lease was lost",
                         ending.verb, ending.job.id,
                     )  # fmt: skip
         refs = [ref(row) for row in ended if row.status == "pending"]
@@ -180,6 +180,7 @@ class Outbox:
             return
         bad = batch[0]
         if bad.is_stripped:
+            self.refused += 1
             log.error("The ending of job %s can't be stored at all", bad.job.id)
             return
         log.warning("Job %s (%s): %s", bad.job.id, bad.job.type, STRIPPED)

@@ -52,12 +52,12 @@ def check(app: Any, method: str, path: str, body: Any, response: TestResponse) -
     assert "Origin" in response.headers["Vary"]
     if response.status_code >= 400:
         assert b"Traceback" not in response.data
-    told = _operation(app, method, path)
-    if told is None:
+    described = _operation(app, method, path)
+    if described is None:
         assert response.status_code in (404, 405)
         _conforms({"$ref": "#/components/schemas/Error"}, response.json)
         return
-    answer = told["responses"][str(response.status_code)]
+    answer = described["responses"][str(response.status_code)]
     if "content" in answer:
         assert response.content_type == "application/json"
         _conforms(answer["content"]["application/json"]["schema"], response.json)
@@ -67,8 +67,8 @@ def check(app: Any, method: str, path: str, body: Any, response: TestResponse) -
     if response.status_code < 300:
         undocumented = {"Link", "Location", "X-Next-Cursor"} - set(answer.get("headers", ()))
         assert not undocumented & set(response.headers.keys())
-    if response.status_code < 300 and body is not None and "requestBody" in told:
-        _conforms(told["requestBody"]["content"]["application/json"]["schema"], body)
+    if response.status_code < 300 and body is not None and "requestBody" in described:
+        _conforms(described["requestBody"]["content"]["application/json"]["schema"], body)
 
 
 def _operation(app: Any, method: str, path: str) -> dict[str, Any] | None:
@@ -78,9 +78,9 @@ def _operation(app: Any, method: str, path: str) -> dict[str, Any] | None:
         return None
     name = camel(endpoint.removeprefix("api."))
     for operations in document()["paths"].values():
-        for told in operations.values():
-            if told["operationId"] == name:
-                return told  # type: ignore[no-any-return]
+        for described in operations.values():
+            if described["operationId"] == name:
+                return described  # type: ignore[no-any-return]
     raise AssertionError(f"{endpoint} is not in the document")
 
 

@@ -126,7 +126,7 @@ def test_work_goes_on_when_the_server_dropped_our_connections(api: Api, app):
 
 
 def test_a_mistake_of_ours_is_500_without_its_cause(api: Api, stored, database_url, caplog):
-    """The table is gone: nothing a request may ever be told."""
+    """The table is gone: no detail may reach the client."""
     import psycopg2
 
     connection = psycopg2.connect(database_url)

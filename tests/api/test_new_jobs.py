@@ -94,10 +94,10 @@ def test_a_bulk_agrees_with_its_shape(jobs):
     """What the envelope and the single reading let in is what BulkShape lets in, but for types and payloads."""
     body = {"jobs": jobs}
     ours = outcome(parse_jobs.read_many, body)
-    told = outcome(lambda body: request.load(BULK, body), body)
-    if isinstance(told, tuple):
+    expected = outcome(lambda body: request.load(BULK, body), body)
+    if isinstance(expected, tuple):
         assert isinstance(ours, tuple)
-        assert set(ours[1]) >= set(told[1])
+        assert set(ours[1]) >= set(expected[1])
     elif isinstance(ours, tuple):
         assert all(path.split(".")[2] in ("type", "payload") for path in ours[1])
 

@@ -27,7 +27,7 @@ def test_the_document_is_valid_openapi_3_1(api: Api):
 
 
 def test_every_route_is_in_the_document(app):
-    told = {
+    documented = {
         (method.upper(), path)
         for path, operations in document()["paths"].items()
         for method in operations
@@ -38,8 +38,8 @@ def test_every_route_is_in_the_document(app):
         if rule.endpoint.startswith("api.")
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
-    assert routes - told == {("GET", "/api/openapi.json"), ("GET", "/api/docs")}
-    assert told - routes == set()
+    assert routes - documented == {("GET", "/api/openapi.json"), ("GET", "/api/docs")}
+    assert documented - routes == set()
 
 
 def camel(name: str) -> str:
@@ -58,10 +58,10 @@ def test_bounds_come_from_the_checks():
 
 
 def test_every_operation_has_a_sentence_and_a_name_of_its_own():
-    names = [told.name for told in OPERATIONS]
+    names = [operation.name for operation in OPERATIONS]
     assert len(set(names)) == len(names)
-    for told in OPERATIONS:
-        assert (told.view.__doc__ or "").strip()
+    for operation in OPERATIONS:
+        assert (operation.view.__doc__ or "").strip()
 
 
 @pytest.mark.parametrize("path", ["/api/jobs", "/api/jobs/bulk"])
@@ -96,8 +96,8 @@ def test_the_page_tells_every_operation_and_needs_nothing_from_elsewhere(client)
     assert "style-src 'self'" in response.headers["Content-Security-Policy"]
     page = Page(response.text)
     anchors = {attrs.get("id") for _, attrs in page.tags}
-    for told in OPERATIONS:
-        assert camel(told.name) in anchors
+    for operation in OPERATIONS:
+        assert camel(operation.name) in anchors
     for tag, attrs in page.tags:
         assert tag not in ("script", "style")
         assert "style" not in attrs
@@ -148,13 +148,13 @@ def test_every_code_of_an_error_is_listed():
 def test_every_operation_has_a_description_and_the_version_is_the_products():
     assert document()["info"]["version"] == __version__
     for operations in document()["paths"].values():
-        for told in operations.values():
-            assert told["description"]
+        for operation in operations.values():
+            assert operation["description"]
 
 
 def test_the_command_prints_the_document(app):
     runner = app.test_cli_runner()
     assert json.loads(runner.invoke(args=["openapi"]).output) == document()
     address = "https://jobs.example.com"
-    told = json.loads(runner.invoke(args=["openapi", "--server", address]).output)
-    assert told == {**document(), "servers": [{"url": address}]}
+    printed = json.loads(runner.invoke(args=["openapi", "--server", address]).output)
+    assert printed == {**document(), "servers": [{"url": address}]}

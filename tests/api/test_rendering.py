@@ -20,9 +20,9 @@ from tests import factories
 def test_a_job_is_dumped_as_its_shape_dumps_it(app, view):
     with app.app_context():
         job = factories.BY_VIEW[view](tags=["a"], payload={"x": 1})
-        told, ours = JOB.dump(job), dumper(JOB)(job)
-        assert list(told) == list(ours)
-        for name, value in told.items():
+        dumped, ours = JOB.dump(job), dumper(JOB)(job)
+        assert list(dumped) == list(ours)
+        for name, value in dumped.items():
             if name.endswith("At") and value is not None:
                 assert datetime.fromisoformat(value).replace(
                     microsecond=0

@@ -66,8 +66,8 @@ def is_unsayable(error: Any) -> bool:
     if error["code"] == "idempotency_mismatch":
         return True
     return all(
-        UNSAYABLE & set(name.split(".")) or any(word in told[0] for word in UNSAYABLE_WORDS)
-        for name, told in error["errors"].items()
+        UNSAYABLE & set(name.split(".")) or any(word in messages[0] for word in UNSAYABLE_WORDS)
+        for name, messages in error["errors"].items()
     )
 
 

@@ -164,11 +164,11 @@ def test_told_times_tick_without_the_server(tab: Tab, session: Any) -> None:
     make.pending_job()
     tab.page.clock.install()
     page = tab.open("/jobs")
-    told = page.locator("td.c-when time")
-    first = told.inner_text()
+    when = page.locator("td.c-when time")
+    first = when.inner_text()
     asked = len(tab.requests)
     tab.page.clock.run_for(3_000)
-    assert told.inner_text() != first
+    assert when.inner_text() != first
     assert len(tab.requests) == asked
 
 

@@ -71,12 +71,12 @@ def needs(*programs: str) -> None:
 
 
 def test_openapi_python_client(tools: Path, openapi: Path, address: str, tmp_path: Path) -> None:
-    told = run(
+    output = run(
         tools / "openapi-python-client", "generate", "--path", openapi,
         "--output-path", tmp_path / "client", cwd=tmp_path,
         env={"PATH": f"{tools}:/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
     )  # fmt: skip
-    assert "Warning" not in told, told  # nothing was left out
+    assert "Warning" not in output, output  # nothing was left out
 
     run(
         tools / "python", HERE / "use_openapi_python_client.py", address,

@@ -40,17 +40,17 @@ def test_an_edited_payload_makes_a_new_job_and_keeps_the_old(
 
 
 @pytest.mark.parametrize(
-    ("payload", "priority", "told"),
+    ("payload", "priority", "message"),
     [("{", "0", "must be valid JSON"), ("[1]", "0", "must be a JSON object"), ('{"a": NaN}', "0", "payload.a: must be a finite number"),
      ('{"a": 1, "a": 2}', "0", "must be valid JSON: an object has duplicate keys."),
      ('{"a": "\\u0000"}', "0", "NUL"), ("{}", "soon", "whole number"), ("{}", "101", "whole number")],
 )  # fmt: skip
 def test_a_bad_field_is_told_and_what_was_typed_is_kept(
-    client: Any, press: Any, job: Any, payload: str, priority: str, told: str
+    client: Any, press: Any, job: Any, payload: str, priority: str, message: str
 ) -> None:
     answer = press(f"/jobs/{job}/again", payload=payload, priority=priority)
     assert answer.status_code == 422
-    assert told in answer.text
+    assert message in answer.text
     assert payload in unescape(answer.text)
 
 

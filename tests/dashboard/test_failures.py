@@ -1,4 +1,4 @@
-"""The failures page: groups, what is told of them, what can be done to them."""
+"""The failures page: groups, what it shows of them and what can be done with them."""
 
 from __future__ import annotations
 

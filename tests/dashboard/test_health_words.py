@@ -27,7 +27,7 @@ def words(**facts: Any) -> Health:
 
 
 @pytest.mark.parametrize(
-    ("facts", "word", "tone", "told"),
+    ("facts", "word", "tone", "names"),
     [
         ({}, "Healthy", "good", []),
         ({"queues": [queue(due=500, wait=5)]}, "Healthy", "good", []),
@@ -72,11 +72,11 @@ def words(**facts: Any) -> Health:
     ],
 )
 def test_the_worst_thing_gives_the_word(
-    facts: dict[str, Any], word: str, tone: str, told: list[str]
+    facts: dict[str, Any], word: str, tone: str, names: list[str]
 ) -> None:
     health = words(**({"alive_workers": 1, "is_redis_up": True, "queues": [queue()]} | facts))
     assert (health.word, health.tone) == (word, tone)
-    assert [problem.name for problem in health.problems] == told
+    assert [problem.name for problem in health.problems] == names
 
 
 def test_a_paused_queue_is_no_backlog() -> None:

@@ -27,9 +27,9 @@ def test_without_postgresql_every_page_is_a_503_that_says_so(private: PrivateSer
         assert ">Down</a>" in page.text.replace("\n", "")
         tick = client.get(url, headers=TICK)
         assert (tick.status_code, tick.text) == (503, "")
-    # Somebody who pressed a button is told.
-    told = client.get("/jobs", headers=BUTTON)
-    assert 'hx-swap-oob="innerHTML:#flash"' in told.text
+    # A person who pressed a button sees a message.
+    response = client.get("/jobs", headers=BUTTON)
+    assert 'hx-swap-oob="innerHTML:#flash"' in response.text
     private.start_postgres()
     assert client.get("/").status_code == 200
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from app.dashboard.present.timeline import OUTCOMES, TRACEBACK_LIMIT, tail, timeline
 from app.jobs import lifecycle, listing
@@ -53,8 +55,8 @@ def test_what_people_did_is_told_with_their_names(session: Any) -> None:
     session.commit()
     session.refresh(job)
     letters, acts = listing.dead_letters_of(session, job.id), listing.audit_of(session, str(job.id))
-    told = [(e.title, e.note) for e in timeline(job, [], letters, acts)]
-    assert told == [
+    events = [(e.title, e.note) for e in timeline(job, [], letters, acts)]
+    assert events == [
         ("Cancelled", "by eve"),
         ("Retried", "by bob"),
         ("Changed", "priority, by ada"),
@@ -92,15 +94,18 @@ def test_the_class_of_an_error_is_shown_once(
         assert f">{shown}</bdi>" in panel
 
 
-def test_waits_are_told(session: Any) -> None:
-    job = make.completed_job(created_ago=60, run_at=make._now(-10), started_at=make._now(-7))
+def test_waits_are_shown(session: Any) -> None:
+    now = session.scalar(select(func.now()))  # one moment, however busy the machine is
+
+    def ago(seconds: float) -> datetime:
+        return now - timedelta(seconds=seconds)
+
+    job = make.completed_job(created_ago=60, run_at=ago(10), started_at=ago(7))
     session.refresh(job)
     assert "waited 3.0 s" in timeline(job, [])[0].note
     job = make.retrying_job(attempts=2, created_ago=60)
-    first = make.attempt(
-        job, started_at=make._now(-50), ended_at=make._now(-40), retry_at=make._now(-30)
-    )
-    second = make.attempt(job, attempt=2, started_at=make._now(-28), ended_at=make._now(-20))
+    first = make.attempt(job, started_at=ago(50), ended_at=ago(40), retry_at=ago(30))
+    second = make.attempt(job, attempt=2, started_at=ago(28), ended_at=ago(20))
     for attempt in (first, second):
         session.refresh(attempt)
     assert "waited 2.0 s" in timeline(job, [first, second])[1].note

@@ -16,10 +16,10 @@ from tests import factories
 
 
 @pytest.fixture
-def told(session: Any, redis: Any) -> Any:
-    """``told(queue="mail")``: what is said of a new job."""
+def reasons_for(session: Any, redis: Any) -> Any:
+    """``reasons_for(queue="mail")``: what is said of a new job."""
 
-    def told(*, lose: bool = False, **columns: Any) -> list[str]:
+    def reasons_for(*, lose: bool = False, **columns: Any) -> list[str]:
         [new] = lifecycle.enqueue(session, [NewJob("echo", {}, **columns)])
         session.commit()
         if lose:
@@ -27,7 +27,7 @@ def told(session: Any, redis: Any) -> Any:
         cache.forget()
         return why_waiting(listing.get_job(session, new.id))
 
-    return told
+    return reasons_for
 
 
 @pytest.fixture
@@ -45,37 +45,37 @@ def worker(session: Any) -> Any:
     return worker
 
 
-def test_no_worker(told: Any) -> None:
-    assert told() == ["No workers are running. Start one."]
+def test_no_worker(reasons_for: Any) -> None:
+    assert reasons_for() == ["No workers are running. Start one."]
 
 
-def test_no_worker_of_its_queue(told: Any, worker: Any) -> None:
+def test_no_worker_of_its_queue(reasons_for: Any, worker: Any) -> None:
     worker("media")
-    assert told(queue="mail") == [
+    assert reasons_for(queue="mail") == [
         "No running worker serves queue mail. Check the QUEUES setting of your workers."
     ]
 
 
-def test_scheduled_and_paused(told: Any, worker: Any, session: Any) -> None:
+def test_scheduled_and_paused(reasons_for: Any, worker: Any, session: Any) -> None:
     worker()
     pauses.pause_queue(session, "mail", by="ada")
     pauses.pause_type(session, "echo", by="bob")
-    first, second, third = told(queue="mail", delay_seconds=3600)
+    first, second, third = reasons_for(queue="mail", delay_seconds=3600)
     assert first.startswith("Scheduled to start in ")
     assert second == "Queue mail was paused by ada. Resume it on the Queues page."
     assert third == "Job type echo was paused by bob. Resume it on the Job types page."
 
 
-def test_next_and_in_line(told: Any, worker: Any) -> None:
+def test_next_and_in_line(reasons_for: Any, worker: Any) -> None:
     worker()
-    assert told() == ["It is next and starts as soon as a thread is free."]
-    assert told() == ["1 job is ahead of it in queue default, served by 5 threads."]
-    assert told(priority=5) == ["It is next and starts as soon as a thread is free."]
+    assert reasons_for() == ["It is next and starts as soon as a thread is free."]
+    assert reasons_for() == ["1 job is ahead of it in queue default, served by 5 threads."]
+    assert reasons_for(priority=5) == ["It is next and starts as soon as a thread is free."]
 
 
-def test_its_message_was_lost(told: Any, worker: Any) -> None:
+def test_its_message_was_lost(reasons_for: Any, worker: Any) -> None:
     worker()
-    [reason] = told(lose=True)
+    [reason] = reasons_for(lose=True)
     assert reason.startswith("The job is not in Redis, or a worker is starting it now.")
 
 
@@ -87,22 +87,22 @@ def test_the_page_says_it(client: Any, session: Any, redis: Any) -> None:
     assert "Scheduled to start in 10 min" in page
 
 
-def test_no_worker_that_knows_its_type(told: Any, worker: Any, session: Any) -> None:
+def test_no_worker_that_knows_its_type(reasons_for: Any, worker: Any, session: Any) -> None:
     worker()
     session.execute(text("UPDATE workers SET types = '{act}'"))
     session.commit()
     sentence = "No running worker has a handler for echo. Start one that does. Without one, the job fails after 1 d."
-    assert told() == [sentence]
+    assert reasons_for() == [sentence]
     session.execute(
         text(
             "INSERT INTO type_switches (type, unknown_since) VALUES ('echo', now() - interval '2 h')"
         )
     )
     session.commit()
-    assert "has a handler for echo (for 2 h" in told()[0]
+    assert "has a handler for echo (for 2 h" in reasons_for()[0]
     session.execute(text("UPDATE workers SET types = '{act,echo}'"))
     session.commit()
-    assert "has a handler" not in told()[0]
+    assert "has a handler" not in reasons_for()[0]
 
 
 def test_a_job_that_workers_refuse(session: Any, worker: Any, redis: Any) -> None:

@@ -133,7 +133,7 @@ class Checkout:
                 argv,
                 death_signal=signal.SIGTERM,
                 identity=self.identity,
-                # One process: Granian takes 10 s to end one that is told so while it starts.
+                # One process: Granian takes 10 s to end one that gets its signal while it starts.
                 env={**inherited, "PORT": str(self.port), "WEB_CONCURRENCY": "1", **env},
                 cwd=self.folder,
                 output=file,

@@ -19,7 +19,9 @@ pytestmark = [pytest.mark.journey, pytest.mark.long, pytest.mark.timeout(180)]
 
 def test_it_runs_everything_and_ctrl_c_ends_everything(checkout):
     run = checkout.start(WEB_CONCURRENCY="2")
-    wait_until(lambda: f"ready: http://127.0.0.1:{checkout.port}" in checkout.log, what="told")
+    wait_until(
+        lambda: f"ready: http://127.0.0.1:{checkout.port}" in checkout.log, what="the ready line"
+    )
     assert {"web", "worker", "release", "dev"} <= {line.split()[0] for line in _lines(checkout)}
 
     run.send_signal(signal.SIGINT)

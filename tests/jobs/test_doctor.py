@@ -99,17 +99,17 @@ def test_leases_that_nobody_took_back_are_rescued(see: Any, session: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    ("worker", "told"),
+    ("worker", "message"),
     [(None, "nothing runs jobs"), ({"silent_for": 120}, "0 alive")],
 )
 def test_no_worker_is_a_warning(
-    app: Any, session: Any, redis: Redis, worker: dict[str, Any] | None, told: str
+    app: Any, session: Any, redis: Redis, worker: dict[str, Any] | None, message: str
 ) -> None:
     if worker:
         factories.worker(**worker)
     result = app.test_cli_runner().invoke(args=["doctor"])
     assert (result.exit_code, lines(result.output)["workers"]) == (1, "warning")
-    assert told in result.output
+    assert message in result.output
 
 
 def test_a_silent_worker_is_named(see: Any) -> None:

@@ -24,8 +24,8 @@ TRACEBACK = """Traceback (most recent call last):
 
 
 def end(session, job, verb="retry_later", how="failed", **more):
-    told = {"error": "ValueError: boom", "error_class": "ValueError", "delay": 0, **more}
-    ending = factories.ending(job.id, job.lease_token, verb, outcome=how, **told)
+    columns = {"error": "ValueError: boom", "error_class": "ValueError", "delay": 0, **more}
+    ending = factories.ending(job.id, job.lease_token, verb, outcome=how, **columns)
     lifecycle.end_attempts(session, [ending])
     session.commit()
 

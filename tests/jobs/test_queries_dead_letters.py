@@ -51,7 +51,7 @@ def test_filters_and_search(session):
 @pytest.mark.parametrize("limit", [1, 2, 5])
 @pytest.mark.parametrize("fields", [{}, {"search": "boom"}, {"type": "echo"}])
 def test_pages_cover_the_list_once_in_both_directions(session, limit, fields):
-    # Several with one failed_at: buried in one transaction, told apart by id.
+    # Several with one failed_at: buried in one transaction, distinguished by id.
     at = datetime(2026, 1, 1, tzinfo=UTC)
     expected = []
     for n in range(5):

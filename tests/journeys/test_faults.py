@@ -129,7 +129,7 @@ def test_a_frozen_worker_cannot_write_the_outcome_of_a_rescued_job(
     wait_until(lambda: api.status(job_id) == "completed")
     finished_at = api.get(f"/api/jobs/{job_id}")["finishedAt"]
     zombie.send(signal.SIGCONT)
-    wait_until(lambda: "refused: its lease is no longer ours" in zombie.output)
+    wait_until(lambda: "refused: its lease was lost" in zombie.output)
     assert api.get(f"/api/jobs/{job_id}")["finishedAt"] == finished_at
     assert sql("SELECT sum(n) FROM job_series WHERE outcome = 'completed'")[0][0] in (None, 1)
     audit()

@@ -167,12 +167,12 @@ def test_clickjacking_and_sniffing_are_refused_by_headers(closed: Any) -> None:
 def test_an_attacker_learns_no_names_from_the_sign_in(closed: Any) -> None:
     closed.config["WTF_CSRF_ENABLED"] = False
     client = closed.test_client()
-    told = [
+    pages = [
         client.post("/sign-in", data={"name": name, "password": "no"}).text.replace(name, "")
         for name in ("ada", "nobody")
     ]
-    told = [re.sub(r'name="csrf_token" value="[^"]+"', "", page) for page in told]
-    assert told[0] == told[1]
+    pages = [re.sub(r'name="csrf_token" value="[^"]+"', "", page) for page in pages]
+    assert pages[0] == pages[1]
 
 
 def test_injection_into_the_name_of_a_sign_in_is_only_text(closed: Any) -> None:

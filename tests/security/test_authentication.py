@@ -234,7 +234,7 @@ def test_a_viewer_is_shown_no_buttons(closed: Any, sign_in: Any, bearer: Any) ->
 
 
 @pytest.mark.parametrize(
-    ("without", "told"),
+    ("without", "message"),
     [({"SECRET_KEY": ""}, "SECRET_KEY is not set"), ({"API_TOKENS": "", "DASHBOARD_USERS": ""}, "Nobody could sign in"),
      ({"APP_ENV": "development", "HOST": "0.0.0.0"}, "HOST is '0.0.0.0'"),
      *[({"SECRET_KEY": key}, "SECRET_KEY is too short") for key in ("x", "x" * 100, "0123456789abcdef0123456789abcde")],
@@ -243,9 +243,9 @@ def test_a_viewer_is_shown_no_buttons(closed: Any, sign_in: Any, bearer: Any) ->
      ({"DASHBOARD_USERS": "katharina:Katharina7:viewer"}, "password of 'katharina'")],
 )  # fmt: skip
 def test_it_refuses_to_start_with_an_open_door(
-    test_env: dict[str, str], without: dict[str, str], told: str
+    test_env: dict[str, str], without: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(config.ConfigError, match=told):
+    with pytest.raises(config.ConfigError, match=message):
         config.check_access(config.load({**test_env, **PRODUCTION, **without}))
 
 
@@ -255,15 +255,15 @@ def test_it_starts_open_only_when_told_out_loud(test_env: dict[str, str]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "message"),
     [({"API_TOKENS": "ci:short:read"}, "too short"), ({"API_TOKENS": "ci:0123456789abcdef:root"}, "entry 1"),
      ({"API_TOKENS": "ci"}, "entry 1"), ({"DASHBOARD_PASSWORD": "short"}, "too short"),
      ({"API_TOKENS": "a:0123456789abcdef:read,a:0123456789abcdeg:read"}, "twice")],
 )  # fmt: skip
 def test_bad_credentials_are_told_without_repeating_them(
-    test_env: dict[str, str], variables: dict[str, str], told: str
+    test_env: dict[str, str], variables: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(config.ConfigError, match=told) as caught:
+    with pytest.raises(config.ConfigError, match=message) as caught:
         config.load({**test_env, **PRODUCTION, **variables})
     assert "0123456789" not in str(caught.value)
 

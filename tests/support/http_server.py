@@ -1,4 +1,4 @@
-"""An HTTP server on a real socket: answers as told, remembers what it was asked."""
+"""An HTTP server on a real socket: answers as configured and records its requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An SMTP server on a real socket: records messages, or refuses them as told."""
+"""An SMTP server on a real socket: records messages, or refuses them as configured."""
 
 from __future__ import annotations
 

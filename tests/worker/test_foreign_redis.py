@@ -194,8 +194,8 @@ def test_an_unforeseen_error_of_the_client_pauses_the_popping(
 
 @pytest.mark.parametrize("text", ["", "\n", "a\nb", "z" * 10_000_000, "\u2028".join("ab")])
 def test_a_brief_error_is_one_short_line(text: str) -> None:
-    told = brief(ValueError(text))
+    line = brief(ValueError(text))
 
-    assert told
-    assert len(told) <= LONGEST_ERROR
-    assert len(told.splitlines()) == 1
+    assert line
+    assert len(line) <= LONGEST_ERROR
+    assert len(line.splitlines()) == 1

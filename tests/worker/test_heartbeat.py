@@ -147,6 +147,12 @@ def test_the_row_says_who_works_and_on_what(kernel: Kernel, at_the_gate: Any, ro
     assert row.stopped_at is None
 
 
+def test_the_row_counts_refused_endings(kernel: Kernel, rows: Any) -> None:
+    kernel.outbox.refused = 3
+    kernel.heartbeat.beat()
+    assert [row.refused for row in rows("SELECT refused FROM workers")] == [3]
+
+
 def test_a_stop_signs_off(kernel: Kernel, rows: Any) -> None:
     kernel.heartbeat.beat()
     kernel.begin_stop()

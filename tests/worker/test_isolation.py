@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -365,7 +367,7 @@ def test_a_child_whose_start_was_given_up_does_not_run_its_job(
             give_up_at = time.monotonic() + 2  # time enough to run, if it did not wait
             while not file.exists() and time.monotonic() < give_up_at:
                 time.sleep(0.01)
-            raise EOFError("the fork server died before it told the pid")
+            raise EOFError("the fork server died before it sent the pid")
 
     monkeypatch.setattr(ForkServerProcess, "start", start)
     payload = {"do": "report and wait", "until": str(tmp_path), "file": str(file), "name": "job"}
@@ -375,3 +377,19 @@ def test_a_child_whose_start_was_given_up_does_not_run_its_job(
     assert row(job_id).status == "completed"
     assert len(file.read_text().splitlines()) == 1
     wait_until(lambda: is_gone(given_up[0]))
+
+
+def test_a_child_loads_no_dashboard_and_no_api(test_env: dict[str, str]) -> None:
+    code = """
+import importlib, sys
+from app import config, create_app
+from app.worker.child import forking
+for module in forking.PRELOAD:
+    importlib.import_module(module)
+create_app(config.load_for_worker(), serves_web=False)
+print([m for m in sys.modules if m.startswith(("app.dashboard", "app.api"))])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=test_env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"

@@ -89,7 +89,7 @@ def test_outcomes_of_all_kinds_are_written_together(
     assert redis.zrange(KEYS.ready("default"), 0, -1) == [unstarted.id.hex.encode()]
     assert set(redis.zrange(KEYS.delayed, 0, -1)) == {j.id.hex.encode() for j in (bad, later)}
     assert outbox.completed == 1
-    assert outbox.fenced == 0
+    assert outbox.refused == 0
 
 
 def test_a_dead_letter_hurries_the_mirror(
@@ -124,7 +124,7 @@ def test_many_threads_put_at_once_and_nothing_is_lost(
     counts = {r.status: r.n for r in rows("SELECT status, count(*) AS n FROM jobs GROUP BY 1")}
     assert counts == {"completed": 180, "pending": 20}
     assert outbox.completed == 180
-    assert outbox.fenced == 0
+    assert outbox.refused == 0
 
 
 def test_a_batch_of_both_kinds_holds_nothing_while_it_waits_for_a_locked_job(
@@ -254,7 +254,7 @@ class TestFence:
 
         assert row(zombie.id) == before
         assert row(fine.id).status == "completed"
-        assert outbox.fenced == 1
+        assert outbox.refused == 1
         assert str(zombie.id) in caplog.text
         assert str(fine.id) not in caplog.text
 
@@ -267,7 +267,7 @@ class TestFence:
         outbox.put([failed(job)])
 
         assert row(job.id).status == "processing"
-        assert outbox.fenced == 1
+        assert outbox.refused == 1
 
     def test_an_expired_lease_alone_refuses_nothing(
         self, outbox: Outbox, claim: Any, enqueue: Any, rows: Any, row: Any
@@ -317,7 +317,7 @@ class TestOutage:
         assert outbox.drain(10)
         assert [row(j.id).status for j in jobs] == ["completed", "completed", "pending"]
         assert outbox.held() == []
-        assert outbox.fenced == 0
+        assert outbox.refused == 0
 
     def test_an_outcome_that_committed_before_the_connection_broke_is_no_zombie(
         self, outbox: Outbox, claim: Any, enqueue: Any, row: Any, cut_engine: Any,
@@ -340,7 +340,7 @@ class TestOutage:
 
         assert cuts
         assert row(job.id).status == "completed"
-        assert outbox.fenced == 0
+        assert outbox.refused == 0
         assert "refused" not in caplog.text
 
     def test_it_gives_up_when_the_process_must_end(

@@ -36,6 +36,7 @@ class WorkerSummary:
     #: [{"jobId", "type", "attempt", "since"}] as of heartbeat_at
     running: list[dict[str, Any]]
     completed: int  # jobs since it started
+    refused: int  # endings of attempts that were not stored, since it started
     started_at: datetime
     heartbeat_at: datetime
     stop_requested_at: datetime | None

@@ -30,6 +30,8 @@ class WorkerRow(Model):
     #: [{"jobId", "type", "attempt", "since"}] as of heartbeat_at
     running: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     completed: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    #: Endings of attempts that were not stored: the lease was lost, or the values could not be stored.
+    refused: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     started_at: Mapped[datetime] = instant(default_now=True)
     heartbeat_at: Mapped[datetime] = instant(default_now=True)
     stop_requested_at: Mapped[datetime | None] = instant(nullable=True)  # by a person
