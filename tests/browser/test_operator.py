@@ -125,7 +125,7 @@ def test_a_canary_shows_its_result_under_a_pointer_that_rests_on_its_button(
 
 
 def test_a_type_is_switched_off_and_a_worker_asked_to_stop(tab: Tab, session: Any) -> None:
-    worker = make.worker()
+    worker = make.worker(silent_for=-60)  # alive for as long as the test takes
     make.pending_job(type="echo")
     page = tab.open("/job-types")
     page.get_by_role("button", name="Pause echo").click()
