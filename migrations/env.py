@@ -1,6 +1,7 @@
 """Alembic's entry point: the engine and metadata come from the Flask application."""
 
 import logging
+from typing import Any
 
 from alembic import context
 from flask import current_app
@@ -36,11 +37,13 @@ def run_migrations() -> None:
         connection.commit()
 
 
-def _is_ours(_object: object, name: str | None, kind: str, *_: object) -> bool:
+def _is_ours(item: Any, name: str | None, kind: str, *_: object) -> bool:
     # Tables of JOB_MODULES and of others in the database are not ours to compare, nor those without
     # a model, which only triggers touch.
     if kind == "index" and str(name).endswith("_id_end"):
         return False  # on an expression, which can't be compared
+    if (f"{item.table.name}.{name}" if kind == "column" else name) in schema.FORMER_NAMES:
+        return False
     return kind != "table" or name in product_tables()
 
 

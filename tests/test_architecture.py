@@ -473,5 +473,7 @@ def plain_words() -> Iterator[str]:
     for folder in ("tests", "benchmarks"):
         texts += [p for p in (ROOT / folder).rglob("*.py") if p.name not in SAY_TOLD]
     for path in FILES + texts:
+        if path == APP / "schema.py":
+            continue  # names the former column
         if re.search(r"\btold\b", path.read_text(errors="replace"), re.IGNORECASE):
             yield name_of(path)
