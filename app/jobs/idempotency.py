@@ -13,19 +13,18 @@ from sqlalchemy import text
 
 from app.errors import IdempotencyMismatch
 from app.jobs import lifecycle
+from app.jobs.bounds import IDEMPOTENCY_HOURS
 from app.jobs.lifecycle import NewJob
-
-KEPT_HOURS = 24
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 # The first of concurrent requests inserts; the others wait here for its commit, then find its row.
-# A key older than KEPT_HOURS counts as new.
+# A key older than IDEMPOTENCY_HOURS counts as new.
 _CLAIM = text(f"""
 INSERT INTO job_keys (scope, key, body_hash, job_id) VALUES (:scope, :key, :body_hash, :nobody)
 ON CONFLICT (scope, key) DO UPDATE
     SET body_hash = excluded.body_hash, job_id = excluded.job_id, created_at = now()
-    WHERE job_keys.created_at < now() - interval '{KEPT_HOURS} hours'
+    WHERE job_keys.created_at < now() - interval '{IDEMPOTENCY_HOURS} hours'
 RETURNING 1
 """)
 _FILL = text("UPDATE job_keys SET job_id = :job_id WHERE scope = :scope AND key = :key")

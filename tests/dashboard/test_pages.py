@@ -466,7 +466,7 @@ class TestWorkers:
         make.worker(id=worker_id, running=reported)
         page = client.get("/workers").text
         assert re.findall(r'id="run-([^"]+)"', page) == [str(running.id), str(stuck.id)]
-        assert "3 of 5 jobs that were running at the last heartbeat have finished since." in page
+        assert "Finished since the last heartbeat: 3 of 5 running jobs." in page
 
     @pytest.mark.parametrize("since", [None, "yesterday", "2026-05-04T10:00:00"])
     def test_an_odd_heartbeat_breaks_nothing(

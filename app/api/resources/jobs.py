@@ -19,6 +19,7 @@ from app.api.schemas.queries import JOB_LIST, LOG_QUERY, ORDERS
 from app.errors import InvalidTransition
 from app.extensions import db
 from app.jobs import idempotency, lifecycle, listing
+from app.jobs.bounds import IDEMPOTENCY_HOURS
 from app.jobs.lifecycle import NewJob
 from app.jobs.models import Job, JobAttempt, JobLogLine
 from app.jobs.statistics import summary
@@ -35,7 +36,7 @@ TAG = "Jobs"
     answers={201: JOB, 200: JOB},
     errors=(404,),
     request_headers={
-        IDEMPOTENCY_HEADER: "1 to 255 visible ASCII characters, kept for 24 hours. The same body again answers 200 with"
+        IDEMPOTENCY_HEADER: f"1 to 255 visible ASCII characters, kept for {IDEMPOTENCY_HOURS} hours. The same body again answers 200 with"
         " the first job (404 once that is deleted), a different body 422."
     },
     request_header_schemas={IDEMPOTENCY_HEADER: {"pattern": f"^{idempotency.KEY.pattern}$"}},

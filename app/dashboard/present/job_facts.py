@@ -80,7 +80,7 @@ def _facts(job: Job, type_timeout: float | None) -> Iterator[Fact]:
     if job.finished_at:
         yield Fact("Finished", job.finished_at, "time")
     if took(job) is not None:
-        yield Fact("Took", took(job), "took")
+        yield Fact("Duration", took(job), "took")
     if job.worker_id:
         yield Fact(
             "Worker",

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import func, insert, literal, select, text, true
 
 from app import statement_timeouts
+from app.database import IDLE_SECONDS
 from app.errors import BulkActionNotFound, PreviewOutdated, TooManyMatches
 from app.jobs import audit, lifecycle
 from app.jobs.bulk.scope import Scope, Sessions, fits, matching
@@ -108,9 +109,9 @@ def act(
     return lifecycle.act(db, verb, ids, by=by, changes=args, is_audited=is_audited)
 
 
-# Of a worker that the network cuts off here PostgreSQL lets go after some seconds, not hours.
-_NEXT = text("""
-SELECT id, verb, args, created_by, created_at, set_config('idle_in_transaction_session_timeout', '10s', true)
+# If the network cuts a worker off here, PostgreSQL ends its transaction after this idle time.
+_NEXT = text(f"""
+SELECT id, verb, args, created_by, created_at, set_config('idle_in_transaction_session_timeout', '{IDLE_SECONDS}s', true)
 FROM bulk_actions
 WHERE finished_at IS NULL AND paused_at IS NULL ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
 """)
