@@ -1,4 +1,4 @@
-"""What the payload schemas of the built-in types share: strict fields, and messages with a remedy."""
+"""Strict fields, and error messages with a remedy, for the payload schemas of the built-in types."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def messages(remedy: str) -> dict[str, Any]:
 
 
 class Number(fields.Float):
-    """A JSON number: no text that looks like one, no NaN."""
+    """A JSON number: neither a string that looks like one nor NaN."""
 
     def _validated(self, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -29,7 +29,7 @@ class Number(fields.Float):
 
 
 class Flag(fields.Boolean):
-    """true or false: no text or number that looks like one."""
+    """true or false: neither a string nor a number that looks like one."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> bool:
         if not isinstance(value, bool):
@@ -38,10 +38,10 @@ class Flag(fields.Boolean):
 
 
 def refuse_control_characters(value: str) -> None:
-    """Raises ValidationError for what could end a header line and start another one.
+    """Raises ValidationError for characters that could end a header line and start another one.
 
-    Control characters of ASCII and Latin-1, and Unicode's line and paragraph separators, at which
-    the standard library splits lines as well.
+    These are the control characters of ASCII and Latin-1, and Unicode's line and paragraph separators, at
+    which the standard library splits lines as well.
     """
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in value):
         raise ValidationError("must be one line of text; remove line breaks and control characters")

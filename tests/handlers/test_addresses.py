@@ -8,7 +8,7 @@ import time
 import pytest
 
 from app.handlers.http_request.addresses import allowed_addresses
-from app.handlers.http_request.special_networks import kind_of
+from app.handlers.http_request.special_networks import special_kind
 from app.jobs.control_flow import Permanent
 from app.jobs.testing import make_context
 
@@ -46,12 +46,12 @@ PUBLIC = [
 
 @pytest.mark.parametrize("address", FORBIDDEN)
 def test_what_is_not_public_is_forbidden(address: str) -> None:
-    assert kind_of(ipaddress.ip_address(address))
+    assert special_kind(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_what_is_public_is_not(address: str) -> None:
-    assert kind_of(ipaddress.ip_address(address)) is None
+    assert special_kind(ipaddress.ip_address(address)) is None
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_what_is_public_is_not(address: str) -> None:
     ],
 )
 def test_the_reason_names_the_kind(address: str, reason: str) -> None:
-    assert reason in (kind_of(ipaddress.ip_address(address)) or "")
+    assert reason in (special_kind(ipaddress.ip_address(address)) or "")
 
 
 def test_the_table_forbids_at_least_what_python_does() -> None:
@@ -78,8 +78,8 @@ def test_the_table_forbids_at_least_what_python_does() -> None:
         for network in constant._private_networks:
             if network == ipaddress.ip_network("::ffff:0:0/96"):
                 continue  # judged by the IPv4 address inside
-            assert kind_of(network[0])
-            assert kind_of(network[-1])
+            assert special_kind(network[0])
+            assert special_kind(network[-1])
 
 
 @pytest.mark.parametrize(

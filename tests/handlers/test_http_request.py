@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.handlers.http_request import UnexpectedStatus, retry_after_seconds
 from app.handlers.http_request.client import RequestFailed
+from app.handlers.http_request.status import UnexpectedStatus, retry_after_seconds
 from app.jobs.control_flow import Permanent, RetryAfter
 from app.jobs.testing import make_context, make_settings, run_handler
 from tests.support.http_server import Answer, ScriptedServer
@@ -165,21 +165,21 @@ def test_2xx_completes(http_server: ScriptedServer, status: int) -> None:
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410, 413, 422, 451, 499])
 def test_4xx_is_permanent(http_server: ScriptedServer, status: int) -> None:
     http_server.script(Answer(status, b"because of this\nand that"))
-    with pytest.raises(Permanent, match=rf"answered {status}.*: because of this and that"):
+    with pytest.raises(Permanent, match=rf"returned {status}.*: because of this and that"):
         call(http_server)
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 504, 599])
 def test_5xx_and_patience_are_retried(http_server: ScriptedServer, status: int) -> None:
     http_server.script(status)
-    with pytest.raises(UnexpectedStatus, match=rf"GET {http_server.url}/hook answered {status}"):
+    with pytest.raises(UnexpectedStatus, match=rf"GET {http_server.url}/hook returned {status}"):
         call(http_server, "/hook?key=hidden")
 
 
 @pytest.mark.parametrize("status", [300, 304, 302])
 def test_a_redirect_to_nowhere_is_permanent(http_server: ScriptedServer, status: int) -> None:
     http_server.script(Answer(status, b""))
-    with pytest.raises(Permanent, match=f"answered {status}"):
+    with pytest.raises(Permanent, match=f"returned {status}"):
         call(http_server)
 
 
@@ -189,7 +189,7 @@ def test_retry_after_in_seconds_is_honoured(http_server: ScriptedServer, status:
     with pytest.raises(RetryAfter) as caught:
         call(http_server)
     assert caught.value.seconds == 17
-    assert f"answered {status}" in str(caught.value)
+    assert f"returned {status}" in str(caught.value)
 
 
 def test_retry_after_as_a_date_is_honoured(http_server: ScriptedServer) -> None:
@@ -234,7 +234,7 @@ def test_a_refused_connection_is_retried(http_server: ScriptedServer) -> None:
 
 def test_a_dropped_connection_is_retried(http_server: ScriptedServer) -> None:
     http_server.script(Answer(hang_up=True))
-    with pytest.raises(RequestFailed, match="did not answer properly"):
+    with pytest.raises(RequestFailed, match="did not send a valid response"):
         call(http_server)
 
 
@@ -258,4 +258,4 @@ def test_a_web_page_as_an_error_is_told_in_words(
     http_server.script(Answer(404, body=body))
     with pytest.raises(Permanent) as caught:
         call(http_server)
-    assert str(caught.value).endswith(f"answered 404 Not Found{words}")
+    assert str(caught.value).endswith(f"returned 404 Not Found{words}")

@@ -94,13 +94,13 @@ class TestArrival:
 class TestRefusals:
     def test_a_temporary_answer_is_retried(self, smtp_server: MailServer) -> None:
         smtp_server.refuse(TEMPORARY)
-        with pytest.raises(MailFailed, match="answered 451 Try again later"):
+        with pytest.raises(MailFailed, match="replied 451 Try again later"):
             send(smtp_server.url)
         assert send(smtp_server.url)["accepted"] == ["ada@example.com"]
 
     def test_a_final_answer_is_not(self, smtp_server: MailServer) -> None:
         smtp_server.refuse(PERMANENT)
-        with pytest.raises(Permanent, match="answered 550 No such user here"):
+        with pytest.raises(Permanent, match="replied 550 No such user here"):
             send(smtp_server.url)
 
     def test_one_refused_recipient_is_told_and_the_others_get_it(
@@ -125,7 +125,7 @@ class TestRefusals:
         self, smtp_server: MailServer, answers: tuple[str, ...], error: type[Exception]
     ) -> None:
         smtp_server.refuse_recipients(*answers)
-        with pytest.raises(error, match="refused every recipient"):
+        with pytest.raises(error, match="refused all recipients"):
             send(smtp_server.url, {"to": ["a@example.com", "b@example.com"]})
         assert smtp_server.received == []
 

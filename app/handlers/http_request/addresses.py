@@ -1,9 +1,9 @@
 """Which addresses an ``http-request`` may connect to.
 
-A job's URL comes from outside, and the worker stands inside: without this guard it would fetch the cloud's
-metadata service or the database's admin port for whoever may enqueue. Names are resolved once, every address
-is judged, and the connection goes to an address judged: a name that answers differently the second time
-(DNS rebinding) gains nothing.
+A job's URL comes from outside the network and the worker runs inside it: without this check, anyone who can enqueue
+could fetch the cloud's metadata service or the database's admin port. A name is resolved once, all of its addresses
+are checked, and the connection goes to a checked address, so a name that resolves differently the second time (DNS
+rebinding) has no effect.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 import time
 from typing import Any
 
-from app.handlers.http_request.special_networks import Address, kind_of
+from app.handlers.http_request.special_networks import Address, special_kind
 from app.jobs.context import Context
 from app.jobs.control_flow import Permanent
 
@@ -22,24 +22,24 @@ LOOKUP_POLL_SECONDS = 0.25
 
 
 class LookupFailed(Exception):
-    """A host name has no address now; maybe later."""
+    """A host name has no address at the moment; another attempt may find one."""
 
 
 def allowed_addresses(
     host: str, port: int, *, is_private_allowed: bool, ctx: Context, ends_at: float
 ) -> list[str]:
-    """The addresses of ``host``, in the resolver's order, each fit to connect to.
+    """The addresses of ``host`` in the resolver's order, all of them allowed.
 
-    Raises Permanent when any of them is not public, LookupFailed when there is none by ``ends_at``.
+    Raises Permanent if any of them is not public, LookupFailed if there is none by ``ends_at`` (monotonic).
     """
     addresses = _addresses(host, port, ctx, ends_at)
     if not is_private_allowed:
         for address in addresses:
-            if why := kind_of(address):
+            if kind := special_kind(address):
                 is_name = host != str(address)
-                found = f"{host} is {address}, {why}" if is_name else f"{host} is {why}"
+                reason = f"{host} is {address}, {kind}" if is_name else f"{host} is {kind}"
                 raise Permanent(
-                    f"{found}; http-request calls public addresses only "
+                    f"{reason}; http-request calls public addresses only "
                     "(the operator can set HTTP_ALLOW_PRIVATE=1)"
                 )
     return [str(address) for address in addresses]
@@ -49,17 +49,17 @@ def _addresses(host: str, port: int, ctx: Context, ends_at: float) -> list[Addre
     try:
         return [ipaddress.ip_address(host)]
     except ValueError:
-        pass  # a name, or a number in an odd spelling (0x7f000001), which the resolver understands
-    found: list[Address] = []
+        pass  # a name, or a number in an unusual notation (0x7f000001), which the resolver understands
+    addresses: list[Address] = []
     for entry in _look_up(host, port, ctx, ends_at):
         address = ipaddress.ip_address(str(entry[4][0]).partition("%")[0])
-        if address not in found:
-            found.append(address)
-    return found
+        if address not in addresses:
+            addresses.append(address)
+    return addresses
 
 
 def _look_up(host: str, port: int, ctx: Context, ends_at: float) -> list[tuple[Any, ...]]:
-    """getaddrinfo knows no time limit, so it runs in a thread that may be left behind (it ends by itself)."""
+    """The entries of getaddrinfo, which has no time limit: it runs in a thread, which is left to end by itself."""
     entries: list[tuple[Any, ...]] = []
     errors: list[Exception] = []
 

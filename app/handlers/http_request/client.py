@@ -1,7 +1,6 @@
-"""One HTTP request over one connection, bound in time and size, to an address chosen beforehand.
+"""One HTTP request over one connection to a given address, with limits of time and size.
 
-urllib3's connection does HTTP and TLS; it has no idea of proxies, cookies, netrc or redirects, and so
-does nothing that nobody asked for.
+urllib3's connection does HTTP and TLS and nothing else: no proxies, cookies, netrc or redirects.
 """
 
 from __future__ import annotations
@@ -25,22 +24,22 @@ from app.handlers.sockets.tls import tls_context
 from app.handlers.sockets.watchdog import watchdog
 from app.jobs.context import Context
 
-#: An address that does not answer must leave time for the next one.
+#: An address that does not respond must leave time for the next one.
 CONNECT_SECONDS = 10.0
 CHUNK_BYTES = 16 * 1024
 
 
 class RequestFailed(Exception):
-    """No usable answer came; another attempt may get one."""
+    """There was no usable response; another attempt may get one."""
 
 
 class BadUrl(ValueError):
-    """Not a URL that can be called; the message says what to write instead."""
+    """A URL that can't be called; the message says what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a request goes: one parse serves the check and the connection."""
+    """Where a request goes: a URL, parsed once for both the check and the connection."""
 
     scheme: str
     host: str  # lower case, an IPv6 address without its brackets
@@ -53,13 +52,13 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """As in the Host header."""
+        """Host and port as in the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def shown(self) -> str:
-        """For messages: without the query, which often holds keys."""
+        """The URL for messages: without the query, which often contains keys."""
         return f"{self.scheme}://{self.authority}{self.path.partition('?')[0]}"
 
     @property
@@ -68,8 +67,8 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A response; ``body`` is cut at the limit, raw as sent (no content encoding undone)."""
+class Response:
+    """A response. ``body`` is as sent, with no content encoding undone; ``is_cut``: it was longer than the limit."""
 
     status: int
     reason: str
@@ -82,7 +81,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def parse(url: str) -> Target:
-    """Raises BadUrl."""
+    """The target of a URL. Raises BadUrl."""
     if re.search(r"[\x00-\x20\x7f\\]", url):
         raise BadUrl("has blanks, control characters or backslashes; percent-encode them (%20)")
     try:
@@ -90,20 +89,22 @@ def parse(url: str) -> Target:
     except LocationParseError:
         raise BadUrl("is not a URL; give one such as https://example.com/hook") from None
     if parts.scheme not in _DEFAULT_PORTS or not parts.host:
-        raise BadUrl("must start with http:// or https:// and a host, as https://example.com/hook")
+        raise BadUrl(
+            "must start with http:// or https:// and a host, such as https://example.com/hook"
+        )
     if parts.auth is not None:
-        raise BadUrl("must not hold a user name or password; send an Authorization header instead")
+        raise BadUrl("must not contain a user name or password; send an Authorization header")
     if "%" in parts.host:
-        raise BadUrl("must name its host without a zone or escapes")
+        raise BadUrl("must have a host without a zone or percent-encoding")
     port = _DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
     if port == 0:
-        raise BadUrl("has the port 0; give a port from 1 to 65535, or none")
+        raise BadUrl("has port 0; use a port from 1 to 65535, or none")
     return Target(parts.scheme, parts.host.strip("[]"), port, parts.request_uri)
 
 
 def follow(target: Target, location: str) -> Target:
-    """Where a redirect from ``target`` leads. Raises BadUrl."""
-    # Header bytes come as Latin-1; the sites that don't escape them mean UTF-8.
+    """The target of a redirect from ``target``. Raises BadUrl."""
+    # Header bytes are decoded as Latin-1; sites that don't escape them send UTF-8.
     raw = location.encode("latin-1", "replace").decode("utf-8", "replace")
     try:
         return parse(urljoin(target.url, raw.strip()))
@@ -123,26 +124,26 @@ def exchange(
     max_body_bytes: int,
     ends_at: float,
     ctx: Context,
-) -> Answer:
-    """Sends the request to the first of ``addresses`` that accepts a connection, and reads the answer.
+) -> Response:
+    """Send the request to the first of ``addresses`` that accepts a connection, and read the response.
 
-    Done by ``ends_at`` (monotonic), whatever the server does. Raises RequestFailed.
+    Ends by ``ends_at`` (monotonic) whatever the server does. Raises RequestFailed.
     """
     connection = _connect(target, addresses, ends_at, ctx)
-    # Held here, since http.client forgets it when the server is going to close.
+    # Kept here, since http.client forgets the socket when the server is going to close it.
     sock = connection.sock
     assert sock is not None
     try:
-        with watchdog(ctx, ends_at, lambda: sock, is_cancellable=True) as has_bitten:
+        with watchdog(ctx, ends_at, lambda: sock, is_cancellable=True) as has_fired:
             _send(connection, method, target, headers, body, ends_at)
-            answer = _read(connection, max_body_bytes)
-        # http.client takes the end of the stream for the end of the headers.
-        if has_bitten.is_set():
-            raise RequestFailed(f"{target.authority} did not finish its answer")
-        return answer
+            response = _read(connection, max_body_bytes)
+        # http.client treats the end of the stream as the end of the headers.
+        if has_fired.is_set():
+            raise RequestFailed(f"{target.authority} did not finish its response")
+        return response
     except (OSError, HTTPError, HTTPException, ValueError) as error:
         raise RequestFailed(
-            f"{target.authority} did not answer properly: {_cause(error)}"
+            f"{target.authority} did not send a valid response: {_cause(error)}"
         ) from None
     finally:
         connection.close()
@@ -196,7 +197,7 @@ def _send(
     connection.timeout = left
     if connection.sock is not None:
         connection.sock.settimeout(left)
-    # A server may answer and close before it read the whole body (413): look for that answer.
+    # A server may respond and close before it has read the whole body (413): read that response.
     with suppress(BrokenPipeError, ConnectionResetError):
         connection.request(
             method,
@@ -208,26 +209,26 @@ def _send(
         )
 
 
-def _read(connection: HTTPConnection, max_body_bytes: int) -> Answer:
-    response = connection.getresponse()
+def _read(connection: HTTPConnection, max_body_bytes: int) -> Response:
+    stream = connection.getresponse()
     try:
-        body = _read_body(response, max_body_bytes + 1)
-        return Answer(
-            status=response.status,
-            reason=response.reason or "",
-            headers={name.lower(): value for name, value in response.headers.items()},
+        body = _read_body(stream, max_body_bytes + 1)
+        return Response(
+            status=stream.status,
+            reason=stream.reason or "",
+            headers={name.lower(): value for name, value in stream.headers.items()},
             body=body[:max_body_bytes],
             is_cut=len(body) > max_body_bytes,
         )
     finally:
-        response.close()
+        stream.close()
 
 
-def _read_body(response: BaseHTTPResponse, max_bytes: int) -> bytes:
+def _read_body(stream: BaseHTTPResponse, max_bytes: int) -> bytes:
     body = bytearray()
     while len(body) < max_bytes:
-        # read1, because read() would wait until the whole chunk is there.
-        chunk = response.read1(min(CHUNK_BYTES, max_bytes - len(body)), decode_content=False)
+        # read1, because read() would wait for the whole chunk.
+        chunk = stream.read1(min(CHUNK_BYTES, max_bytes - len(body)), decode_content=False)
         if not chunk:
             break
         body += chunk
@@ -235,7 +236,7 @@ def _read_body(response: BaseHTTPResponse, max_bytes: int) -> bytes:
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost reason, short: urllib3 wraps it in the repr of its connection."""
+    """The innermost reason in a few words: urllib3 wraps it in the repr of its connection."""
     while isinstance(error, HTTPError) and (inner := error.__cause__ or error.__context__):
         error = inner
     if isinstance(error, TimeoutError | socket.timeout):

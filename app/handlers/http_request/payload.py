@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates
 
 from app.handlers.http_request.client import BadUrl, parse
+from app.handlers.http_request.signature import secret_bytes
 from app.handlers.payload_fields import Number, messages, refuse_control_characters
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -18,40 +18,29 @@ MAX_HEADERS = 50
 MAX_HEADER_CHARACTERS = 8192
 MAX_TIMEOUT_SECONDS = 3600
 
-#: What the client itself must say, or the request could be smuggled or sent elsewhere.
-OURS = {
-    "host": "the URL names the host",
-    "content-length": "it is counted from body",
-    "transfer-encoding": "the body is sent whole",
-    "connection": "one connection serves one request",
-    "expect": "the body is sent at once",
-    "upgrade": "the answer is plain HTTP",
-    "te": "the answer is plain HTTP",
-    "trailer": "the body is sent whole",
+#: Headers that only the client may set, with the reason: otherwise a request could be smuggled or sent elsewhere.
+RESERVED_HEADERS = {
+    "host": "it is taken from the URL",
+    "content-length": "it is computed from the body",
+    "transfer-encoding": "the body is sent with its length",
+    "connection": "each connection is used for a single request",
+    "expect": "the body is sent immediately",
+    "upgrade": "the response is plain HTTP",
+    "te": "the response is plain HTTP",
+    "trailer": "the body is sent with its length",
 }
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
-_METHOD = f"give one of {', '.join(METHODS)}, or leave it out for GET"
-_URL = "give one such as https://example.com/hook"
-_HEADERS = 'give an object of texts, such as {"Accept": "application/json"}'
-_TIMEOUT = f"give seconds from 0.1 to {MAX_TIMEOUT_SECONDS}, or leave it out for 30"
-_SECRET = "give text of 1 to 1000 characters, or leave it out to send unsigned"
-
-
-def secret_bytes(secret: str) -> bytes:
-    """The HMAC key. Raises ValueError for a ``whsec_`` secret that is not base64."""
-    prefix = "whsec_"
-    if not secret.startswith(prefix):
-        return secret.encode()
-    key = base64.b64decode(secret.removeprefix(prefix), validate=True)
-    if not key:
-        raise ValueError("empty key")
-    return key
+_METHOD = f"use one of {', '.join(METHODS)}, or omit it for GET"
+_URL = "use a URL such as https://example.com/hook"
+_HEADERS = 'use an object of strings, such as {"Accept": "application/json"}'
+_TIMEOUT = f"use a number of seconds from 0.1 to {MAX_TIMEOUT_SECONDS}, or omit it for 30"
+_SECRET = "use a string of 1 to 1000 characters, or omit it to send the request unsigned"
 
 
 class HttpRequestPayload(Schema):
     """``{"url": "https://…", "method": "POST", "headers": {…}, "body": …, "timeout": 30, "secret": "…"}``
 
-    ``body`` is sent as it is when it is text, else as JSON. ``timeout`` bounds the whole attempt.
+    A ``body`` that is a string is sent as it is, any other one as JSON. ``timeout`` limits the whole attempt.
     """
 
     method = fields.String(load_default="GET", error_messages=messages(_METHOD))
@@ -74,7 +63,7 @@ class HttpRequestPayload(Schema):
     @validates("method")
     def check_method(self, value: str, data_key: str) -> None:
         if value.upper() not in METHODS:
-            raise ValidationError(f"is not a method that can be sent; {_METHOD}")
+            raise ValidationError(f"is not a supported method; {_METHOD}")
 
     @validates("url")
     def check_url(self, value: str, data_key: str) -> None:
@@ -103,11 +92,11 @@ class HttpRequestPayload(Schema):
         if value is None:
             return
         if not 1 <= len(value) <= 1000:
-            raise ValidationError(f"has a wrong length; {_SECRET}")
+            raise ValidationError(f"has the wrong length; {_SECRET}")
         try:
             secret_bytes(value)
         except (ValueError, binascii.Error):
-            raise ValidationError("starts with whsec_ but is not base64 after it") from None
+            raise ValidationError("starts with whsec_, but the rest is not base64") from None
 
     @post_load
     def normalize(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -116,16 +105,16 @@ class HttpRequestPayload(Schema):
 
 def _check_header(name: str, text: str, seen: set[str]) -> None:
     if not _TOKEN.fullmatch(name):
-        raise ValidationError("is not a header's name; use letters, digits and hyphens")
-    if name.lower() in OURS:
-        raise ValidationError(f"can't be set: {OURS[name.lower()]}; leave it out")
+        raise ValidationError("is not a valid header name; use letters, digits and hyphens")
+    if name.lower() in RESERVED_HEADERS:
+        raise ValidationError(f"can't be set: {RESERVED_HEADERS[name.lower()]}; omit it")
     if name.lower() in seen:
         raise ValidationError("is a duplicate; header names are case-insensitive")
     if len(text) > MAX_HEADER_CHARACTERS:
         raise ValidationError(f"is longer than {MAX_HEADER_CHARACTERS} characters")
     refuse_control_characters(text.replace("\t", " "))
     if not _is_latin1(text):
-        raise ValidationError("holds characters that headers can't; percent-encode them")
+        raise ValidationError("contains characters that headers can't; percent-encode them")
 
 
 def _is_latin1(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""The payload of ``send-email`` and the message made of it."""
+"""The payload of ``send-email``, and the message built from it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from app.handlers.payload_fields import messages, refuse_control_characters
 
 MAX_RECIPIENTS = 100
 MAX_SUBJECT_CHARACTERS = 900
-#: Fits the line of the header's name; a longer one is encoded, and so can be folded anywhere.
+#: Fits on the line of the header's name; a longer subject is encoded, so that it can be folded anywhere.
 MAX_PLAIN_SUBJECT = 69
-_ADDRESS = "give an address such as ada@example.com or Ada Lovelace <ada@example.com>"
-_ADDRESSES = "give an address such as ada@example.com, or a list of them"
-_SUBJECT = f"give one line of 1 to {MAX_SUBJECT_CHARACTERS} characters"
+_ADDRESS = "use an address such as ada@example.com or Ada Lovelace <ada@example.com>"
+_ADDRESSES = "use an address such as ada@example.com, or a list of addresses"
+_SUBJECT = f"use a single line of 1 to {MAX_SUBJECT_CHARACTERS} characters"
+_NOT_AN_ADDRESS = f"is not a single email address; {_ADDRESS}"
 _DOMAIN = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.(?!-)[A-Za-z0-9-]{1,63})*", re.ASCII)
 
 
@@ -32,23 +33,24 @@ def parse_address(value: str) -> Address:
     _refuse_encoded_words(value)
     try:
         header = SMTP.header_factory("To", value)
-    except Exception:  # the standard parser trips over some malformed ones: IndexError for "x@"
-        raise ValidationError(f"is not one e-mail address; {_ADDRESS}") from None
-    found = cast("tuple[Address, ...]", header.addresses)
-    if header.defects or len(found) != 1 or not found[0].domain or ":" in value.partition("<")[0]:
-        raise ValidationError(f"is not one e-mail address; {_ADDRESS}")
-    address = found[0]
-    # Again, without the quotes and backslashes that the parser has removed.
+    except Exception:  # the standard parser fails on some malformed addresses: IndexError for "x@"
+        raise ValidationError(_NOT_AN_ADDRESS) from None
+    addresses = cast("tuple[Address, ...]", header.addresses)
+    is_group = ":" in value.partition("<")[0]
+    if header.defects or is_group or len(addresses) != 1 or not addresses[0].domain:
+        raise ValidationError(_NOT_AN_ADDRESS)
+    address = addresses[0]
+    # Again, after the parser has removed quotes and backslashes.
     _refuse_encoded_words(str(address.display_name) + address.username)
     domain = _ascii_domain(address.domain)
     if domain is None or not 1 <= len(address.username) <= 64:
-        raise ValidationError(f"is not one e-mail address; {_ADDRESS}")
+        raise ValidationError(_NOT_AN_ADDRESS)
     return Address(address.display_name, address.username, domain)
 
 
 def _refuse_encoded_words(value: str) -> None:
-    # The standard library decodes them when it parses a header and once more when it writes one;
-    # what comes out may hold line breaks, and so write headers of its own.
+    # The standard library decodes them when it parses a header and again when it writes one;
+    # the decoded text may contain line breaks, and so add headers.
     if "=?" in value:
         raise ValidationError(
             f'must not contain "=?": write the name as plain text, in any alphabet; {_ADDRESS}'
@@ -56,7 +58,7 @@ def _refuse_encoded_words(value: str) -> None:
 
 
 def _ascii_domain(domain: str) -> str | None:
-    """The domain as the DNS spells it, or None when it is none."""
+    """The domain in ASCII, as in the DNS; None if it is not valid."""
     try:
         ascii_domain = domain if domain.isascii() else idna.encode(domain, uts46=True).decode()
     except idna.IDNAError:
@@ -64,15 +66,15 @@ def _ascii_domain(domain: str) -> str | None:
     return ascii_domain if _DOMAIN.fullmatch(ascii_domain) and len(ascii_domain) < 254 else None
 
 
-class OneAddress(fields.String):
-    """Loads text into an Address."""
+class AddressField(fields.String):
+    """Loads a string into an Address."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         return parse_address(super()._deserialize(value, *args, **kwargs))
 
 
-class Addresses(fields.Field):
-    """Loads an address or a list of them into a list of Address."""
+class AddressListField(fields.Field):
+    """Loads an address or a list of addresses into a list of Address."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> list[Address]:
         if isinstance(value, str):
@@ -93,47 +95,52 @@ class Addresses(fields.Field):
 
 def _parse_item(item: Any) -> Address:
     if not isinstance(item, str):
-        raise ValidationError(f"is not text; {_ADDRESS}")
+        raise ValidationError(f"is not a string; {_ADDRESS}")
     return parse_address(item)
 
 
 class SendEmailPayload(Schema):
     """``{"to": "ada@example.com", "subject": "Welcome", "body": "…"}``; ``to``, ``cc``, ``bcc`` may be lists."""
 
-    to = Addresses(required=True, error_messages=messages(_ADDRESSES))
-    cc = Addresses(load_default=list, error_messages=messages(_ADDRESSES))
-    bcc = Addresses(load_default=list, error_messages=messages(_ADDRESSES))
-    sender = OneAddress(data_key="from", load_default=None, error_messages=messages(_ADDRESS))
-    reply_to = Addresses(data_key="replyTo", load_default=list, error_messages=messages(_ADDRESSES))
+    to = AddressListField(required=True, error_messages=messages(_ADDRESSES))
+    cc = AddressListField(load_default=list, error_messages=messages(_ADDRESSES))
+    bcc = AddressListField(load_default=list, error_messages=messages(_ADDRESSES))
+    sender = AddressField(data_key="from", load_default=None, error_messages=messages(_ADDRESS))
+    reply_to = AddressListField(
+        data_key="replyTo", load_default=list, error_messages=messages(_ADDRESSES)
+    )
     subject = fields.String(
         required=True,
         error_messages=messages(_SUBJECT),
         validate=[
-            validate.Length(1, MAX_SUBJECT_CHARACTERS, error=f"has a wrong length; {_SUBJECT}"),
+            validate.Length(1, MAX_SUBJECT_CHARACTERS, error=f"has the wrong length; {_SUBJECT}"),
             refuse_control_characters,
         ],
     )
-    body = fields.String(load_default=None, error_messages=messages("give text, or leave it out"))
-    html = fields.String(load_default=None, error_messages=messages("give HTML, or leave it out"))
+    body = fields.String(load_default=None, error_messages=messages("use a string, or omit it"))
+    html = fields.String(load_default=None, error_messages=messages("use HTML, or omit it"))
 
     @validates_schema
     def check_recipients(self, data: dict[str, Any], **kwargs: Any) -> None:
         if sum(len(data.get(name, ())) for name in ("to", "cc", "bcc")) > MAX_RECIPIENTS:
             raise ValidationError(
-                f"to, cc and bcc hold more than {MAX_RECIPIENTS} addresses; enqueue several jobs",
+                f"to, cc and bcc have more than {MAX_RECIPIENTS} addresses; enqueue several jobs",
                 "to",
             )
 
 
 def recipients_of(payload: dict[str, Any]) -> list[str]:
-    """Everyone the message goes to, blind copies included, each once."""
-    everyone = [*payload["to"], *payload["cc"], *payload["bcc"]]
-    return list(dict.fromkeys(address.addr_spec for address in everyone))
+    """All addresses that the message goes to, including bcc, without duplicates."""
+    addresses = [*payload["to"], *payload["cc"], *payload["bcc"]]
+    return list(dict.fromkeys(address.addr_spec for address in addresses))
 
 
 def build_message(payload: dict[str, Any], *, sender: Address, job_id: object) -> EmailMessage:
-    """The message. Its Message-ID comes from the job's id: the same for every attempt, so that a
-    mailbox or a person recognises a repeat. Blind copies are in the envelope only."""
+    """The message. Recipients in bcc are in the envelope only.
+
+    The Message-ID is built from the job's id and is the same for every attempt, so that mail programs can
+    recognize duplicates.
+    """
     message = EmailMessage(policy=SMTP)
     message["From"] = sender
     message["To"] = payload["to"]
@@ -150,7 +157,7 @@ def build_message(payload: dict[str, Any], *, sender: Address, job_id: object) -
 
 
 def _encoded(subject: str) -> str:
-    """The subject as it stands on the wire. Assigned as it is, encoded words in it would be decoded."""
+    """The subject as it is sent. The message's own encoding would decode encoded words in the subject."""
     is_plain = subject.isascii() and "=?" not in subject and len(subject) <= MAX_PLAIN_SUBJECT
     if is_plain:
         return subject

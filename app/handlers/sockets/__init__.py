@@ -1,1 +1,1 @@
-"""What the built-in handlers share when they talk to the network."""
+"""Network code that the built-in handlers share."""

@@ -1,7 +1,7 @@
-"""An end to waiting on a socket, however slowly the other side talks.
+"""A deadline for a conversation over a socket, however slowly the server sends.
 
-Socket time-outs bound one read each: a server that sends a byte every few seconds would hold a worker's
-thread for hours. And an asynchronous JobTimeout can't land while a thread waits inside the kernel.
+A socket's timeout limits a single read: a server that sends a byte every few seconds could occupy a worker's
+thread for hours. And an asynchronous JobTimeout is not raised while a thread waits in a system call.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ def watchdog(
     *,
     is_cancellable: bool,
 ) -> Iterator[threading.Event]:
-    """Shuts the socket down at ``ends_at`` (monotonic), or soon after a cancel request.
+    """Shut the socket down at ``ends_at`` (monotonic), or soon after a cancel request.
 
-    The blocked call in the body then fails with an OSError or sees the end of the stream. The latter
-    may pass for a complete answer, so ask the event, set when the watchdog has bitten.
+    The blocked call in the body then fails with an OSError or reads the end of the stream. The latter can
+    look like a complete response, so check the event, which is set before the socket is shut down.
     """
-    has_bitten = threading.Event()
+    has_fired = threading.Event()
     is_done = threading.Event()
     watch = threading.Thread(
         target=_watch,
-        args=(ctx, ends_at, get_socket, is_cancellable, is_done, has_bitten),
+        args=(ctx, ends_at, get_socket, is_cancellable, is_done, has_fired),
         daemon=True,
     )
     watch.start()
     try:
-        yield has_bitten
+        yield has_fired
     finally:
         is_done.set()
 
@@ -51,15 +51,15 @@ def _watch(
     get_socket: Callable[[], socket.socket | None],
     is_cancellable: bool,
     is_done: threading.Event,
-    has_bitten: threading.Event,
+    has_fired: threading.Event,
 ) -> None:
     while (left := ends_at - time.monotonic()) > 0:
         if is_cancellable and ctx.is_cancel_requested:
             break
         if is_done.wait(min(left, CANCEL_POLL_SECONDS)):
             return
-    has_bitten.set()
-    # Repeatedly: between two looks a handshake may have swapped the socket for its TLS twin.
+    has_fired.set()
+    # Repeatedly: a TLS handshake may have replaced the socket in the meantime.
     for _ in range(SHUTDOWNS):
         _shut_down(get_socket())
         if is_done.wait(0.05):
@@ -69,5 +69,5 @@ def _watch(
 def _shut_down(sock: socket.socket | None) -> None:
     if sock is not None:
         with suppress(OSError):
-            # The plain method even for TLS: SSLSocket's own would pull the session from under the reader.
+            # The plain method even for TLS: SSLSocket's own would discard the session while the reader uses it.
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
