@@ -1,4 +1,4 @@
-"""``python -m benchmarks [drain latency bulk single memory busy scale siege peers] [--rounds 3]``: a line per measurement."""
+"""``python -m benchmarks [drain latency bulk single live post memory busy scale siege peers] [--rounds 3]``: a line per measurement."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import drain, peers_run, programs, scale, service, siege
+from benchmarks import drain, live, peers_run, programs, scale, service, siege
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
@@ -48,6 +48,25 @@ def run_single(rounds: int) -> None:
         say(f"single POSTs, 50 connections, {name}{goal}", spread([f[name] for f in found], 1))
 
 
+def run_live(rounds: int) -> None:
+    """Beside plain Huey's drain, in turns: the live path costs an HTTP request and two commits more."""
+    ours, theirs = [], []
+    for _ in range(rounds):
+        theirs.append(drain.plain_huey())
+        ours.append(live.post_and_run())
+    for name in ours[0]:
+        say(f"POST and run, 50 connections, {name}", spread([one[name] for one in ours], 1))
+    say("  plain Huey's drain, 5 threads", spread(theirs))
+    ratio = statistics.median(one["jobs/s"] for one in ours) / statistics.median(theirs)
+    say("  ratio of medians (target 0.40)", f"{ratio:.2f}")
+
+
+def run_post(rounds: int) -> None:
+    found = [live.post_only() for _ in range(rounds)]
+    for name in found[0]:
+        say(f"POST with a token, no worker, {name}", spread([f[name] for f in found], 1))
+
+
 def run_memory(rounds: int) -> None:
     for jobs, mib in service.memory():
         say(f"worker after {jobs:,} jobs, MiB (target < 120)", f"{mib:.0f}")
@@ -83,6 +102,8 @@ MEASUREMENTS: dict[str, Callable[[int], None]] = {
     "latency": run_latency,
     "bulk": run_bulk,
     "single": run_single,
+    "live": run_live,
+    "post": run_post,
     "memory": run_memory,
     "busy": run_busy,
     "scale": run_scale,

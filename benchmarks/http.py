@@ -36,11 +36,13 @@ class Client:
         self._writer.close()
 
 
-def request(path: str, body: Any) -> bytes:
+def request(path: str, body: Any, *, token: str | None = None) -> bytes:
+    """A POST as bytes; ``token`` for a deployment that asks for one."""
     data = json.dumps(body, separators=(",", ":")).encode()
+    authorization = f"Authorization: Bearer {token}\r\n" if token else ""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(data)}\r\n\r\n"
+        f"{authorization}Content-Length: {len(data)}\r\n\r\n"
     )
     return head.encode() + data
 

@@ -115,19 +115,24 @@ def empty() -> None:
     redis().flushdb()
 
 
+def tree_cpu_seconds(process: psutil.Process) -> float:
+    """CPU used so far by a program with its children."""
+    return _cpu_seconds([process, *process.children(recursive=True)])
+
+
+def _cpu_seconds(processes: list[psutil.Process]) -> float:
+    total = 0.0
+    for process in processes:
+        try:
+            times = process.cpu_times()
+            total += times.user + times.system
+        except psutil.NoSuchProcess:
+            pass
+    return total
+
+
 def cpu_seconds(process: psutil.Process) -> Mapping[str, float]:
     """CPU used so far by a program with its children, by PostgreSQL, by Redis and by this client."""
-
-    def used(processes: list[psutil.Process]) -> float:
-        total = 0.0
-        for one in processes:
-            try:
-                times = one.cpu_times()
-                total += times.user + times.system
-            except psutil.NoSuchProcess:
-                pass
-        return total
-
     named: dict[str, list[psutil.Process]] = {"PostgreSQL": [], "Redis": []}
     for one in psutil.process_iter(["name"]):
         name = one.info["name"] or ""
@@ -136,7 +141,7 @@ def cpu_seconds(process: psutil.Process) -> Mapping[str, float]:
         elif "redis-server" in name or "valkey" in name:
             named["Redis"].append(one)
     return {
-        "program": used([process, *process.children(recursive=True)]),
-        "client": used([psutil.Process()]),
-        **{name: used(found) for name, found in named.items()},
+        "program": tree_cpu_seconds(process),
+        "client": _cpu_seconds([psutil.Process()]),
+        **{name: _cpu_seconds(processes) for name, processes in named.items()},
     }

@@ -12,20 +12,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from benchmarks import http, programs
+from benchmarks import http, production, programs
 from benchmarks.http import percentile
+from benchmarks.production import TOKENS
 
-TOKENS = {
-    name: f"{name}-{'0123456789abcdef' * 2}" for name in ("poster", "eye1", "eye2", "eye3", "eye4")
-}
-PRODUCTION = {
-    "APP_ENV": "production",
-    "SECRET_KEY": "Zq3vT8mLx0RbYw7NcJ5hKd2PfGs9UaEo4t",
-    "API_TOKENS": ",".join(
-        f"{name}:{token}:{'operator' if name == 'poster' else 'viewer'}"
-        for name, token in TOKENS.items()
-    ),
-}
 OLD = (
     "granian --interface wsgi --host ${HOST} --port ${PORT} --workers 2 --blocking-threads 1 --no-ws"
     " --workers-kill-timeout 10 wsgi:app"
@@ -70,7 +60,7 @@ def turns(rounds: int) -> tuple[list[Figures], list[Figures]]:
     _raise_file_limit()
     fill()
     quiet, besieged = [], []
-    with programs.web(**PRODUCTION) as (_, port):
+    with programs.web(**production.SETTINGS) as (_, port):
         asyncio.run(_turn(port, is_besieged=False, seconds=1))
         for _ in range(rounds):
             quiet.append(asyncio.run(_turn(port, is_besieged=False)))
@@ -170,11 +160,12 @@ async def _health(port: int, until: float, figures: Figures) -> None:
 
 
 async def _posts(port: int, until: float, figures: Figures) -> None:
-    one = http.request("/api/jobs", {"type": "echo", "payload": {"to": "user@example.com"}})
-    one = one.replace(b"Host:", f"Authorization: Bearer {TOKENS['poster']}\r\nHost:".encode(), 1)
+    post = http.request(
+        "/api/jobs", {"type": "echo", "payload": {"to": "user@example.com"}}, token=TOKENS["poster"]
+    )
     client = await http.Client.connect(port)
     while (began := time.perf_counter()) < until:
-        status, body = await client.post(one)
+        status, body = await client.post(post)
         assert status == 201, body
         figures.posts.append((time.perf_counter() - began) * 1000)
     client.close()
