@@ -6,10 +6,14 @@
   const link = () => document.querySelector("#search-on");
   const rows = () => [...document.querySelectorAll("#live tbody tr[id]")];
 
-  function step() {
+  /** Shows Stop while the search continues, else the link to search older jobs; returns whether it continues. */
+  function showState() {
     const continues = !!link() && !isStopped && rows().length < goal;
     document.documentElement.toggleAttribute("data-searching", continues);
-    if (continues) htmx.trigger(link(), "search");
+    return continues;
+  }
+  function step() {
+    if (showState()) htmx.trigger(link(), "search");
   }
   /** Jobs found first by an index can be found again by a later step. */
   function removeDuplicates() {
@@ -44,5 +48,6 @@
     step();
   });
   // htmx processes the link at startup and after each swap.
-  document.addEventListener("htmx:after:process", () => { setTimeout(() => { if (!current) step(); }); });
+  document.addEventListener("htmx:after:process", () => { showState(); setTimeout(() => { if (!current) step(); }); });
+  showState();
 })();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -101,6 +101,23 @@ class Tab:
         cache.forget()
         status: int = self.page.evaluate(LOOK)
         return status
+
+    def wait_until(self, condition: Callable[[], object], what: str) -> None:
+        """Waits for something that this process records, such as a request that is held back."""
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while not condition():
+            assert time.monotonic() < deadline, f"never happened: {what}"
+            self.page.wait_for_timeout(20)
+
+    def expect_focus_in(self, row: str) -> None:
+        """Waits until the focus is in the row with this id."""
+        expect(self.page.locator(f"tr#{row}:focus-within")).to_have_count(1)
+
+    def next_frame(self) -> None:
+        """Waits until the browser has laid out and painted the page as it is now."""
+        self.page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
 
     def pass_seconds(self, seconds: int) -> None:
         """Time passes at once for a page whose clock is installed."""

@@ -32,8 +32,8 @@ def test_retry_from_the_list(tab: Tab, session: Any) -> None:
     expect(page.locator("#flash")).to_contain_text("Retrying ")
     expect(page.locator(f"#job-{job.id}")).to_have_count(0)
     expect(page.get_by_text("No results.")).to_be_visible()
-    assert page.url.endswith("/jobs?status=failed&type=mail")
-    assert page.locator("#live").get_attribute("hx-get") == "/jobs?type=mail&status=failed"
+    expect(page).to_have_url(tab.site.url + "/jobs?status=failed&type=mail")
+    expect(page.locator("#live")).to_have_attribute("hx-get", "/jobs?type=mail&status=failed")
     assert status_of(session, job) == "pending"
 
 
@@ -152,7 +152,7 @@ class TestWithoutScripts:
         page = plain_tab.open("/jobs?status=failed")
         page.get_by_role("button", name="Retry").click()
         expect(page.locator("#flash")).to_contain_text("Retrying ")
-        assert page.url.endswith("/jobs?status=failed")
+        expect(page).to_have_url(plain_tab.site.url + "/jobs?status=failed")
         assert status_of(session, job) == "pending"
 
     def test_a_filter_is_a_form(self, plain_tab: Tab, session: Any) -> None:

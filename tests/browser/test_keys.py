@@ -50,8 +50,8 @@ def test_slash_searches_and_typing_there_is_only_typing(tab: Tab) -> None:
     page = tab.open("/")
     press(page, "/")
     page.keyboard.type("gj?")
-    assert page.locator("#q").input_value() == "gj?"
-    assert page.locator("dialog[open]").count() == 0
+    expect(page.locator("#q")).to_have_value("gj?")
+    expect(page.locator("dialog[open]")).to_have_count(0)
 
 
 class TestPalette:
@@ -129,11 +129,11 @@ class TestSelection:
         jobs = [make.failed_job() for _ in range(4)][::-1]  # as listed
         page = tab.open("/jobs?status=failed")
         press(page, "j", "x", "j", "x", "j")
-        assert focused_row(page) == f"job-{jobs[2].id}"
+        tab.expect_focus_in(f"job-{jobs[2].id}")
         press(page, "r")
         expect(page.locator("#live tr[data-row]")).to_have_count(2)
         assert [self.status_of(session, job) for job in jobs] == ["pending"] * 2 + ["failed"] * 2
-        assert focused_row(page) == f"job-{jobs[2].id}"
+        tab.expect_focus_in(f"job-{jobs[2].id}")
 
     def test_a_selects_all_and_c_cancels_them(self, tab: Tab, session: Any) -> None:
         jobs = [make.pending_job() for _ in range(3)]
@@ -143,17 +143,17 @@ class TestSelection:
         press(page, "c")
         expect(page.get_by_text("No pending jobs.")).to_be_visible()
         assert {self.status_of(session, job) for job in jobs} == {"cancelled"}
-        assert page.evaluate("document.activeElement.id") == "main"
+        expect(page.locator("#main")).to_be_focused()
 
     def test_d_discards_and_escape_selects_none(self, tab: Tab, session: Any) -> None:
         jobs = [make.failed_job() for _ in range(3)][::-1]
         page = tab.open("/dead-letters")
         press(page, "j", "x", "Escape")
         expect(page.locator("#live [name=ids]:checked")).to_have_count(0)
-        assert focused_row(page) == f"letter-{jobs[0].id}"
+        tab.expect_focus_in(f"letter-{jobs[0].id}")
         press(page, "x", "d")
         expect(page.locator("#live tr[data-row]")).to_have_count(2)
-        assert focused_row(page) == f"letter-{jobs[1].id}"
+        tab.expect_focus_in(f"letter-{jobs[1].id}")
 
     def test_keys_work_after_a_box_was_clicked(self, tab: Tab, session: Any) -> None:
         job = make.failed_job()
@@ -171,12 +171,12 @@ class TestSelection:
         press(page, "Enter")
         expect(page.locator("#live tr[data-row]")).to_have_count(2)
         page.wait_for_timeout(50)
-        assert focused_row(page) == f"job-{jobs[1].id}"
+        tab.expect_focus_in(f"job-{jobs[1].id}")
         press(page, "x")
         page.locator("#pick-none").focus()
         press(page, "Enter")
         page.wait_for_timeout(50)
-        assert focused_row(page) == f"job-{jobs[1].id}"
+        tab.expect_focus_in(f"job-{jobs[1].id}")
         press(page, "x", "e")
         expect(page.locator("#change-priority")).to_be_focused()
 

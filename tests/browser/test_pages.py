@@ -28,7 +28,7 @@ def test_typing_narrows_the_list_and_the_address(tab: Tab, session: Any) -> None
     page.locator("#q").press_sequentially("needle", delay=30)
     expect(page.locator(f"#job-{other.id}")).to_have_count(0)
     expect(page.locator(f"#job-{wanted.id}")).to_be_visible()
-    assert page.url.endswith("/jobs?q=needle&status=pending")
+    expect(page).to_have_url(tab.site.url + "/jobs?q=needle&status=pending")
     assert page.evaluate("history.length") == entries  # a pause in typing is no place to go back to
     tab.look()
     expect(page.locator("tbody tr")).to_have_count(1)  # the refresh stays with the search
@@ -69,8 +69,8 @@ def test_the_whole_row_leads_to_the_job(tab: Tab, session: Any, context: Browser
     page.go_back()
     with context.expect_page() as opened:
         page.locator(f"#job-{job.id} td.c-queue").click(modifiers=["Control"])
-    assert opened.value.url.endswith(f"/jobs/{job.id}")
-    assert page.url.endswith("/jobs")
+    expect(opened.value).to_have_url(f"{tab.site.url}/jobs/{job.id}")
+    expect(page).to_have_url(tab.site.url + "/jobs")
 
 
 def test_an_id_is_copied_by_a_click(tab: Tab, session: Any, context: BrowserContext) -> None:
@@ -78,11 +78,12 @@ def test_an_id_is_copied_by_a_click(tab: Tab, session: Any, context: BrowserCont
     job = make.pending_job(payload={"a": [1, "ü"]})
     page = tab.open("/jobs")
     page.locator(f"#job-{job.id} .id").click()
-    assert page.evaluate("navigator.clipboard.readText()") == str(job.id)
     expect(page.locator("#copied")).to_have_text("Copied")
-    assert page.url.endswith("/jobs")
+    assert page.evaluate("navigator.clipboard.readText()") == str(job.id)
+    expect(page).to_have_url(tab.site.url + "/jobs")
     tab.open(f"/jobs/{job.id}")
     page.locator("#copy-payload").click()
+    expect(page.locator("#copied")).to_have_text("Copied")
     assert page.evaluate("async () => JSON.parse(await navigator.clipboard.readText()).a[1]") == "ü"
 
 
@@ -105,7 +106,7 @@ def test_the_keyboard_reaches_the_content_first(tab: Tab, session: Any) -> None:
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.id") == "main"
+    expect(page.locator("#main")).to_be_focused()
 
 
 @pytest.mark.parametrize("width", [390, 800])

@@ -37,6 +37,11 @@ def rows(tab: Tab) -> list[str]:
     return found
 
 
+def expect_rows(tab: Tab, ids: list[str]) -> None:
+    expect(tab.page.locator("#live tbody tr")).to_have_count(len(ids))
+    assert rows(tab) == ids
+
+
 def steps(tab: Tab) -> list[str]:
     return [url for _, url in tab.requests if "found=" in urlsplit(url).query]
 
@@ -44,7 +49,7 @@ def steps(tab: Tab) -> list[str]:
 def test_it_goes_on_to_the_end_and_keeps_what_it_found(tab: Tab, needles: list[str]) -> None:
     page = tab.open("/jobs?q=payload.user_id:42")
     expect(page.locator("#search")).to_contain_text("All jobs searched: 3 found.")
-    assert rows(tab) == needles
+    expect_rows(tab, needles)
     assert [parse_qs(urlsplit(url).query)["found"] for url in steps(tab)] == [["0"]] * 3 + [
         ["2"]
     ] * 3
@@ -77,6 +82,7 @@ def test_stop_stops_and_the_link_goes_on(tab: Tab, needles: list[str]) -> None:
     page.route("**/jobs?*found=2*", lambda route: held.append(route))
     tab.open("/jobs?q=payload.user_id:42")
     expect(page.locator("#live tbody tr")).to_have_count(2)
+    tab.wait_until(lambda: held, "the request for the next step")
     expect(page.locator("#search-on")).to_be_hidden()
     page.locator("#search-stop").click()
     held.pop().continue_()
@@ -87,7 +93,7 @@ def test_stop_stops_and_the_link_goes_on(tab: Tab, needles: list[str]) -> None:
     page.unroute_all()
     page.get_by_role("link", name="Search older jobs").click()
     expect(page.locator("#search")).to_contain_text("3 found.")
-    assert rows(tab) == needles
+    expect_rows(tab, needles)
 
 
 def test_another_search_ends_the_one_that_runs(tab: Tab, needles: list[str]) -> None:
@@ -96,6 +102,7 @@ def test_another_search_ends_the_one_that_runs(tab: Tab, needles: list[str]) -> 
     page.route("**/jobs?*user_id:42*found=*", lambda route: held.append(route))
     tab.open("/jobs?q=payload.user_id:42")
     expect(page.locator("#search-stop")).to_be_visible()
+    tab.wait_until(lambda: held, "the request for the next step")
     page.locator("#q").fill("payload.user_id:163")
     expect(page.locator("#live tbody tr")).to_have_count(1)
     for route in held:
@@ -109,11 +116,38 @@ def test_a_full_page_is_enough(tab: Tab, session: Any) -> None:
     for n in range(140):
         make.pending_job(type="a" if n % 2 else "b", payload={"n": n % 2})
     page = tab.open("/jobs?q=payload.n:1")
+    listed = page.locator("#live tbody tr")
+    expect(listed).to_have_count(50)
     expect(page.get_by_role("link", name="Search older jobs")).to_be_visible()
-    assert len(rows(tab)) == 50
+    expect(listed).to_have_count(50)
     page.get_by_role("link", name="Search older jobs").click()
     expect(page.locator("#search")).to_contain_text("All jobs searched: 70 found.")
-    assert len(rows(tab)) == 70
+    expect(listed).to_have_count(70)
+
+
+def test_the_link_is_hidden_whenever_the_search_continues(tab: Tab, session: Any) -> None:
+    """From the first moment at which the scripts run, and after each step."""
+    for n in range(140):
+        make.pending_job(type="a" if n % 2 else "b", payload={"n": n % 2})
+    page = tab.page
+    page.add_init_script("""
+      window.rowsBesideLink = [];
+      const note = () => {
+        if (!document.querySelector("#search-on")?.checkVisibility()) return;
+        window.rowsBesideLink.push(document.querySelectorAll("#live tbody tr").length);
+      };
+      document.addEventListener("DOMContentLoaded", () => {
+        note();
+        new MutationObserver(note).observe(document.querySelector("#main"), { childList: true, subtree: true });
+      });""")
+    tab.open("/jobs?q=payload.n:1")
+    expect(page.get_by_role("link", name="Search older jobs")).to_be_visible()
+    expect(page.locator("#live tbody tr")).to_have_count(50)
+    page.locator("#q").fill("payload.n:0")
+    expect(page.locator("#chip-q")).to_contain_text("payload.n:0")
+    expect(page.locator("#live tbody tr")).to_have_count(50)
+    expect(page.get_by_role("link", name="Search older jobs")).to_be_visible()
+    assert [n for n in page.evaluate("window.rowsBesideLink") if n < 50] == []
 
 
 def test_without_scripts_a_link_leads_on(plain_tab: Tab, needles: list[str]) -> None:
