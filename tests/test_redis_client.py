@@ -24,6 +24,7 @@ from app.broker.ready_set import ReadySet
 from app.jobs import lifecycle, publication
 from app.jobs.lifecycle import NewJob
 from app.security.rate_limits import RateLimits
+from app.worker.sweeper.mirror import mirror_dead_letters
 from app.worker.sweeper.reconcile import _ALL_PENDING, reconcile
 from app.worker.sweeper.sharing import Sharer
 from tests import factories
@@ -212,11 +213,11 @@ def test_web_worker_mirror_and_limits_follow_the_primary(
     settings = replace(settings, redis_url=address.url)
     publisher, rates = Publisher(settings.redis_url, settings.redis_prefix), RateLimits(settings)
     ready = ReadySet(connect(address.url, timeout_seconds=5))
-    sharer = Sharer(engine_of(session), ready)
+    sharer, mirror = duties(engine_of(session), ready)
     for _ in range(2):  # each holds a connection to the old server
         publisher.probe()
         rates.count_failed_sign_in("192.0.2.1", "ada")
-        sharer.mirror()
+        mirror()
     fail_over(primary, replica, address)
     factories.failed_job()
     [job] = lifecycle.enqueue(session, [NewJob("echo")])
@@ -230,7 +231,7 @@ def test_web_worker_mirror_and_limits_follow_the_primary(
         rates.count_failed_sign_in("192.0.2.2", "ada")
         for duty in (
             sharer.sign_in,
-            sharer.mirror,
+            mirror,
             lambda: reconcile(engine_of(session), ready),
         ):
             try:
@@ -245,6 +246,12 @@ def test_web_worker_mirror_and_limits_follow_the_primary(
     assert replica.client.llen(KEYS.dead_letters) == 1
     assert replica.client.keys("*limits*192.0.2.2*")
     assert ready.is_epoch_current()
+
+
+def duties(engine: Any, ready: ReadySet) -> tuple[Sharer, Callable[[], int]]:
+    """A Sharer, and one round of the mirror of dead letters."""
+    sharer = Sharer(engine, ready)
+    return sharer, lambda: mirror_dead_letters(engine, ready, sharer.identity())
 
 
 def engine_of(session: Any) -> Any:
@@ -280,7 +287,7 @@ def test_the_rights_that_the_readme_names_are_enough_for_everything(
     publisher, engine = Publisher(settings.redis_url, settings.redis_prefix), engine_of(session)
     monkeypatch.setitem(app.extensions, "publisher", publisher)
     ready = ReadySet(connect(settings.redis_url, timeout_seconds=5), settings.redis_prefix)
-    sharer = Sharer(engine, ready)
+    sharer, mirror = duties(engine, ready)
     factories.failed_job()
     later, due = lifecycle.enqueue(
         session,
@@ -291,7 +298,7 @@ def test_the_rights_that_the_readme_names_are_enough_for_everything(
     sharer.sign_in()
     assert reconcile(engine, ready) == 2  # nothing was published to this server yet
     assert reconcile(engine, ready) == 0
-    assert sharer.mirror() == 1
+    assert mirror() == 1
     assert depths(publisher.ready) == {"default": 1, "delayed": 1}
     ready.pass_on([later.id])
     assert later.id.hex in ready.passed_on()
@@ -305,7 +312,7 @@ def test_the_rights_that_the_readme_names_are_enough_for_everything(
     session.execute(text("UPDATE jobs SET run_at = now() - interval '18 s'"))
     session.commit()
     assert reconcile(engine, ready) == 2
-    assert sharer.mirror() == 1
+    assert mirror() == 1
     server.client.delete(ready.keys.queues)
     server.client.hset(ready.keys.queues, "foreign", "type")
     publisher.ready.publish(list(map(publication.ref, pending(session))))

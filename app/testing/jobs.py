@@ -96,7 +96,7 @@ class Jobs:
         """
         db.session.rollback()
         ran: set[UUID] = set()
-        kernel = Kernel(self._app)
+        kernel = Kernel(self._app, threads=1)
         idle = count = 0
         # A thread of its own, as in a worker: its session and context are not the test's.
         with ThreadPoolExecutor(1) as thread:

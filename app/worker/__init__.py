@@ -24,7 +24,7 @@ def _make() -> JobHuey:
     from app import config, create_app, logs
     from app.broker.client import connect
     from app.worker.consumer import JobHuey
-    from app.worker.kernel import REDIS_TIMEOUT_SECONDS, Kernel
+    from app.worker.kernel import REDIS_TIMEOUT_SECONDS
     from app.worker.storage import JobIdSerializer, ReadySetStorage
 
     try:
@@ -44,7 +44,7 @@ def _make() -> JobHuey:
         connection_pool=client.connection_pool,
         key_prefix=settings.redis_prefix,
     )
-    huey.kernel = Kernel(app)
+    huey.app = app
 
     @huey.task(name="run_job")
     def run_job(job_id: str) -> None:

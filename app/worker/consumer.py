@@ -7,6 +7,7 @@ import signal
 import time
 from typing import Any
 
+from flask import Flask
 from huey import Huey
 from huey.consumer import Consumer, Scheduler
 
@@ -45,7 +46,7 @@ class JobConsumer(Consumer):
                 "Run huey_consumer with -k thread; other worker types are not supported."
             )
         super().__init__(huey, **options)
-        self.kernel = huey.kernel
+        self.kernel = huey.kernel = Kernel(huey.app, threads=self.workers)
         if (drain_seconds := self.kernel.settings.drain_seconds) is not None:
             self.shutdown_timeout = drain_seconds
         # Every signal ends gracefully; only how long it may take differs.
@@ -53,7 +54,7 @@ class JobConsumer(Consumer):
         self._signal_actions[signal.SIGTERM] = (False, True)
 
     def start(self) -> None:
-        self.kernel.start(self.workers)
+        self.kernel.start()
         super().start()
 
     def _handle_signal(self, signum: int, frame: Any) -> None:
@@ -91,7 +92,8 @@ class JobConsumer(Consumer):
 class JobHuey(Huey):
     """Huey whose tasks are jobs: dequeue gives a claimed job, execute runs one attempt of it."""
 
-    kernel: Kernel
+    app: Flask
+    kernel: Kernel  # made by the consumer, which knows the number of threads
 
     def create_consumer(self, **options: Any) -> JobConsumer:
         own = {"app.worker.run_job"}
@@ -103,7 +105,7 @@ class JobHuey(Huey):
             )
         # huey_consumer has just given its logger a handler.
         for handler in logging.getLogger("huey").handlers:
-            handler.setFormatter(logs.formatter(self.kernel.settings))
+            handler.setFormatter(logs.formatter(self.app.extensions["settings"]))
         return JobConsumer(self, **options)
 
     def dequeue(self) -> Any:

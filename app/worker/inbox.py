@@ -66,6 +66,12 @@ class Claimed:
 
 
 class Inbox:
+    """Pops ids from Redis, claims their jobs in PostgreSQL and gives them to the process's threads.
+
+    Each of the ``threads`` calls ``next``; the first to find nothing waiting pops and claims for
+    all. ``release`` receives the jobs that are claimed and will not run here.
+    """
+
     def __init__(
         self,
         *,
@@ -75,6 +81,7 @@ class Inbox:
         worker_id: UUID,
         queues: Sequence[str],
         lease_seconds: float,
+        threads: int,
         release: Callable[[list[Claimed]], None],
         max_crashes: int = 1,
     ) -> None:
@@ -85,6 +92,7 @@ class Inbox:
         self._worker_id = worker_id
         self._strict_queues = list(queues)
         self._lease_seconds = lease_seconds
+        self._threads = threads
         self._release = release
         self._max_crashes = max_crashes
         self._condition = Condition()
@@ -238,9 +246,7 @@ class Inbox:
         finishes = self._finishes
         while finishes and finishes[0] < oldest:
             finishes.popleft()
-        return min(MAX_PREFETCH, max(0, len(finishes) - self.threads))
-
-    threads = 5
+        return min(MAX_PREFETCH, max(0, len(finishes) - self._threads))
 
     def finished(self) -> None:
         """A handler ended: what the rule for prefetching counts."""

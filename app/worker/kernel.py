@@ -48,11 +48,11 @@ EXIT_STUCK = 70
 class Kernel:
     """Everything a consumer process does with jobs. Threads and signals are Huey's."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, *, threads: int) -> None:
         self.app = app
         self.settings: Settings = app.extensions["settings"]
         self.worker_id = uuid4()
-        self.threads = 5
+        self.threads = threads
         self._publisher: Publisher = app.extensions["publisher"]
         client = connect(self.settings.redis_url, timeout_seconds=REDIS_TIMEOUT_SECONDS)
         self.ready = ReadySet(client, self.settings.redis_prefix)
@@ -75,6 +75,7 @@ class Kernel:
             worker_id=self.worker_id,
             queues=self.settings.queues,
             lease_seconds=self.settings.lease_seconds,
+            threads=threads,
             release=self._release_unstarted,
             max_crashes=self.settings.max_crashes,
         )
@@ -94,13 +95,12 @@ class Kernel:
         self._is_recycling = False
         self._live_threads: set[threading.Thread] = set()
 
-    def start(self, threads: int) -> None:
-        self.threads = self.inbox.threads = threads
+    def start(self) -> None:
         schema.wait_until_ready(self.engine, log)
         self.heartbeat.beat()
         self.heartbeat.start()
         threading.Thread(target=self._tick, name="Ticker", daemon=True).start()
-        count = f"{threads} thread{'' if threads == 1 else 's'}"
+        count = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
         log.info("Worker %s starts: %s, %s", self.worker_id, count, self._queues_text())
 
     def next(self) -> Claimed | None:

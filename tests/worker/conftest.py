@@ -130,6 +130,7 @@ def make_inbox(
                 "worker_id": uuid4(),
                 "queues": (),
                 "lease_seconds": settings.lease_seconds,
+                "threads": 5,
                 "release": released.extend,
                 **options,
             }
@@ -180,7 +181,7 @@ def make_kernel(app: Any, session: Any, redis: Redis) -> Iterator[Callable[..., 
 
     def make_kernel(**fields: Any) -> Kernel:
         app.extensions["settings"] = replace(original, **fields)
-        kernels.append(Kernel(app))
+        kernels.append(Kernel(app, threads=5))
         return kernels[-1]
 
     yield make_kernel

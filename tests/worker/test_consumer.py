@@ -14,7 +14,7 @@ from tests.support.services import BIN, ROOT
 
 
 @pytest.fixture
-def huey(kernel: Any, redis_url: str) -> JobHuey:
+def huey(app: Any, redis_url: str) -> JobHuey:
     huey = JobHuey(
         "jobs",
         results=False,
@@ -22,7 +22,7 @@ def huey(kernel: Any, redis_url: str) -> JobHuey:
         serializer=JobIdSerializer(),
         url=redis_url,
     )
-    huey.kernel = kernel
+    huey.app = app
     return huey
 
 
@@ -30,6 +30,13 @@ def test_threads_only(huey: JobHuey) -> None:
     with pytest.raises(ConfigError, match="-k thread"):
         huey.create_consumer(workers=2, worker_type="process")
     assert isinstance(huey.create_consumer(workers=2), JobConsumer)
+
+
+def test_the_kernel_has_the_threads_of_the_command_line(huey: JobHuey) -> None:
+    consumer = huey.create_consumer(workers=3)
+
+    assert consumer.kernel.threads == 3
+    assert consumer.kernel.inbox._threads == 3
 
 
 def test_hueys_own_tasks_are_refused_with_the_remedy(huey: JobHuey) -> None:

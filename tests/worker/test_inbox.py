@@ -69,8 +69,7 @@ def test_a_quiet_process_takes_only_what_its_idle_threads_can_run(
 
 
 def test_the_prefetch_is_what_was_finished_beyond_the_threads(make_inbox: Any) -> None:
-    inbox = make_inbox()
-    inbox.threads = 5
+    inbox = make_inbox(threads=5)
 
     for finishes, prefetch in ((0, 0), (5, 0), (1, 1), (100, 101), (500, 200)):
         busy(inbox, finishes)

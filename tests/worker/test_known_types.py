@@ -115,8 +115,7 @@ def test_an_old_worker_takes_each_unknown_id_once_and_starves_nobody(
     """Higher in priority and older than what it can run, and twice as many as an audit looks at."""
     add(1000, priority=50)
     known = enqueue()
-    inbox = make_inbox()
-    inbox.threads = 0  # so that the prefetch does not limit how many it takes
+    inbox = make_inbox(threads=0)  # so that the prefetch does not limit how many it takes
     for _ in range(2000):
         if job := inbox.next():
             assert job.id == known

@@ -19,6 +19,7 @@ from app.broker.ready_set import ReadySet
 from app.broker.refs import Ref
 from app.jobs import dead_letter_mirror
 from app.jobs.deployment import identity
+from app.worker.sweeper.mirror import mirror_dead_letters
 from app.worker.sweeper.promote import promote_due_jobs
 from app.worker.sweeper.sharing import Lookout, Sharer
 from tests import factories
@@ -174,22 +175,22 @@ def test_the_list_of_dead_letters_stays_with_whom_it_belongs_to(
     ours = Sharer(engine, ready)
     ours.sign_in()
     job = factories.failed_job()
-    assert ours.mirror() == 1
+    assert mirror_dead_letters(engine, ready, ours.identity()) == 1
     other.sharer.sign_in()
 
-    assert dead_letter_mirror.owner(other.ready, other.sharer._own()) == ours._own()
+    assert dead_letter_mirror.owner(other.ready, other.sharer.identity()) == ours.identity()
     redis.delete(KEYS.dead_letters)  # even where it looks lost
-    assert dead_letter_mirror.owner(other.ready, other.sharer._own()) == ours._own()
-    assert ours.mirror() == 0
+    assert dead_letter_mirror.owner(other.ready, other.sharer.identity()) == ours.identity()
+    assert mirror_dead_letters(engine, ready, ours.identity()) == 0
 
-    redis.set(KEYS.mirrored, other.sharer._own())
-    assert ours.mirror() == 0
+    redis.set(KEYS.mirrored, other.sharer.identity())
+    assert mirror_dead_letters(engine, ready, ours.identity()) == 0
     result = app.test_cli_runner().invoke(args=["dlq", "rebuild"])
     assert result.exit_code == 1
     assert "set REDIS_PREFIX" in result.output
 
-    redis.zrem(KEYS.deployments, other.sharer._own())  # it is gone for a minute
-    assert ours.mirror() == 1
+    redis.zrem(KEYS.deployments, other.sharer.identity())  # it is gone for a minute
+    assert mirror_dead_letters(engine, ready, ours.identity()) == 1
     assert json.loads(redis.lindex(KEYS.dead_letters, 0))["jobId"] == str(job.id)
 
 
@@ -199,7 +200,7 @@ def test_a_list_kept_before_owners_were_noted_is_taken_over(
     factories.failed_job()
     redis.set(KEYS.mirrored, 1)
 
-    assert Sharer(engine, ready).mirror() == 1
+    assert mirror_dead_letters(engine, ready, Sharer(engine, ready).identity()) == 1
     assert redis.llen(KEYS.dead_letters) == 1
 
 

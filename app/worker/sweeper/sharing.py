@@ -12,8 +12,7 @@ from sqlalchemy import Engine, text
 
 from app.broker.ready_set import ReadySet
 from app.database import autocommit, id_array
-from app.jobs import dead_letter_mirror
-from app.jobs.deployment import identity
+from app.jobs import deployment
 from app.jobs.publication import REF, ref
 
 log = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ class Lookout:
 
 
 class Sharer:
-    """Says whose keys these are, and keeps the list of dead letters where it is ours."""
+    """Registers this deployment in Redis, and reports others that use the same keys."""
 
     def __init__(self, engine: Engine, ready: ReadySet) -> None:
         self._engine = engine
@@ -58,7 +57,7 @@ class Sharer:
 
     def sign_in(self) -> int:
         """Announce our database; warn once where another's workers use the same keys."""
-        others = self._ready.register_deployment(self._own())
+        others = self._ready.register_deployment(self.identity())
         if others and others != self._others:
             log.warning(
                 "Another deployment uses the same Redis keys (database %s), so jobs of both may"
@@ -67,12 +66,9 @@ class Sharer:
         self._others = others
         return 0
 
-    def mirror(self) -> int:
-        """One round of app.jobs.dead_letter_mirror."""
-        return dead_letter_mirror.run_once(self._ready, self._own(), self._engine)
-
-    def _own(self) -> str:
+    def identity(self) -> str:
+        """The name of our database, read once."""
         if self._identity is None:
             with self._engine.connect() as connection:
-                self._identity = identity(connection)
+                self._identity = deployment.identity(connection)
         return self._identity

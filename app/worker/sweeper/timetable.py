@@ -15,7 +15,17 @@ from app.broker.ready_set import ReadySet
 from app.config import Settings
 from app.jobs import pulses
 from app.worker.clock import Clock
-from app.worker.sweeper import bulk, expire, fold, orphans, promote, prune, reconcile, rescue
+from app.worker.sweeper import (
+    bulk,
+    expire,
+    fold,
+    mirror,
+    orphans,
+    promote,
+    prune,
+    reconcile,
+    rescue,
+)
 from app.worker.sweeper.sharing import Lookout, Sharer
 
 log = logging.getLogger(__name__)
@@ -48,7 +58,11 @@ class Sweeper:
             Duty("promote", 0.1, lambda: promote.promote_due_jobs(engine, ready, clock)),
             Duty("lookout", 0.1, lookout.run_once),
             Duty("sign in", min(10.0, 5 * every), sharer.sign_in),
-            Duty("mirror", min(1.0, every), sharer.mirror, repeats_when_full=False),
+            Duty(
+                "mirror", min(1.0, every),
+                lambda: mirror.mirror_dead_letters(engine, ready, sharer.identity()),
+                repeats_when_full=False,
+            ),
             Duty(
                 "rescue", pulses.beat_seconds(settings),
                 lambda: rescue.rescue_jobs(engine, ready, watched=settings),
