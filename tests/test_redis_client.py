@@ -26,7 +26,7 @@ from app.jobs.lifecycle import NewJob
 from app.security.rate_limits import RateLimits
 from app.worker.sweeper.mirror import mirror_dead_letters
 from app.worker.sweeper.reconcile import _ALL_PENDING, reconcile
-from app.worker.sweeper.sharing import Sharer
+from app.worker.sweeper.sharing import Registration
 from tests import factories
 from tests.support.proxy import Proxy
 from tests.support.ready_sets import depths
@@ -213,7 +213,7 @@ def test_web_worker_mirror_and_limits_follow_the_primary(
     settings = replace(settings, redis_url=address.url)
     publisher, rates = Publisher(settings.redis_url, settings.redis_prefix), RateLimits(settings)
     ready = ReadySet(connect(address.url, timeout_seconds=5))
-    sharer, mirror = duties(engine_of(session), ready)
+    registration, mirror = duties(engine_of(session), ready)
     for _ in range(2):  # each holds a connection to the old server
         publisher.probe()
         rates.count_failed_sign_in("192.0.2.1", "ada")
@@ -230,7 +230,7 @@ def test_web_worker_mirror_and_limits_follow_the_primary(
         publisher.publish([ref])
         rates.count_failed_sign_in("192.0.2.2", "ada")
         for duty in (
-            sharer.sign_in,
+            registration.register,
             mirror,
             lambda: reconcile(engine_of(session), ready),
         ):
@@ -248,10 +248,10 @@ def test_web_worker_mirror_and_limits_follow_the_primary(
     assert ready.is_epoch_current()
 
 
-def duties(engine: Any, ready: ReadySet) -> tuple[Sharer, Callable[[], int]]:
-    """A Sharer, and one round of the mirror of dead letters."""
-    sharer = Sharer(engine, ready)
-    return sharer, lambda: mirror_dead_letters(engine, ready, sharer.identity())
+def duties(engine: Any, ready: ReadySet) -> tuple[Registration, Callable[[], int]]:
+    """The registration of this deployment, and one round of the mirror of dead letters."""
+    registration = Registration(engine, ready)
+    return registration, lambda: mirror_dead_letters(engine, ready, registration.identity())
 
 
 def engine_of(session: Any) -> Any:
@@ -287,7 +287,7 @@ def test_the_rights_that_the_readme_names_are_enough_for_everything(
     publisher, engine = Publisher(settings.redis_url, settings.redis_prefix), engine_of(session)
     monkeypatch.setitem(app.extensions, "publisher", publisher)
     ready = ReadySet(connect(settings.redis_url, timeout_seconds=5), settings.redis_prefix)
-    sharer, mirror = duties(engine, ready)
+    registration, mirror = duties(engine, ready)
     factories.failed_job()
     later, due = lifecycle.enqueue(
         session,
@@ -295,7 +295,7 @@ def test_the_rights_that_the_readme_names_are_enough_for_everything(
     )
     session.commit()
 
-    sharer.sign_in()
+    registration.register()
     assert reconcile(engine, ready) == 2  # nothing was published to this server yet
     assert reconcile(engine, ready) == 0
     assert mirror() == 1

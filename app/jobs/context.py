@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from app import clock, json_values
-from app.jobs.control_flow import Cancel, JobTimeout
+from app.jobs.control_flow import CANCEL_REQUESTED, Cancel, JobTimeout
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -111,7 +111,7 @@ class Context:
     def raise_if_cancelled(self) -> None:
         """Raises Cancel when a person asked the job to stop. Call it where stopping is safe."""
         if self._is_cancel_requested:
-            raise Cancel("a person asked the job to stop")
+            raise Cancel(CANCEL_REQUESTED)
 
     def sleep(self, seconds: float) -> None:
         """Waits, but raises Cancel as soon as cancel is requested and JobTimeout at the deadline."""

@@ -4,7 +4,7 @@
 return                completed, with the result
 any exception         failed attempt: runs again after its backoff, or is buried
 ``RetryAfter``        failed attempt: runs again after the given wait, or is buried
-``Permanent``         buried at once, whatever attempts are left
+``Permanent``         buried at once, even if attempts are left
 ``Snooze``            runs again later; costs no attempt
 ``Cancel``            cancelled
 ====================  ==========================================================
@@ -20,6 +20,8 @@ from app.jobs.bounds import MAX_WAIT_SECONDS
 
 #: A handler's shorter waits are extended to this, so that a job can't repeat without a pause.
 MIN_WAIT_SECONDS = 1.0
+#: The reason of a Cancel that a person asked for.
+CANCEL_REQUESTED = "a person asked the job to stop"
 
 
 class ControlFlow(Exception):
@@ -40,7 +42,7 @@ class Cancel(ControlFlow):
 
 
 class Permanent(ControlFlow):
-    """→ failed at once, with a dead letter: trying again can't help."""
+    """→ failed at once, with a dead letter: another attempt can't help."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -48,7 +50,7 @@ class Permanent(ControlFlow):
 
 
 class Snooze(ControlFlow):
-    """→ pending, due in ``seconds`` (at least 1); the attempt is given back. Nothing bounds how often."""
+    """→ pending, due in ``seconds`` (at least 1); costs no attempt. The number of snoozes is not limited."""
 
     def __init__(self, seconds: float, reason: str = "") -> None:
         super().__init__(seconds, reason)
@@ -57,7 +59,7 @@ class Snooze(ControlFlow):
 
 
 class RetryAfter(ControlFlow):
-    """A failed attempt that names its own wait: → pending, due in ``seconds`` (at least 1), or buried if the last."""
+    """A failed attempt that sets its own wait: → pending, due in ``seconds`` (at least 1), or buried if it was the last."""
 
     def __init__(self, seconds: float, reason: str = "") -> None:
         super().__init__(seconds, reason)
@@ -70,7 +72,7 @@ class JobTimeout(Exception):
 
     The kernel raises it *asynchronously* in the handler's thread (so the constructor takes no required argument),
     and ``ctx.sleep`` raises it at the deadline. It is an Exception, as in other queues, so that ``except Exception``
-    clean-up runs; a handler that swallows it goes on without a limit, so such a clause should re-raise.
+    clean-up runs; a handler that swallows it runs on without a limit, so such a clause should re-raise it.
     """
 
     def __init__(self, reason: str = "the attempt ran past its time limit") -> None:

@@ -1,6 +1,6 @@
-"""What huey_consumer runs. ``app.worker.huey`` is the import path people type.
+"""``app.worker.huey`` is the import path that huey_consumer is given.
 
-It is made when first asked for: the web imports this package, too, and needs no kernel.
+The Huey object is created on first access: the web process imports this package as well and needs none.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name != "huey":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()["huey"] = made = _make()
-    return made
+    globals()["huey"] = huey = _make_huey()
+    return huey
 
 
-def _make() -> JobHuey:
+def _make_huey() -> JobHuey:
     from app import config, create_app, logs
     from app.broker.client import connect
     from app.worker.consumer import JobHuey
@@ -33,7 +33,7 @@ def _make() -> JobHuey:
     except config.ConfigError as error:
         sys.exit(f"Cannot start: {error}")
     logs.configure(settings)
-    # Huey's consumer has its own handler; twice the same line helps nobody.
+    # Huey's consumer adds a handler of its own: propagated, each line would be logged twice.
     logging.getLogger("huey").propagate = False
     client = connect(settings.redis_url, timeout_seconds=REDIS_TIMEOUT_SECONDS)
     huey = JobHuey(
@@ -48,6 +48,6 @@ def _make() -> JobHuey:
 
     @huey.task(name="run_job")
     def run_job(job_id: str) -> None:
-        """A job of the queue, known to Huey by its id only."""
+        """One job, of which Huey knows only the id."""
 
     return huey

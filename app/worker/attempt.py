@@ -1,4 +1,4 @@
-"""What one attempt is, apart from threads and processes: its context, and what its end means for the job."""
+"""One attempt without threads and processes: its context, and what its end means for the job."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def make_context(
 
 
 def judge(job: Claimed, job_type: JobType, settings: Settings, call: Callable[[], Any]) -> Ending:
-    """``call()`` and what its end means for the job; commits ``db.session`` or rolls it back.
+    """Run ``call()`` and return what its end means for the job; commits or rolls back ``db.session``.
 
     The commit comes before the Ending is written: a job never completes without its handler's rows.
     """
@@ -80,7 +80,7 @@ def unknown_type(name: str) -> UnknownJobType:
 
 
 def add_reports(end: Ending, context: Context) -> None:
-    """Put the handler's last progress and log lines, before any of our own, into its Ending."""
+    """Add the handler's last progress and log lines to its Ending, before any lines of our own."""
     progress, lines = context.drain(is_last=True)
     end.progress = end.progress or progress
     end.lines = [*lines, *end.lines]

@@ -1,4 +1,4 @@
-"""Huey's consumer with our kernel inside: its threads, signals and health checks, our jobs."""
+"""Huey's consumer around the kernel: Huey gives threads, signals and health checks, the kernel jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.worker.kernel import TICK_SECONDS, Kernel
 
 log = logging.getLogger(__name__)
 
-#: After signing off, for what runs when an interpreter ends.
+#: After the kernel has stopped: for exit hooks, and threads that handlers left running.
 LEAVE_SECONDS = 1.5
 
 
@@ -49,7 +49,7 @@ class JobConsumer(Consumer):
         self.kernel = huey.kernel = Kernel(huey.app, threads=self.workers)
         if (drain_seconds := self.kernel.settings.drain_seconds) is not None:
             self.shutdown_timeout = drain_seconds
-        # Every signal ends gracefully; only how long it may take differs.
+        # Every signal stops gracefully; only the time allowed differs.
         self._signal_actions[signal.SIGINT] = (False, True)
         self._signal_actions[signal.SIGTERM] = (False, True)
 
@@ -59,14 +59,14 @@ class JobConsumer(Consumer):
 
     def _handle_signal(self, signum: int, frame: Any) -> None:
         super()._handle_signal(signum, frame)
-        # Huey takes a second one for "at once", which Ctrl-C twice means. Platforms send SIGTERM twice, too, to
-        # the process and to its group, and mean one.
+        # To Huey a second signal means "stop now", as Ctrl-C twice does. Platforms may send SIGTERM twice, to the
+        # process and to its group, and mean it once.
         if signum == signal.SIGTERM:
             signal.signal(signum, signal.SIG_IGN)
 
     def run(self) -> None:
         super().run()
-        # Threads and executors that handlers left behind, and hooks at exit, may take a moment, not forever.
+        # Limits how long exit hooks, and threads and executors that handlers left running, can delay the exit.
         leave.within(LEAVE_SECONDS)
 
     def stop(self, graceful: bool = False) -> None:
@@ -74,9 +74,9 @@ class JobConsumer(Consumer):
             self.kernel.begin_stop(self.shutdown_timeout)
             super().stop(graceful)
         except KeyboardInterrupt:
-            log.warning("Stopping at once")
+            log.warning("Stopping now")
         finally:
-            # What ended is still written, what did not is given back.
+            # Endings are still written, unfinished attempts released.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             self.kernel.finish_stop()
 
@@ -84,13 +84,13 @@ class JobConsumer(Consumer):
         started = time.monotonic()
         is_healthy: bool = super().check_worker_health()
         if not is_healthy:
-            log.error("A worker thread had died and was replaced")
+            log.error("A worker thread died and was replaced")
         log.debug("Health check took %.3f s", time.monotonic() - started)
         return is_healthy
 
 
 class JobHuey(Huey):
-    """Huey whose tasks are jobs: dequeue gives a claimed job, execute runs one attempt of it."""
+    """Huey whose tasks are jobs: dequeue returns a claimed job, execute runs one attempt of it."""
 
     app: Flask
     kernel: Kernel  # made by the consumer, which knows the number of threads

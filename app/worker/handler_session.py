@@ -26,7 +26,7 @@ def roll_back_session() -> None:
 
 
 def close_session() -> None:
-    """A handler's session ends with its attempt."""
+    """Close the handler's session, at the end of its attempt."""
     if db.session.registry.has():
         try:
             db.session.remove()

@@ -1,4 +1,4 @@
-"""Extends the leases of this process, brings back cancel requests, writes its row in ``workers``."""
+"""Extends the leases of this process, receives cancel requests, and writes its row in ``workers``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from app.worker.runner import Runner
 log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 1.0
-#: The row of a worker is refreshed at least this often, and sooner with a short HEARTBEAT_SECONDS.
+#: The row of a worker is written at least this often, and more often with a short HEARTBEAT_SECONDS.
 ROW_SECONDS = 5.0
 
 _ROW = text("""
@@ -82,15 +82,15 @@ class Heartbeat(threading.Thread):
             self.beat()
 
     def beat(self) -> None:
-        """One round: extend, sign, report. A failing database is tried again next round."""
+        """One round: extend leases, write the row, store reports. Errors of the database are retried in the next."""
         try:
             with autocommit(self._engine) as db:
                 now = time.monotonic()
-                # Where a row was locked, the next round tries again.
+                # If a row was locked, the next round tries again.
                 if now - self._extended_at >= self._extend_seconds and self.extend(db):
                     self._extended_at = now
                 if now - self._row_at >= self._row_seconds:
-                    self.sign(db)
+                    self.write_row(db)
                     self._row_at = now
                 self.report(db)
             self._is_failing = False
@@ -116,9 +116,9 @@ class Heartbeat(threading.Thread):
             reports.write_lines(db, lines, limit=self._settings.max_log_lines)
 
     def extend(self, db: Connection) -> bool:
-        """Prolong every lease of this process whose thread lives; tell handlers of cancel requests.
+        """Extend each lease of this process whose thread is alive; pass cancel requests on to handlers.
 
-        False when one of them could not be prolonged.
+        False when one of them could not be extended.
         """
         attempts = {
             a.job.id: a for a in list(self._runner.attempts.values()) if a.thread.is_alive()
@@ -135,8 +135,8 @@ class Heartbeat(threading.Thread):
                 attempt.context.request_cancel()
         return len(held) == len(leases)
 
-    def sign(self, db: Connection) -> None:
-        """This process's row in ``workers``; sets the clock, too."""
+    def write_row(self, db: Connection) -> None:
+        """Write this process's row in ``workers``, and set the clock from the database."""
         running = [
             {
                 "jobId": str(a.job.id),
@@ -167,9 +167,9 @@ class Heartbeat(threading.Thread):
             self._stop_requested()
 
     def announce_stop(self) -> None:
-        """Say at once, and until PostgreSQL has heard it, that this process is shutting down.
+        """Record in ``workers`` that this process is shutting down, trying until it is written.
 
-        Killed from then on, it did not crash: what it ran is given back without counting one.
+        If the process is killed after that, its attempts are released without counting a crash.
         """
         while not self._stop_event.is_set():
             try:
@@ -180,17 +180,17 @@ class Heartbeat(threading.Thread):
                 self._stop_event.wait(0.2)
 
     def stop(self) -> None:
-        """End the thread and say in ``workers`` that this process has stopped."""
+        """End the thread and record in ``workers`` that this process has stopped."""
         self._stop_event.set()
         try:
             with autocommit(self._engine) as db:
                 db.execute(_STOPPED, {"id": self._worker_id})
         except SQLAlchemyError:
-            log.warning("Could not sign off; the worker will be seen as silent")
+            log.warning("Could not record that this worker stopped; it will be listed as silent")
 
 
 def memory_bytes() -> int | None:
-    """Resident memory of this process; None where /proc does not tell."""
+    """Resident memory of this process; None on systems without /proc."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, ValueError, IndexError):

@@ -1,8 +1,8 @@
 """Claimed jobs waiting for a thread of this process: one thread pops and claims for all.
 
-How many to pop adapts (measured): the idle threads, plus what the process finished in the last
-20 ms beyond its threads. Handlers of 20 ms and more get no prefetch, no-ops ramp up by themselves.
-An inbox stuck behind slow handlers is given back within about 50 ms.
+How many it pops adapts to the load: one per idle thread, plus the number of jobs that the process
+finished in the last 20 ms beyond its number of threads. Handlers of 20 ms and more get no prefetch; for
+shorter ones it grows by itself. Jobs waiting behind slow handlers are released within about 50 ms.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ STUCK_SECONDS = 0.050
 BLOCK_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 2.0
 
-# A claim refused these: early ones wait in the delayed set, those of types we don't know in a lane, those
-# that are not in our database may be another's, the rest are no longer ours to run.
+# Ids that a claim refused. Jobs that are not due go to the delayed set, those of unknown types to a lane; ids
+# that are not in this database may belong to another deployment; the rest are dropped.
 _REFUSED = text(f"""
 SELECT {REF}, type, status = 'pending' AS is_pending FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
 """)
@@ -107,7 +107,7 @@ class Inbox:
         self._queues_read_at = float("-inf")
         self._turn = 0
         self._failures = 0
-        self._said = ""
+        self._reported = ""
         self._unclaimed: list[str] = []
 
     def next(self) -> Claimed | None:
@@ -132,7 +132,7 @@ class Inbox:
         try:
             jobs = self._pop_and_claim(idle)
             self._failures = 0
-        except Exception as error:  # whatever a driver raises: this thread must fetch again
+        except Exception as error:  # of any driver: this thread must go on fetching
             self._pause(error)
         finally:
             with self._condition:
@@ -141,7 +141,7 @@ class Inbox:
                 if not late:
                     self._jobs.extend(jobs[1:])
                     self._filled_at = time.monotonic()
-                # One more than there are jobs: somebody has to pop next.
+                # One thread for each job left, and one to pop next.
                 self._condition.notify(max(len(jobs), 1))
         if late:
             self._release(late)
@@ -150,7 +150,7 @@ class Inbox:
 
     def _pop_and_claim(self, idle: int) -> list[Claimed]:
         if self._failures:
-            # Nothing is popped that could not be claimed: the database is asked first.
+            # Check the database first: without it, popped ids could not be claimed.
             require_writable(self._engine)
             schema.check(self._engine)
         if self._unclaimed:
@@ -171,13 +171,13 @@ class Inbox:
                 return []
             ids = [first]
             if wanted > 1:
-                # The blocking pop gives one; what was published with it comes along.
+                # The blocking pop returns one id: pop those that were published with it.
                 ids += self._ready.pop(queues, wanted - 1)[0]
         return self._claim(ids)
 
     def _claim(self, ids: list[str]) -> list[Claimed]:
         token = uuid4()
-        # Kept until the claim went through: Redis has forgotten them already.
+        # Kept until the claim succeeds: Redis no longer has them.
         self._unclaimed = ids = [*self._unclaimed, *ids]
         with autocommit(self._engine) as db:
             rows = lifecycle.claim(
@@ -203,7 +203,7 @@ class Inbox:
             )
             for row in rows
         }  # fmt: skip
-        # Each once: an id may have been published again between the two pops.
+        # Each id once: it may have been published again between the two pops.
         return [claimed[i] for i in dict.fromkeys(ids) if i in claimed]
 
     def _return_refused(self, db: Any, ids: set[str]) -> None:
@@ -215,11 +215,11 @@ class Inbox:
             unknown = [r for r in pending if r.is_due and registry.find(r.type) is None]
             self._lanes.set_aside(unknown)
         except (RedisError, SQLAlchemyError, OSError) as error:
-            # The sweeper publishes them again; the jobs claimed with them run here.
-            log.warning("Can't return %s jobs that were refused: %s", len(ids), brief(error))
+            # A sweeper publishes them again; the jobs that were claimed run here.
+            log.warning("Could not return %s refused jobs to Redis: %s", len(ids), brief(error))
 
     def _sources(self) -> list[str]:
-        """Where to take from, in order: the queues, each with the lanes of types we know."""
+        """What to pop from, in order: the queues, each with the lanes of the types this process knows."""
         now = time.monotonic()
         if now - self._queues_read_at > BLOCK_SECONDS:
             self._queues = self._strict_queues or self._ready.queues() or ["default"]
@@ -232,7 +232,7 @@ class Inbox:
         sources: list[str] = []
         for queue in queues:
             lanes = [name for name in self._known_lanes if name.partition("|")[0] == queue]
-            # The first key is preferred: neither a queue nor its lanes may starve the other.
+            # The first key is preferred: take turns, so that neither a queue nor its lanes starve.
             sources += [*lanes, queue] if self._turn % 2 else [queue, *lanes]
         return sources
 
@@ -249,7 +249,7 @@ class Inbox:
         return min(MAX_PREFETCH, max(0, len(finishes) - self._threads))
 
     def finished(self) -> None:
-        """A handler ended: what the rule for prefetching counts."""
+        """Count a job as finished; the prefetch depends on how many there were lately."""
         self._finishes.append(time.monotonic())
         if len(self._finishes) > MAX_PREFETCH * 4:
             self._finishes.popleft()
@@ -264,12 +264,12 @@ class Inbox:
         self._release(jobs)
 
     def held(self) -> list[Claimed]:
-        """The waiting jobs: their leases are extended with those that run."""
+        """The waiting jobs; the heartbeat extends their leases as well."""
         with self._condition:
             return list(self._jobs)
 
     def stop(self) -> None:
-        """No more jobs for anyone; what waits is released."""
+        """Hand out no more jobs, and release the waiting ones."""
         with self._condition:
             self._is_stopping = True
             jobs = list(self._jobs)
@@ -283,15 +283,15 @@ class Inbox:
 
     def _pause(self, error: Exception) -> None:
         self._failures += 1
-        is_news = isinstance(error, SchemaProblem) and str(error) != self._said
+        is_news = isinstance(error, SchemaProblem) and str(error) != self._reported
         if self._failures == 1 or is_news:
-            self._said = str(error)
+            self._reported = str(error)
             is_expected = isinstance(error, RedisError | SQLAlchemyError | OSError | JobQueueError)
             log.warning(
                 "Can't fetch jobs, trying again: %s", brief(error),
                 exc_info=None if is_expected else error,
             )  # fmt: skip
-        # With jitter: a fleet must not come back in step.
+        # With jitter, so that the workers of a fleet don't retry in step.
         pause = min(MAX_PAUSE_SECONDS, 0.1 * 2 ** min(self._failures, 8)) * random.uniform(0.5, 1)
         with self._condition:
             self._condition.wait_for(lambda: self._is_stopping, pause)

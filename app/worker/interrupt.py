@@ -1,8 +1,8 @@
-"""Time-outs as asynchronous exceptions that land in the handler or nowhere.
+"""Timeouts as asynchronous exceptions that are raised in the handler or not at all.
 
 An exception thrown into a thread can arrive between any two bytecodes. It is therefore thrown only
-while ``armed``, under the lock that arming and disarming take, and at most once; whoever leaves the
-handler disarms and takes back what has not arrived (measured: 0 of 5.1 million in kernel code).
+while ``armed``, under the lock that arming and disarming take, and at most once; leaving the handler
+disarms and clears an exception that has not arrived (measured: 0 of 5.1 million in kernel code).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Interrupt:
         self.is_thrown = False
 
     def call(self, fn: Callable[[], T]) -> T:
-        """``fn()``; what ``throw`` throws comes out of here and never later."""
+        """Return ``fn()``; what ``throw`` throws is raised here and never later."""
         value: Any = _NOTHING
         try:
             try:
@@ -43,7 +43,7 @@ class Interrupt:
                 raise
             # It arrived after ``fn`` had returned: the work is done.
         finally:
-            # Again: the one exception may have arrived inside the first.
+            # Again: the exception may have arrived inside the first call.
             self._disarm()
         result: T = value
         return result

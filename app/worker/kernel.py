@@ -32,16 +32,16 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 0.025
 #: Longer than any blocking pop.
 REDIS_TIMEOUT_SECONDS = 5.0
-#: What still runs beside a stuck attempt has this long, as on SIGTERM.
+#: How long other attempts may go on beside a stuck one, as on SIGTERM.
 RECYCLE_GRACE_SECONDS = 25.0
-#: After the time to drain: for outcomes, killed children and what is given back to be written …
+#: After the drain time: to write endings, kill children and release unfinished attempts …
 FLUSH_SECONDS = 1.0
 CHILDREN_SECONDS = 0.5
-#: … and for the process to be gone, whatever its handlers left running. Platforms wait 30 s in all.
+#: … and for the process to exit, whatever its handlers left running. Platforms wait 30 s in total.
 EXIT_SECONDS = 2.8
-#: One each for the inbox, the writer of outcomes, the heartbeat, the sweeper, and what a stop adds.
+#: One each for the inbox, the outbox, the heartbeat and the sweeper, and one for shutting down.
 CONNECTIONS = 5
-#: EX_SOFTWARE: platforms start the worker again, and monitors see that it was not asked to end.
+#: EX_SOFTWARE: platforms restart the worker, and monitors see that nobody asked it to stop.
 EXIT_STUCK = 70
 
 
@@ -57,7 +57,7 @@ class Kernel:
         client = connect(self.settings.redis_url, timeout_seconds=REDIS_TIMEOUT_SECONDS)
         self.ready = ReadySet(client, self.settings.redis_prefix)
         self.clock = Clock()
-        # Ours alone: what handlers do to their sessions, or to all connections of their pool, ends there.
+        # A pool of its own: handlers may break their sessions or use up their pool without affecting the kernel.
         self.engine = database.make_engine(self.settings, pool_size=CONNECTIONS)
         with app.app_context():
             database.lend(db.engine)
@@ -113,9 +113,9 @@ class Kernel:
         self.outbox.put([ending])
 
     def begin_stop(self, drain_seconds: float | None = None) -> None:
-        """No new claims; what waits in the inbox is released at once.
+        """Stop claiming, and release the jobs waiting in the inbox.
 
-        With ``drain_seconds``, the process is gone EXIT_SECONDS after that, whatever hinders it.
+        With ``drain_seconds``, the process exits at most EXIT_SECONDS after them, whatever is still running.
         """
         if drain_seconds is not None:
             self._drain_until = time.monotonic() + drain_seconds
@@ -124,26 +124,26 @@ class Kernel:
         threading.Thread(target=self.heartbeat.announce_stop, name="Announcer", daemon=True).start()
 
     def finish_stop(self) -> None:
-        """After the grace period: flush what ended, release what did not, sign off."""
+        """After the grace period: write endings, release unfinished attempts, record that this worker stopped."""
         if self._is_stopped.is_set():
             return
         self._is_stopped.set()
-        # An absent database has what is left of the time to drain, to come back and hear the outcomes.
+        # If the database is unavailable, keep trying for what is left of the drain time.
         self.outbox.drain(max(FLUSH_SECONDS, self._drain_until - time.monotonic()))
         self.runner.stop_children(CHILDREN_SECONDS)
         attempts = list(self.runner.attempts.values())
         unfinished = [self.runner.give_up(attempt) for attempt in attempts]
         if unfinished:
             plural = "" if len(unfinished) == 1 else "s"
-            log.warning("Giving back %s unfinished attempt%s", len(unfinished), plural)
+            log.warning("Releasing %s unfinished attempt%s", len(unfinished), plural)
         self.outbox.put(unfinished, is_in_background=True)
         self.outbox.drain(FLUSH_SECONDS)
         self.heartbeat.stop()
         self.engine.dispose()
 
     def _release_unstarted(self, jobs: list[Claimed]) -> None:
-        # In the background: the ticker has time-outs to throw, and a stop must not wait for the
-        # database before the grace period has even begun.
+        # In the background: the ticker must go on interrupting handlers, and a stop must not wait for the
+        # database before the grace period has begun.
         endings = [Ending(job, lifecycle.RELEASE) for job in jobs]
         self.outbox.put(endings, is_in_background=True)
 
@@ -163,9 +163,9 @@ class Kernel:
         self._is_recycling = True
         job = stuck[0].job
         log.error(
-            "Job %s (%s) did not obey its time-out for %g s: its thread is lost. This worker takes no more"
-            " jobs, finishes what runs and exits, for the platform to start a new one."
-            " isolate=True would have let it be killed alone.",
+            "Job %s (%s) has ignored its timeout for %g s, so its thread is lost. This worker claims no more"
+            " jobs, finishes the others it runs and exits, so that the platform starts a new one."
+            " With isolate=True, only the process of this job would have been killed.",
             job.id, job.type, self.settings.stuck_seconds,
         )  # fmt: skip
         threading.Thread(target=self._recycle, name="Recycler", daemon=True).start()
@@ -179,11 +179,11 @@ class Kernel:
             time.sleep(TICK_SECONDS)
         self.finish_stop()
         logging.shutdown()
-        # The lost thread may be in C code that no signal and no exception reaches.
+        # The lost thread may be in C code, which neither a signal nor an exception interrupts.
         leave.at_once(EXIT_STUCK)
 
     def _stop_requested(self) -> None:
-        log.warning("Somebody asked this worker to stop, as on SIGTERM")
+        log.warning("A user asked this worker to stop; stopping as on SIGTERM")
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _facts(self) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The end of a worker process that must not wait for what its handlers left running."""
+"""Ends a worker process without waiting for what its handlers left running."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def within(seconds: float) -> None:
 def _leave(seconds: float) -> None:
     time.sleep(seconds)
     for flush in (logging.shutdown, sys.stdout.flush, sys.stderr.flush):
-        # A thread that holds the lock of a stream must not keep us.
+        # A thread that holds the lock of a stream must not delay the exit.
         with suppress(RuntimeError):  # too late to start threads
             helper = threading.Thread(target=_quietly, args=[flush], daemon=True)
             helper.start()
@@ -29,7 +29,7 @@ def _leave(seconds: float) -> None:
 
 
 def at_once(status: int) -> None:
-    """End this process now, and its fork server, which may be unable to notice that."""
+    """End this process now, and its fork server, which may hang and not notice."""
     forking.kill()
     os._exit(status)
 

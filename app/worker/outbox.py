@@ -1,6 +1,6 @@
 """Endings on their way to PostgreSQL.
 
-There is no timer: an idle process writes each Ending at once, a busy one writes together what the
+There is no timer: an idle process writes each Ending at once, a busy one writes in one batch what
 other threads added while it was writing. Endings are kept in memory while the database is down.
 """
 
@@ -36,7 +36,7 @@ MAX_PAUSE_SECONDS = 2.0
 class Outbox:
     """Writes Endings, publishes the jobs that are pending again, and holds what is not written yet.
 
-    Flat combining: the thread that finds nobody writing writes for all threads until nothing waits.
+    Flat combining: the thread that finds no other writing writes for all threads until nothing is waiting.
     ``buried`` is called after a batch that wrote a dead letter.
     """
 
@@ -63,7 +63,7 @@ class Outbox:
     def put(self, endings: Sequence[Ending], *, is_in_background: bool = False) -> None:
         """Write ``endings``, now or with the batch of the thread that is writing.
 
-        ``is_in_background`` is for callers that must not wait for an absent database.
+        ``is_in_background`` is for callers that must not wait for an unavailable database.
         """
         if not endings:
             return
@@ -91,7 +91,7 @@ class Outbox:
             try:
                 self._write_until_done(batch)
             except Exception:
-                # Their leases expire and rescue finds them; the writer must go on.
+                # The jobs are rescued when their leases expire; the writer must go on.
                 log.exception("Could not write %s endings", len(batch))
 
     def _take(self) -> list[Ending]:
@@ -121,7 +121,7 @@ class Outbox:
                     raise
                 time.sleep(min(MAX_PAUSE_SECONDS, 0.05 * 2 ** min(failures, 8)) * random.random())
             except Exception:
-                # A value that can't even be sent: its attempt has ended, and must not run again for that.
+                # A value that can't even be sent: the attempt has ended and must not run again because of it.
                 log.exception("Could not write %s endings as they are", len(batch))
                 self._bisect(batch)
                 return
@@ -178,13 +178,13 @@ class Outbox:
             self._write_until_done(batch[:middle])
             self._write_until_done(batch[middle:])
             return
-        bad = batch[0]
-        if bad.is_stripped:
+        [ending] = batch
+        if ending.is_stripped:
             self.refused += 1
-            log.error("The ending of job %s can't be stored at all", bad.job.id)
+            log.error("The ending of job %s can't be stored at all", ending.job.id)
             return
-        log.warning("Job %s (%s): %s", bad.job.id, bad.job.type, STRIPPED)
-        self._write_until_done([bad.stripped()])
+        log.warning("Job %s (%s): %s", ending.job.id, ending.job.type, STRIPPED)
+        self._write_until_done([ending.stripped()])
 
     def held(self) -> list[Held]:
         """Jobs whose Ending is not written yet; their leases must be extended."""

@@ -10,11 +10,11 @@ from typing import Any
 
 from app.json_values import storable
 
-#: Deeper structures are stored as text from here on.
+#: Structures nested deeper than this are stored as text.
 MAX_DEPTH = 100
 #: A result that JSON can't hold is converted value by value, up to this many values.
 MAX_VALUES = 100_000
-#: Text that stands for one value that JSON can't hold.
+#: The longest text for one value that JSON can't hold.
 MAX_VALUE_CHARACTERS = 10_000
 #: How many converted values the warning names.
 MAX_NAMED = 5
@@ -29,12 +29,12 @@ def encode(result: Any, max_bytes: int) -> tuple[str, str | None]:
         text, warning = _exact_or_converted(result)
         if len(text) <= max_bytes:
             return text, warning
-        shown = result if isinstance(result, str) and warning is None else text
-        return _cut(shown, max_bytes), (
+        whole = result if isinstance(result, str) and warning is None else text
+        return _cut(whole, max_bytes), (
             f"The result is {len(text):,} bytes of JSON and MAX_RESULT_BYTES allows {max_bytes:,}: "
             "only its beginning was stored, as text."
         )
-    except BaseException as error:  # people's code runs in here: __str__, __iter__, keys
+    except BaseException as error:  # code of handlers runs in here: __str__, __iter__, keys
         name = f"{type(result).__name__}: can't be stored"
         return _cut(storable(name), max_bytes), (
             f"The result could not be stored ({type(error).__name__} while converting it to JSON)."
@@ -47,7 +47,7 @@ def _exact_or_converted(result: Any) -> tuple[str, str | None]:
         # Escaped NULs and surrogates, or text that looks like them: the converter tells them apart.
         if "\\u0000" not in text and "\\ud" not in text:
             return text, None
-    except BaseException:  # includes RecursionError and what people's mappings raise
+    except BaseException:  # includes RecursionError and what handlers' own mappings raise
         pass
     converter = _Converter()
     value = converter.convert(result, "result", 0, frozenset())
@@ -68,7 +68,7 @@ def _cut(text: str, max_bytes: int) -> str:
 
 
 class _Converter:
-    """Plain JSON values from whatever was returned; counts and names what it changed."""
+    """Converts any value to plain JSON values; counts and names what it changed."""
 
     def __init__(self) -> None:
         self._left = MAX_VALUES

@@ -132,7 +132,7 @@ class Runner:
                 attempt.thrown_at = now
 
     def stuck(self) -> list[Attempt]:
-        """Attempts that did not obey their time-out for ``STUCK_SECONDS``: C code that does not return."""
+        """Attempts that have ignored their timeout for ``STUCK_SECONDS``: C code that does not return."""
         limit = self._settings.stuck_seconds
         if limit is None:
             return []
@@ -150,7 +150,7 @@ class Runner:
             with self._app.app_context():
                 ending = lifecycle.stopped(attempt.job)
         else:
-            # Released, it would hang the next worker, and the next.
+            # If it were released, it would block one worker after another.
             job_type = registry.find(attempt.job.type)
             ending = attempts.failed(attempt.job, job_type, self._settings, JobTimeout())
         ending.lines = lines

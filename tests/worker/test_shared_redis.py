@@ -21,7 +21,7 @@ from app.jobs import dead_letter_mirror
 from app.jobs.deployment import identity
 from app.worker.sweeper.mirror import mirror_dead_letters
 from app.worker.sweeper.promote import promote_due_jobs
-from app.worker.sweeper.sharing import Lookout, Sharer
+from app.worker.sweeper.sharing import Offers, Registration
 from tests import factories
 from tests.support import services
 from tests.support.ready_sets import depths
@@ -40,8 +40,8 @@ class Other:
     def __init__(self, engine: Engine, redis: Redis) -> None:
         self.engine = engine
         self.ready = ReadySet(redis)
-        self.lookout = Lookout(engine, self.ready)
-        self.sharer = Sharer(engine, self.ready)
+        self.offers = Offers(engine, self.ready)
+        self.registration = Registration(engine, self.ready)
 
     def enqueue(self, delay: float = 0) -> UUID:
         with self.engine.begin() as db:
@@ -73,7 +73,7 @@ def test_an_id_that_our_database_does_not_know_reaches_its_owner(
     assert make_inbox().next() is None  # ours took it
     assert redis.zcard(KEYS.ready("default")) == 0
 
-    assert other.lookout.run_once() == 1
+    assert other.offers.take_own() == 1
 
     assert other.ready.pop(["default"], 10)[0] == [theirs.hex]
     assert redis.zcard(KEYS.unknown) == 0
@@ -88,7 +88,7 @@ def test_a_delayed_id_that_our_database_does_not_know_reaches_its_owner(
 
     assert promote_due_jobs(engine, ready, clock) == 0
     assert redis.zcard(KEYS.delayed) == 0
-    other.lookout.run_once()
+    other.offers.take_own()
 
     assert other.ready.pop(["default"], 10)[0] == [theirs.hex]
 
@@ -98,13 +98,13 @@ def test_both_get_their_own_jobs_soon_however_often_the_wrong_one_pops(
 ) -> None:
     ours = {enqueue() for _ in range(5)}
     theirs = {other.enqueue() for _ in range(5)}
-    inbox, lookout = make_inbox(), Lookout(engine, ready)
+    inbox, offers = make_inbox(), Offers(engine, ready)
     ran_ours, ran_theirs = set(), set()
     who = random.Random(7)
 
     for _ in range(100):
-        lookout.run_once()
-        other.lookout.run_once()
+        offers.take_own()
+        other.offers.take_own()
         if not sum(depths(ready).values()):
             break
         if who.random() < 0.5:
@@ -122,7 +122,7 @@ def test_both_get_their_own_jobs_soon_however_often_the_wrong_one_pops(
 def test_an_offer_is_looked_at_once_by_each(
     other: Other, ready: ReadySet, engine: Any, monkeypatch: Any
 ) -> None:
-    lookout = Lookout(engine, ready)
+    offers = Offers(engine, ready)
     ready.pass_on([UUID(int=5)])
     asked: list[int] = []
     monkeypatch.setattr(
@@ -130,7 +130,7 @@ def test_an_offer_is_looked_at_once_by_each(
     )
 
     for _ in range(3):
-        assert lookout.run_once() == 0
+        assert offers.take_own() == 0
 
     assert len(asked) == 1
 
@@ -156,13 +156,13 @@ def test_databases_have_identities_of_their_own(other: Other, engine: Any) -> No
 def test_sharing_is_said_once_by_every_worker(
     other: Other, engine: Any, ready: ReadySet, caplog: Any
 ) -> None:
-    ours = Sharer(engine, ready)
+    ours = Registration(engine, ready)
     with caplog.at_level(logging.WARNING, "app"):
-        ours.sign_in()
+        ours.register()
         assert not caplog.records
-        other.sharer.sign_in()
-        ours.sign_in()
-        ours.sign_in()
+        other.registration.register()
+        ours.register()
+        ours.register()
 
     assert len(caplog.records) == 2
     assert "database jobqueue_other_" in caplog.records[1].getMessage()
@@ -172,24 +172,24 @@ def test_sharing_is_said_once_by_every_worker(
 def test_the_list_of_dead_letters_stays_with_whom_it_belongs_to(
     other: Other, engine: Any, ready: ReadySet, redis: Redis, app: Any
 ) -> None:
-    ours = Sharer(engine, ready)
-    ours.sign_in()
+    ours = Registration(engine, ready)
+    ours.register()
     job = factories.failed_job()
     assert mirror_dead_letters(engine, ready, ours.identity()) == 1
-    other.sharer.sign_in()
+    other.registration.register()
 
-    assert dead_letter_mirror.owner(other.ready, other.sharer.identity()) == ours.identity()
+    assert dead_letter_mirror.owner(other.ready, other.registration.identity()) == ours.identity()
     redis.delete(KEYS.dead_letters)  # even where it looks lost
-    assert dead_letter_mirror.owner(other.ready, other.sharer.identity()) == ours.identity()
+    assert dead_letter_mirror.owner(other.ready, other.registration.identity()) == ours.identity()
     assert mirror_dead_letters(engine, ready, ours.identity()) == 0
 
-    redis.set(KEYS.mirrored, other.sharer.identity())
+    redis.set(KEYS.mirrored, other.registration.identity())
     assert mirror_dead_letters(engine, ready, ours.identity()) == 0
     result = app.test_cli_runner().invoke(args=["dlq", "rebuild"])
     assert result.exit_code == 1
     assert "set REDIS_PREFIX" in result.output
 
-    redis.zrem(KEYS.deployments, other.sharer.identity())  # it is gone for a minute
+    redis.zrem(KEYS.deployments, other.registration.identity())  # it is gone for a minute
     assert mirror_dead_letters(engine, ready, ours.identity()) == 1
     assert json.loads(redis.lindex(KEYS.dead_letters, 0))["jobId"] == str(job.id)
 
@@ -200,7 +200,7 @@ def test_a_list_kept_before_owners_were_noted_is_taken_over(
     factories.failed_job()
     redis.set(KEYS.mirrored, 1)
 
-    assert mirror_dead_letters(engine, ready, Sharer(engine, ready).identity()) == 1
+    assert mirror_dead_letters(engine, ready, Registration(engine, ready).identity()) == 1
     assert redis.llen(KEYS.dead_letters) == 1
 
 

@@ -1,7 +1,7 @@
 """Imported by the fork server alone (multiprocessing's preload), never by a worker.
 
 Platforms send SIGTERM to every process of a container, terminals SIGINT to the whole group. The worker decides when its
-children end, so both are left without effect; as functions, not SIG_IGN, which programs started by a handler would inherit.
+children end, so both are ignored: by a function, not SIG_IGN, which programs started by a handler would inherit.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import signal
 PID = os.getpid()
 
 
-def _nothing(*_: object) -> None:
-    """The worker got the signal as well."""
+def _ignore(*_: object) -> None:
+    """The worker receives the signal as well."""
 
 
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-    signal.signal(number, _nothing)
+    signal.signal(number, _ignore)

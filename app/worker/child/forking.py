@@ -1,7 +1,7 @@
 """The fork server of this process: it starts every child, each within a time limit.
 
-A server that hangs would block the thread that starts a child, and all that wait for their turn. Killing it ends these
-waits with an error, and the next start makes a new server.
+A server that hangs would block the thread that starts a child, and all that wait for their turn. Killing it ends their
+wait with an error, and the next call starts a new server.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PRELOAD = [
 
 #: Held by the thread that starts a child.
 turn = threading.Lock()
-_answered: int | None = None  # the pid of the server that has started a child
+_working_pid: int | None = None  # of a server that has started a child
 
 
 class _Limit:
@@ -63,13 +63,13 @@ def start(process: Any) -> None:
     """Start a multiprocessing ``process`` from the fork server. The caller holds ``turn``.
 
     Raises OSError or EOFError if the server died or was killed because it hung, and RuntimeError if no thread can be
-    had to watch the time. The next call starts another server where that is needed.
+    started to watch the time. The next call starts a new server if necessary.
     """
-    global _answered
+    global _working_pid
     forkserver.set_forkserver_preload(PRELOAD)
     forkserver.ensure_running()
     pid = _pid()
-    seconds = START_SECONDS if pid == _answered else BOOT_SECONDS
+    seconds = START_SECONDS if pid == _working_pid else BOOT_SECONDS
     limit = _Limit(seconds)
     try:
         process.start()
@@ -78,10 +78,10 @@ def start(process: Any) -> None:
         if limit.was_missed:
             log.error(
                 "The fork server (process %s) did not start a child within %g s and was killed;"
-                " a new one takes its place", pid, seconds,
+                " a new one is started", pid, seconds,
             )  # fmt: skip
             _replace(pid)
-    _answered = pid
+    _working_pid = pid
 
 
 def kill() -> None:
@@ -98,7 +98,7 @@ def _pid() -> int | None:
 
 
 def _replace(pid: int | None) -> None:
-    # A killed server counts as running until the system has taken it down.
+    # A killed server counts as running until its process is gone.
     give_up_at = time.monotonic() + DEATH_SECONDS
     with suppress(OSError):
         while _pid() == pid and time.monotonic() < give_up_at:

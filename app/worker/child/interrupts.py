@@ -1,6 +1,6 @@
-"""Exceptions for a handler in the main thread of a child process: a signal raises them, sleeps in C included.
+"""Raises exceptions in a handler that runs in the main thread of a child: by a signal, which also interrupts sleeps in C.
 
-They land in the handler or nowhere: outside of ``call`` a signal does nothing, and inside of ``held`` it waits.
+They are raised in the handler or not at all: outside ``call`` a signal does nothing, and inside ``held`` it waits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NOTHING = object()
 
 
 class Interrupts:
-    """One per child process; made in its main thread."""
+    """One per child process; created in its main thread."""
 
     def __init__(self) -> None:
         self._thread = threading.main_thread()
@@ -28,7 +28,7 @@ class Interrupts:
         self._waiting: BaseException | None = None
 
     def call(self, fn: Callable[[], T], seconds: float | None) -> T:
-        """``fn()``, with JobTimeout raised in it after ``seconds``."""
+        """Return ``fn()``, with JobTimeout raised in it after ``seconds``."""
         value: Any = _NOTHING
         signal.signal(signal.SIGALRM, self._on_signal)
         try:
@@ -44,7 +44,7 @@ class Interrupts:
                 raise
             # It arrived after ``fn`` had returned: the work is done.
         finally:
-            # Again: the exception may have arrived inside the first.
+            # Again: the exception may have arrived inside the first call.
             self._disarm()
         result: T = value
         return result
@@ -57,7 +57,7 @@ class Interrupts:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """What arrives meanwhile is raised at the end: a message half sent would be lost for the worker."""
+        """Raise at the end what arrives meanwhile: the worker could not read a message that was half sent."""
         if threading.current_thread() is not self._thread:
             yield
             return

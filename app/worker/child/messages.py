@@ -1,4 +1,4 @@
-"""What a worker and its child say to each other through their pipe."""
+"""The messages between a worker and its child."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.jobs.context import LogLine
 from app.jobs.ending import AttemptError, Ending
 from app.worker.inbox import Claimed
 
-#: From the child to the worker, as (kind, …): how far its attempt is.
+#: From the child to the worker, as (kind, …): the state of its attempt.
 STARTED, REPORT, RETURNED, ENDING, UNUSABLE = (
     "started",
     "report",
@@ -24,7 +24,7 @@ GO, CANCEL, INTERRUPT = "go", "cancel", "interrupt"
 
 
 def ending_as_json(ending: Ending) -> dict[str, Any]:
-    """All of an Ending but its job, which the worker knows."""
+    """An Ending without its job, which the worker knows."""
     values = {
         field.name: getattr(ending, field.name) for field in fields(ending) if field.name != "job"
     }

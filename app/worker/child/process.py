@@ -1,7 +1,7 @@
 """The child process of one isolated attempt: runs the handler as a thread of the worker would.
 
-It sends the worker reports at once and its Ending at the end, and receives cancel requests. The child ends when the
-pipe breaks or the fork server dies: the worker is gone then, and the attempt is not its own any more.
+It sends the worker each report at once and its Ending at the end, and receives cancel requests. The child exits when
+the pipe breaks or the fork server dies: the worker is gone then, and another one may run the job.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from app import logs
 from app.config import Settings
 from app.jobs import registry
 from app.jobs.context import Context
-from app.jobs.control_flow import Cancel
+from app.jobs.control_flow import CANCEL_REQUESTED, Cancel
 from app.jobs.ending import Ending
 from app.worker import attempt
 from app.worker.child import messages
@@ -37,7 +37,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(pipe: Any, job: Claimed, settings: Settings) -> None:
-    """Runs one attempt of ``job`` and ends the process."""
+    """Run one attempt of ``job`` and end the process."""
     _die_with_the_fork_server()
     os.setpgid(0, 0)  # what the handler starts ends with it
     _wait_for_go(pipe)
@@ -45,7 +45,7 @@ def main(pipe: Any, job: Claimed, settings: Settings) -> None:
     try:
         ending = _attempt(job, settings, worker)
         worker.send(messages.ENDING, messages.ending_as_json(ending))
-    except BaseException as error:  # no handler's: the application could not be made
+    except BaseException as error:  # not of the handler: the application could not be created
         logging.getLogger("app.jobs").exception("A child process could not run its job")
         with suppress(Exception):
             worker.send(messages.UNUSABLE, f"{type(error).__name__}: {error}")
@@ -54,13 +54,13 @@ def main(pipe: Any, job: Claimed, settings: Settings) -> None:
             logging.shutdown()
             sys.stdout.flush()
             sys.stderr.flush()
-        # Threads that the handler left behind would keep the process, and programs outlive it.
+        # Threads that the handler left running would keep the process alive, and programs would outlive it.
         os.killpg(0, signal.SIGKILL)
 
 
 def _die_with_the_fork_server() -> None:
-    # multiprocessing gives every child a copy of what keeps the fork server alive: without them, it
-    # ends with the worker, and we with it. Other systems than Linux rely on the pipe alone.
+    # multiprocessing gives every child a copy of the descriptor that keeps the fork server alive. Once it is closed,
+    # the server ends with the worker, and this child with the server. Systems other than Linux rely on the pipe alone.
     server: Any = forkserver._forkserver
     alive_fd = getattr(server, "_forkserver_alive_fd", None)
     if alive_fd is not None:
@@ -84,7 +84,7 @@ def _wait_for_go(pipe: Connection) -> None:
 
 
 class _Worker:
-    """The worker's end of the pipe, as its child sees it."""
+    """The connection of a child to its worker."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -98,25 +98,25 @@ class _Worker:
             self._pipe.send_bytes(message)
 
     def listen(self) -> None:
-        """In a thread: what the worker says, until it is gone; then so are we."""
+        """Runs in a thread: handles the worker's messages, and ends this process when the worker is gone."""
         try:
             while True:
                 if self._pipe.poll(LISTEN_SECONDS):
-                    self._hear(self._pipe.recv_bytes().decode())
+                    self._handle(self._pipe.recv_bytes().decode())
                 elif self.context is not None:
                     self.context.flush()
         except (EOFError, OSError):
             os._exit(1)
 
-    def _hear(self, word: str) -> None:
+    def _handle(self, word: str) -> None:
         if self.context is not None:
             self.context.request_cancel()
         if word == messages.INTERRUPT:
-            self.interrupts.throw(Cancel("a person asked the job to stop"))
+            self.interrupts.throw(Cancel(CANCEL_REQUESTED))
 
 
 class ChildContext(Context):
-    """A Context whose log lines reach the worker at once, and survive the child."""
+    """A Context that sends log lines to the worker at once, so that they survive the child."""
 
     __slots__ = ("_sent_at", "_worker")
 
@@ -135,7 +135,7 @@ class ChildContext(Context):
                 self.flush()
 
     def flush(self) -> None:
-        """Hand over what gathered."""
+        """Send what was buffered."""
         progress, lines = self.drain()
         if progress is not None or lines:
             self._sent_at = time.monotonic()
@@ -143,7 +143,7 @@ class ChildContext(Context):
 
 
 def _attempt(job: Claimed, settings: Settings, worker: _Worker) -> Ending:
-    from app import create_app  # above all layers, so only an entry point may
+    from app import create_app  # the top layer, which only entry points import
 
     app = create_app(settings, serves_web=False)
     logs.configure(settings)

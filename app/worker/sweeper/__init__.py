@@ -1,6 +1,6 @@
 """Duties that keep the queue correct: one file per duty, the timetable says when each one runs.
 
-Each duty is a function that does one bounded piece of work and returns how much. Every consumer
+Each duty is a function that does a bounded amount of work and returns how much it did. Every consumer
 runs them all; an advisory lock in the duty's own short transaction elects one process, and every
 statement is safe if two run anyway.
 """

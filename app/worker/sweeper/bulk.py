@@ -1,4 +1,4 @@
-"""Bulk actions are worked off in chunks."""
+"""Bulk actions are carried out in chunks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from app.jobs import bulk
 
 
 def run_bulk_step(engine: Engine) -> int:
-    """One chunk of one bulk action; the lock on its row keeps other workers out. Returns jobs seen."""
+    """Process one chunk of a bulk action, whose row is locked meanwhile; returns how many jobs were examined."""
     with Session(engine) as session:
         return bulk.step(session)

@@ -13,14 +13,14 @@ from app.jobs import lifecycle, unknown_types
 log = logging.getLogger(__name__)
 
 MAX_INTERVAL_SECONDS = 10.0
-#: In place of "no limit" in SQL.
+#: Stands for "no limit" in SQL.
 _NEVER_SECONDS = 1e9
 
 
 def interval(settings: Settings) -> float:
-    """Seconds between two checks: a short limit is checked often enough to be kept."""
-    often = settings.unknown_type_hours * 3600 / 20 or MAX_INTERVAL_SECONDS
-    return min(MAX_INTERVAL_SECONDS, max(settings.sweep_seconds, often))
+    """Seconds between two checks: a twentieth of UNKNOWN_TYPE_HOURS, within bounds."""
+    seconds = settings.unknown_type_hours * 3600 / 20 or MAX_INTERVAL_SECONDS
+    return min(MAX_INTERVAL_SECONDS, max(settings.sweep_seconds, seconds))
 
 
 def fail_orphans(engine: Engine, settings: Settings) -> int:

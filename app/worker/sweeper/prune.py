@@ -17,7 +17,7 @@ from app.jobs.ids import first_id_at
 from app.jobs.statistics import summary
 
 NIL = UUID(int=0)
-#: Retained rows are passed again once per this time, not with every batch.
+#: The scan continues after the last deleted row, and starts again at the oldest one this often.
 RESTART_SECONDS = 3600
 AUDIT_BATCH = 1000
 
@@ -27,7 +27,7 @@ WITH keys AS (DELETE FROM job_keys WHERE created_at < now() - interval '{IDEMPOT
      gone AS (DELETE FROM workers WHERE COALESCE(stopped_at, heartbeat_at) < now() - interval '1 day')
 DELETE FROM dead_letters WHERE closed_at < now() - make_interval(days => 90)
 """)
-# By id, which grows with time: only the oldest rows are read, however long the table.
+# By id, which grows with time: only the oldest rows are read, whatever the size of the table.
 _OLD_AUDIT_EVENTS = text("""
 WITH oldest AS MATERIALIZED (SELECT id, at FROM audit_events ORDER BY id LIMIT :limit)
 DELETE FROM audit_events WHERE id = ANY(ARRAY(

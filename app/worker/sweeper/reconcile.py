@@ -51,7 +51,7 @@ def reconcile(engine: Engine, ready: ReadySet) -> int:
 
     A server that does not hold the current epoch (flushed, restarted, failed over) gets every
     pending job. Otherwise the first due jobs of each queue, in claim order, are compared with its
-    ready set: the cost is bounded for any length of backlog.
+    ready set: the cost is bounded for a backlog of any length.
     """
     with elected(engine, "reconcile") as db:
         if db is None:

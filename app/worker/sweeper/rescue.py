@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def rescue_jobs(engine: Engine, ready: ReadySet, *, watched: Settings | None = None) -> int:
-    """Requeue jobs whose lease expired, or bury them at their last crash; returns how many.
+    """Return jobs whose lease expired to pending, or bury them after their last crash; returns how many.
 
     With ``watched``, only records a pulse until the database has been observed for a whole lease.
     """

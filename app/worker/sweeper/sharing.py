@@ -1,7 +1,7 @@
-"""Two deployments on one Redis: none takes the other's jobs away, and both are named in the log.
+"""Two deployments on one Redis: neither loses jobs to the other, and both are named in the log.
 
-Each has its own keys by REDIS_PREFIX. Where that was forgotten, each pops ids that its own database
-does not know; it offers these to the workers of the other instead of dropping them.
+REDIS_PREFIX gives each its own keys. Without it, each pops ids that its own database does not know;
+it offers these to the workers of the other deployment instead of dropping them.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from app.jobs.publication import REF, ref
 
 log = logging.getLogger(__name__)
 
-#: What the database says about ids that Redis gave.
+#: The jobs of ids that came from Redis, as the database knows them.
 KNOWN = text(f"""
 SELECT {REF}, status = 'pending' AS is_pending FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
 """)
 
 
-class Lookout:
-    """Takes what workers of other databases passed on, where it is ours. One per process."""
+class Offers:
+    """Takes over the jobs of this database that workers of other databases popped. One per process."""
 
     def __init__(self, engine: Engine, ready: ReadySet) -> None:
         self._engine = engine
         self._ready = ready
         self._seen: dict[str, float] = {}
 
-    def run_once(self) -> int:
-        """Looks at each offer once; returns how many were ours."""
+    def take_own(self) -> int:
+        """Check each offered id once; returns how many were ours."""
         offered = self._ready.passed_on()
-        fresh = [i for i, at in offered.items() if self._seen.get(i) != at]
+        unseen = [i for i, at in offered.items() if self._seen.get(i) != at]
         self._seen = offered
-        if not fresh:
+        if not unseen:
             return 0
         with autocommit(self._engine) as db:
-            rows = db.execute(KNOWN, {"ids": id_array(fresh)}).all()
-        # Taken first: published, it may be popped and offered by the other again at once.
+            rows = db.execute(KNOWN, {"ids": id_array(unseen)}).all()
+        # Taken over before it is published: the other deployment may pop and offer it again at once.
         self._ready.take_over(row.id for row in rows)
         self._ready.publish([ref(row) for row in rows if row.is_pending])
         return len(rows)
 
 
-class Sharer:
+class Registration:
     """Registers this deployment in Redis, and reports others that use the same keys."""
 
     def __init__(self, engine: Engine, ready: ReadySet) -> None:
@@ -55,8 +55,8 @@ class Sharer:
         self._identity: str | None = None
         self._others: list[str] = []
 
-    def sign_in(self) -> int:
-        """Announce our database; warn once where another's workers use the same keys."""
+    def register(self) -> int:
+        """Announce our database; warn once if workers of another one use the same keys."""
         others = self._ready.register_deployment(self.identity())
         if others and others != self._others:
             log.warning(

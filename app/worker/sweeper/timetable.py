@@ -26,11 +26,11 @@ from app.worker.sweeper import (
     reconcile,
     rescue,
 )
-from app.worker.sweeper.sharing import Lookout, Sharer
+from app.worker.sweeper.sharing import Offers, Registration
 
 log = logging.getLogger(__name__)
 
-#: A duty that did this much has more to do: it runs again at the next tick.
+#: A duty that did at least this much has more to do, and runs again at the next tick.
 FULL_BATCH = 500
 
 
@@ -40,7 +40,7 @@ class Duty:
 
     name: str
     interval: float  # seconds
-    run: Callable[[], int]  # one bounded piece of work; returns how much
+    run: Callable[[], int]  # does a bounded amount of work; returns how much
     repeats_when_full: bool = True
     due_at: float = 0.0  # monotonic
     is_failing: bool = False
@@ -52,15 +52,15 @@ class Sweeper:
     def __init__(self, engine: Engine, ready: ReadySet, clock: Clock, settings: Settings) -> None:
         every = settings.sweep_seconds
         pruner = prune.Pruner(engine, settings)
-        sharer = Sharer(engine, ready)
-        lookout = Lookout(engine, ready)
+        registration = Registration(engine, ready)
+        offers = Offers(engine, ready)
         duties = [
             Duty("promote", 0.1, lambda: promote.promote_due_jobs(engine, ready, clock)),
-            Duty("lookout", 0.1, lookout.run_once),
-            Duty("sign in", min(10.0, 5 * every), sharer.sign_in),
+            Duty("offers", 0.1, offers.take_own),
+            Duty("registration", min(10.0, 5 * every), registration.register),
             Duty(
                 "mirror", min(1.0, every),
-                lambda: mirror.mirror_dead_letters(engine, ready, sharer.identity()),
+                lambda: mirror.mirror_dead_letters(engine, ready, registration.identity()),
                 repeats_when_full=False,
             ),
             Duty(
@@ -91,16 +91,16 @@ class Sweeper:
                 if duty.run() >= FULL_BATCH and duty.repeats_when_full:
                     duty.due_at = 0.0
                 duty.is_failing = False
-            except Exception as error:  # whatever a driver raises: the other duties must go on
+            except Exception as error:  # of any driver: the other duties must go on
                 _report(duty, error)
 
     def hurry(self, name: str) -> None:
-        """Let the duty of that name run at the next tick."""
+        """Run the duty ``name`` at the next tick."""
         self._duties[name].due_at = 0.0
 
 
 def _report(duty: Duty, error: Exception) -> None:
-    # Once, not every tenth of a second, until it works again.
+    # Once until it works again, not ten times a second.
     if not duty.is_failing:
         is_expected = isinstance(error, RedisError | SQLAlchemyError | OSError)
         log.warning(
