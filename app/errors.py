@@ -1,4 +1,4 @@
-"""Every error we raise. The docstring is the message; class attributes give the HTTP status and the code."""
+"""All errors of the job queue. A class's docstring is its message; its attributes are the HTTP status and the code."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from app.config import ConfigError
 
 __all__ = ["ConfigError", "JobQueueError"]  # and every class below
 
-#: What every 503 tells its caller to wait.
+#: The Retry-After of every 503 response.
 RETRY_AFTER_SECONDS = 5
 
 
 def by_field(errors: dict[Any, Any]) -> str:
     """Errors by field in one line: ``priority: must be … tags.0: must be …``."""
-    return " ".join(f"{field}: {' '.join(map(str, found))}" for field, found in errors.items())
+    return " ".join(f"{field}: {' '.join(map(str, texts))}" for field, texts in errors.items())
 
 
 class JobQueueError(Exception):
@@ -35,9 +35,9 @@ class JobQueueError(Exception):
 
     @property
     def errors(self) -> dict[Any, Any] | None:
-        """Field → list of messages, where the error is about fields."""
-        found = self.facts.get("errors")
-        return found if isinstance(found, dict) else None
+        """Field → list of messages; None if the error is not about fields."""
+        errors = self.facts.get("errors")
+        return errors if isinstance(errors, dict) else None
 
 
 class JobNotFound(JobQueueError):
@@ -86,7 +86,7 @@ class UniqueConflict(JobQueueError):
 
 
 class IdempotencyMismatch(JobQueueError):
-    """This Idempotency-Key was used within the last 24 hours with a different body; use a new key for a new job."""
+    """This Idempotency-Key was used within the last {hours} hours with a different body; use a new key for a new job."""
 
     http_status, code = 422, "idempotency_mismatch"
 
@@ -100,7 +100,7 @@ class ValidationFailed(JobQueueError):
         super().__init__(errors=errors)
 
     def __str__(self) -> str:
-        """Every field with its messages: ``priority: must be … tags.0: must be …``."""
+        """All fields with their messages: ``priority: must be … tags.0: must be …``."""
         return by_field(self.errors or {}) or super().__str__()
 
 
@@ -135,33 +135,33 @@ class InvalidCursor(JobQueueError):
 
 
 class DatabaseUnavailable(JobQueueError):
-    """The database does not answer; nothing was stored. Try again in a few seconds."""
+    """The database does not respond; nothing was stored. Try again in a few seconds."""
 
     http_status, code = 503, "database_unavailable"
 
 
 class DatabaseReadOnly(JobQueueError):
-    """The database is read-only at the moment (a failover or maintenance); nothing was stored. Try again in a few seconds."""
+    """The database is read-only (a failover or maintenance); nothing was stored. Try again in a few seconds."""
 
     http_status, code = 503, "database_read_only"
 
 
 class SchemaProblem(JobQueueError):
-    """This code can't work with the database as it is."""
+    """This version of the code can't use the database in its current state."""
 
     http_status, code = 503, "database_not_migrated"
 
 
 class DatabaseNotMigrated(SchemaProblem):
-    """The database has no tables of the job queue yet: run `flask --app wsgi db upgrade`."""
+    """The database has no tables for the job queue yet: run `flask --app wsgi db upgrade`."""
 
 
 class DatabaseBehind(SchemaProblem):
-    """The database is at migration {current} and this code needs {wanted}: run `flask --app wsgi db upgrade`."""
+    """The database is at migration {current}, but this code needs {wanted}: run `flask --app wsgi db upgrade`."""
 
 
 class DatabaseAhead(SchemaProblem):
-    """The database is at migration {current}, which this code (at {wanted}) does not know: deploy the code that added it, or in development switch back to its branch or run `make clean`; `flask --app wsgi db upgrade` can't go back."""
+    """The database is at migration {current}, which this code (at {wanted}) does not know: deploy the code that added it, or in development switch back to its branch or run `make clean`; `flask --app wsgi db upgrade` can't downgrade."""
 
     code = "database_ahead"
 
@@ -213,13 +213,13 @@ class PayloadsNotSearched(Forbidden):
 
 
 class LocalOnly(JobQueueError):
-    """This server is in development mode, without authentication, so it answers only requests from this machine."""
+    """This server is in development mode, without authentication, so it accepts only requests from this machine."""
 
     http_status, code = 403, "only_this_machine"
 
 
 class CrossSite(JobQueueError):
-    """Authentication is off, so changes requested by pages of other sites are refused. Add the page's origin to CORS_ORIGIN to allow it to call the API; a proxy in front must pass on the Host header."""
+    """Authentication is off, so changes requested by pages of other sites are refused. Add the page's origin to CORS_ORIGIN to allow it to call the API; a proxy in front of this server must forward the Host header."""
 
     http_status, code = 403, "cross_site"
 
@@ -255,7 +255,7 @@ class InvalidHost(JobQueueError):
 
 
 class ServerBusy(JobQueueError):
-    """The server is handling too much data at the moment; nothing was stored. Try again in a few seconds."""
+    """The server is currently handling too much data; nothing was stored. Try again in a few seconds."""
 
     http_status, code = 503, "server_busy"
 
@@ -267,13 +267,13 @@ class ServerStopping(JobQueueError):
 
 
 class TooManyReads(JobQueueError):
-    """Your expensive requests in progress reached the limit ({limit}); try again in {seconds} seconds."""
+    """You have reached the limit of expensive requests in progress ({limit}); try again in {seconds} seconds."""
 
     http_status, code = 429, "too_many_reads"
 
 
-class LargeAnswersSpent(TooManyReads):
-    """Your large answers reached {mib} MiB in a minute; ask for fewer rows at a time, or try again in {seconds} seconds."""
+class TooManyLargeResponses(TooManyReads):
+    """Your large responses exceeded {mib} MiB in a minute; request fewer rows at a time, or try again in {seconds} seconds."""
 
 
 class TooManyMatches(JobQueueError):
@@ -283,7 +283,7 @@ class TooManyMatches(JobQueueError):
 
 
 class PreviewOutdated(JobQueueError):
-    """{matches} jobs match instead of the {expected} that were previewed. Nothing was done; review them again."""
+    """{matches} jobs match instead of the {expected} that were previewed. Nothing was changed; review them again."""
 
     http_status, code = 409, "preview_outdated"
 

@@ -32,12 +32,6 @@ def metrics() -> Response:
     return Response(text, content_type=CONTENT_TYPE_LATEST)
 
 
-@blueprint.after_request
-def keep_nowhere(response: Response) -> Response:
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
 @blueprint.errorhandler(JobQueueError)
 def refused(error: JobQueueError) -> Response:
     headers = {"WWW-Authenticate": 'Bearer realm="jobs"'} if error.http_status == 401 else {}

@@ -49,7 +49,7 @@ def test_a_lost_race_is_no_outage(
     assert "Another request changed the same jobs" in answer.text
     assert "<title>The database" not in answer.text
     assert ("Conflict with another change" in answer.text) == (path == "/workers")
-    assert "does not answer" not in answer.text
+    assert "does not respond" not in answer.text
 
 
 @pytest.mark.parametrize("path", FACES)
@@ -68,7 +68,7 @@ def test_a_refused_value_is_invalid_input(
 @pytest.mark.parametrize("path", FACES)
 @pytest.mark.parametrize(
     ("sqlstate", "message"),
-    [("57014", "did not finish in time"), ("25006", "is read-only"), ("53300", "does not answer")],
+    [("57014", "did not finish in time"), ("25006", "is read-only"), ("53300", "does not respond")],
 )
 def test_each_outage_has_its_own_message(
     failing: Callable[[str], None], client: FlaskClient, path: str, sqlstate: str, message: str

@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from app import database_errors
+from app.api_paths import is_api_path
 from app.dashboard.blueprint import dashboard
 from app.dashboard.redirects import came_from
 from app.dashboard.render import flash_only, is_part, plain_page
@@ -122,8 +123,7 @@ def answer(error: HTTPException) -> Response:
 @dashboard.app_errorhandler(HTTPException)
 def answer_outside(error: HTTPException) -> ResponseReturnValue:
     """Unknown addresses get our error page, except those of the API."""
-    is_api = request.path.startswith(("/api/", "/health", "/metrics"))
-    return error if is_api else answer(error)
+    return error if is_api_path(request.path) else answer(error)
 
 
 def tell(

@@ -1,7 +1,7 @@
-"""The web's front: takes a request in whole, within a deadline and a size, then lends it a thread of the application.
+"""The front of the web server: reads a complete request, with limits of time and size, then runs it in a thread.
 
-An RSGI application for granian. Waiting for a client costs a coroutine here, never a thread: whatever a client sends
-late or not at all, and however slowly it reads, the threads are free for the others.
+An RSGI application for granian. Waiting for a client takes a coroutine, never a thread: clients that send late or
+never, or that read slowly, don't keep threads from other requests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.errors import BodyTooLarge, JobQueueError, ServerBusy, ServerStopping, 
 from app.front import process, routes
 from app.front.bodies import Bodies
 from app.front.environ import make_environ
-from app.front.lanes import Budget, Lane, Pace, Turns
+from app.front.lanes import Budget, Lane, Throttle, Turns
 from app.security import headers as security_headers
 from app.security.refusals import refusal
 
@@ -37,7 +37,7 @@ class Front:
         settings: Settings,
         signed_in_name: Callable[[dict[str, Any]], str | None],
     ) -> None:
-        """``signed_in_name``: whom a request's session cookie names."""
+        """``signed_in_name``: the name in a request's session cookie."""
         self._wsgi_app = wsgi_app
         self._signed_in_name = signed_in_name
         self._budget = Budget()
@@ -50,18 +50,18 @@ class Front:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Called by granian in each of its processes, before it accepts connections."""
         process.raise_file_limit()
-        process.share_the_interpreter()
+        process.switch_threads_often()
         process.end_with_parent(loop)
         quick = Lane("quick", self._settings.web_threads, self._wsgi_app, loop)
         slow = Lane("slow", 1, self._wsgi_app, loop)
-        self._pace = Pace(quick)
+        self._throttle = Throttle(quick)
         self._lanes = {routes.QUICK: quick, routes.READ: slow, routes.BULK: slow}
 
         def stop(*_: Any) -> None:
             loop.call_soon_threadsafe(self._bodies.stop)
 
-        # granian waits for the requests that are in progress, and would for bodies that never come. Its own handler
-        # is the event loop's and stays.
+        # granian waits for the requests in progress, even for those whose bodies never arrive. Its own handler belongs
+        # to the event loop and still runs.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
 
@@ -71,25 +71,25 @@ class Front:
             lane.stop()
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
-        """Answers one request."""
+        """Handles one request."""
         environ = make_environ(scope)
         path, method = scope.path, scope.method
-        length, is_chunked = _announced(environ)
-        with self._bodies.held() as held:
+        length, is_chunked = _body_length(environ)
+        with self._bodies.one_body() as body:
             if length or is_chunked:
-                if not self._is_open and routes.is_nobody(method, path, environ):
-                    # The door refuses it anyway, and needs no body for that.
-                    await self._answer_unread(protocol, environ)
+                if not self._is_open and routes.is_anonymous(method, path, environ):
+                    # Authentication will refuse it, and needs no body for that.
+                    await self._run_without_body(protocol, environ)
                     return
                 try:
                     limit = routes.body_limit(self._settings, path)
-                    body = await held.read(protocol, None if is_chunked else length, limit)
+                    data = await body.read(protocol, None if is_chunked else length, limit)
                 except JobQueueError as error:
                     self._refuse(protocol, environ, error, is_body_unread=True)
                     if isinstance(error, BodyTooLarge) and "HTTP_EXPECT" not in environ:
                         await self._bodies.discard(protocol)
                     return
-                environ |= body_keys(body)
+                environ |= body_keys(data)
             await self._dispatch(protocol, environ, routes.cost(method, path))
 
     async def _dispatch(self, protocol: HTTPProtocol, environ: dict[str, Any], cost: str) -> None:
@@ -101,12 +101,12 @@ class Front:
         try:
             self._budget.check(caller)
             async with self._turns.take(caller):
-                answer = await self._pace.run(caller, lambda: lane.run(protocol, environ))
-                self._budget.spend(caller, answer.size)
+                response = await self._throttle.run(caller, lambda: lane.run(protocol, environ))
+                self._budget.spend(caller, response.size)
         except (TooManyReads, ServerBusy) as error:
             self._refuse(protocol, environ, error)
 
-    async def _answer_unread(self, protocol: HTTPProtocol, environ: dict[str, Any]) -> None:
+    async def _run_without_body(self, protocol: HTTPProtocol, environ: dict[str, Any]) -> None:
         environ |= body_keys(b"")
         await self._lanes[routes.QUICK].run(protocol, environ, is_last=True)
         if "HTTP_EXPECT" not in environ:
@@ -135,11 +135,11 @@ class Front:
 
 
 def body_keys(body: bytes) -> dict[str, Any]:
-    """What a complete body is to a WSGI application."""
+    """The WSGI keys for a complete body."""
     return {"wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
 
 
-def _announced(environ: dict[str, Any]) -> tuple[int, bool]:
-    """The length of the body in bytes, and whether it comes in chunks, without one."""
+def _body_length(environ: dict[str, Any]) -> tuple[int, bool]:
+    """The body's length in bytes (0 if there is none), and whether it is sent in chunks, without a length."""
     is_chunked = environ.pop("HTTP_TRANSFER_ENCODING", None) is not None
     return int(environ.get("CONTENT_LENGTH") or 0), is_chunked

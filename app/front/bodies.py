@@ -1,4 +1,4 @@
-"""Bodies of requests: complete, in time, within their size, and together within a bound of memory."""
+"""Reads bodies of requests: complete, within a deadline and a size, and within a limit of memory for all of them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from app.errors import BodyIncomplete, BodyTooLarge, BodyTooSlow, ServerBusy, Se
 if TYPE_CHECKING:
     from granian.rsgi import HTTPProtocol
 
-#: A body has so long to arrive …
+#: The time in which a body must arrive …
 BODY_SECONDS = 10.0
-#: … and a second more for each so many bytes that came: a large one on an ordinary line is no attack.
+#: … plus a second for each of these: a large body on an ordinary line is not an attack.
 BYTES_PER_SECOND = 256 * 1024
-#: What larger bodies hold in one process, from their first byte to the end of their request.
-HELD_BYTES = 128 * MIB
-#: A body up to this counts for nothing.
+#: The memory for larger bodies in one process, each from its first byte to the end of its request.
+MAX_MEMORY_BYTES = 128 * MIB
+#: A body up to this size does not count against MAX_MEMORY_BYTES.
 SMALL_BYTES = 64 * 1024
-#: A client that is still sending when the connection closes never reads why: its bytes are read and forgotten.
+#: A client that is still sending when the connection closes can't read the response, so its bytes are read and dropped.
 DISCARD_BYTES = 64 * MIB
 DISCARD_SECONDS = 5.0
 
 
 class Bodies:
-    """The bodies of one process."""
+    """The bodies that one process is reading or using."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -35,22 +35,22 @@ class Bodies:
         self.waiting: set[asyncio.Timeout] = set()
 
     def stop(self) -> None:
-        """Whoever is still sending is answered now."""
+        """Refuse the requests whose bodies are still arriving."""
         self.is_stopping = True
         for timeout in self.waiting:
             timeout.reschedule(asyncio.get_running_loop().time())
 
     @contextmanager
-    def held(self) -> Iterator[Held]:
-        """One request's body, and the memory it counts for until the request is over."""
-        held = Held(self)
+    def one_body(self) -> Iterator[Body]:
+        """The body of one request; its memory counts until the block ends."""
+        body = Body(self)
         try:
-            yield held
+            yield body
         finally:
-            self.bytes -= held.bytes
+            self.bytes -= body.bytes
 
     async def discard(self, protocol: HTTPProtocol) -> None:
-        """Read what a client goes on sending after its answer, within reason."""
+        """Read and drop what a client sends after the response, up to DISCARD_BYTES and DISCARD_SECONDS."""
         left = DISCARD_BYTES
         with suppress(TimeoutError):
             async with self._deadline(DISCARD_SECONDS):
@@ -71,39 +71,39 @@ class Bodies:
         return asyncio.timeout(0 if self.is_stopping else seconds)
 
 
-class Held:
-    """The body of one request."""
+class Body:
+    """The body of one request. ``bytes``: what it counts for in the memory of all bodies."""
 
-    def __init__(self, all_of_them: Bodies) -> None:
-        self._all = all_of_them
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies = bodies
         self.bytes = 0
 
     async def read(self, protocol: HTTPProtocol, length: int | None, limit: int) -> bytes:
-        """All of it; ``length`` is None where it comes in chunks.
+        """The complete body. ``length`` in bytes, or None for chunked encoding; ``limit``: the largest allowed.
 
-        Raises BodyTooLarge (before anything is read, where the length says so), BodyTooSlow, BodyIncomplete,
-        ServerBusy, ServerStopping.
+        Raises BodyTooLarge (before reading, if the length is known), BodyTooSlow, BodyIncomplete, ServerBusy,
+        ServerStopping.
         """
         if length is not None and length > limit:
             raise BodyTooLarge(limit=limit)
         try:
-            async with self._all._deadline(BODY_SECONDS) as timeout:
-                with self._all._registered(timeout):
+            async with self._bodies._deadline(BODY_SECONDS) as timeout:
+                with self._bodies._registered(timeout):
                     if length is not None and length <= SMALL_BYTES:
-                        return await self._whole(protocol)
-                    return await self._in_pieces(protocol, length, limit, timeout)
+                        return await self._read_at_once(protocol)
+                    return await self._read_in_pieces(protocol, length, limit, timeout)
         except TimeoutError:
-            if self._all.is_stopping:
+            if self._bodies.is_stopping:
                 raise ServerStopping from None
             raise BodyTooSlow(seconds=BODY_SECONDS) from None
 
-    async def _whole(self, protocol: HTTPProtocol) -> bytes:
+    async def _read_at_once(self, protocol: HTTPProtocol) -> bytes:
         try:
             return await protocol()
         except RuntimeError:  # granian's ProtocolClosed
             raise BodyIncomplete from None
 
-    async def _in_pieces(
+    async def _read_in_pieces(
         self, protocol: HTTPProtocol, length: int | None, limit: int, timeout: asyncio.Timeout
     ) -> bytes:
         pieces: list[bytes] = []
@@ -119,14 +119,14 @@ class Held:
             self._count(size)
             pieces.append(piece)
             timeout.reschedule(started + BODY_SECONDS + size / BYTES_PER_SECOND)
-        # granian ends a body with one empty piece, and puts another where chunks end badly.
+        # granian ends a body with an empty piece, and adds another one where chunked encoding is invalid.
         if size != length if length is not None else empty > 1:
             raise BodyIncomplete
         return b"".join(pieces)
 
     def _count(self, size: int) -> None:
-        more = size - self.bytes if size > SMALL_BYTES else 0
-        if self._all.bytes + more > HELD_BYTES:
+        new_bytes = size - self.bytes if size > SMALL_BYTES else 0
+        if self._bodies.bytes + new_bytes > MAX_MEMORY_BYTES:
             raise ServerBusy
-        self.bytes += more
-        self._all.bytes += more
+        self.bytes += new_bytes
+        self._bodies.bytes += new_bytes

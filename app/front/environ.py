@@ -1,4 +1,4 @@
-"""A request as WSGI spells it."""
+"""Translates a request from RSGI to WSGI."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _ALWAYS = {
     "wsgi.run_once": False,
     "wsgi.input_terminated": True,
 }
-#: Header → key, filled as headers are seen; bounded, since strangers name them.
+#: Header → key; a cache with a limit, since clients choose the names.
 _KEYS = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
-_MOST_KEYS = 1000
+_MAX_KEYS = 1000
 
 
 def make_environ(scope: Scope) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def make_environ(scope: Scope) -> dict[str, Any]:
     environ: dict[str, Any] = {
         **_ALWAYS,
         "REQUEST_METHOD": scope.method,
-        # WSGI's text: bytes of UTF-8 as if they were Latin-1.
+        # WSGI text: the bytes of UTF-8, decoded as Latin-1.
         "PATH_INFO": scope.path.encode().decode("latin-1"),
         "QUERY_STRING": scope.query_string.encode().decode("latin-1"),
         "SERVER_NAME": host.strip("[]"),
@@ -43,7 +43,7 @@ def make_environ(scope: Scope) -> dict[str, Any]:
     headers = scope.headers
     names = 0
     for name, value in headers.items():
-        # X_Forwarded_For would become the same key as X-Forwarded-For.
+        # X_Forwarded_For would get the same key as X-Forwarded-For.
         if "_" in name:
             continue
         key = _KEYS.get(name) or _key(name)
@@ -53,14 +53,14 @@ def make_environ(scope: Scope) -> dict[str, Any]:
             environ[key] = value
             names += 1
     if names < len(keys := headers.keys()):
-        _add_illegible(environ, keys)
+        _add_unreadable(environ, keys)
     if "HTTP_HOST" not in environ and scope.authority:
         environ["HTTP_HOST"] = scope.authority
     return environ
 
 
-def _add_illegible(environ: dict[str, Any], names: list[str]) -> None:
-    # granian gives no value that is not ASCII. It was sent all the same: an empty one is refused where it matters.
+def _add_unreadable(environ: dict[str, Any], names: list[str]) -> None:
+    # granian leaves out values that are not ASCII. They are added as empty ones, which are refused where it matters.
     for name in names:
         if "_" not in name:
             environ.setdefault(_KEYS.get(name) or _key(name), "")
@@ -68,6 +68,6 @@ def _add_illegible(environ: dict[str, Any], names: list[str]) -> None:
 
 def _key(name: str) -> str:
     key = f"HTTP_{name.replace('-', '_').upper()}"
-    if len(_KEYS) < _MOST_KEYS and len(name) <= 64:
+    if len(_KEYS) < _MAX_KEYS and len(name) <= 64:
         _KEYS[name] = key
     return key

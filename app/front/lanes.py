@@ -1,4 +1,4 @@
-"""Threads of the WSGI application, in lanes: what takes long has its own, and waits for nobody but its like."""
+"""Threads that run the WSGI application, in lanes: slow requests have their own lane, so that quick ones never wait for them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from app.config import MIB
-from app.errors import LargeAnswersSpent, ServerBusy, TooManyReads
+from app.errors import ServerBusy, TooManyLargeResponses, TooManyReads
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -23,41 +23,47 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Of one caller: one expensive read runs, the others of so many wait for it, …
+#: Expensive reads that a caller may have in progress: one of them runs, the others wait for it.
 READS_PER_CALLER = 4
-#: Answers of more bytes count …
+#: The longest wait for a turn; after that the read is refused.
+TURN_SECONDS = 10.0
+#: The Retry-After of a read that was refused.
+RETRY_SECONDS = 5
+
+#: A response above this size counts against the two limits below …
 LARGE_BYTES = 256 * 1024
-#: … for so long …
+#: … for this long.
 BUDGET_SECONDS = 60.0
-#: … against these.
 BYTES_PER_CALLER = 64 * MIB
 BYTES_PER_PROCESS = 192 * MIB
-#: … for so long; what comes beyond is refused.
-TURN_SECONDS = 10.0
-#: A read that took longer than this while other requests were served makes its caller a heavy one for a while.
+
+#: A caller is heavy for HEAVY_FOR_SECONDS after a read that took longer than this while other requests were served.
 HEAVY_SECONDS = 0.1
 HEAVY_FOR_SECONDS = 30.0
-#: After a read of a heavy caller that took t, none of them starts another one for this many times t.
+#: After a heavy caller's read, no heavy caller starts another one for this many times as long as that read took.
 REST_FACTOR = 6.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
+    """A complete response of the WSGI application, and the seconds it took."""
+
     status: int
     headers: list[tuple[str, str]]
     body: bytes
-    seconds: float = 0.0  # that it took
+    seconds: float = 0.0
 
     @property
     def size(self) -> int:
+        """The length of the body in bytes."""
         return len(self.body)
 
 
-CRASHED = Answer(500, [("Content-Type", "text/plain")], b"Internal Server Error\n")
+CRASHED = Response(500, [("Content-Type", "text/plain")], b"Internal Server Error\n")
 
 
-def call(wsgi_app: WSGIApplication, environ: dict[str, Any]) -> Answer:
-    """What ``wsgi_app`` answers, in whole."""
+def call(wsgi_app: WSGIApplication, environ: dict[str, Any]) -> Response:
+    """The complete response of ``wsgi_app``."""
     started: list[tuple[str, list[tuple[str, str]]]] = []
     written: list[bytes] = []
 
@@ -72,11 +78,11 @@ def call(wsgi_app: WSGIApplication, environ: dict[str, Any]) -> Answer:
         if hasattr(pieces, "close"):
             pieces.close()
     status, headers = started[0]
-    return Answer(int(status[:3]), headers, body)
+    return Response(int(status[:3]), headers, body)
 
 
 class Lane:
-    """Threads that each serve one request at a time, in the order they came."""
+    """Threads that each serve one request at a time, in order of arrival."""
 
     def __init__(
         self,
@@ -97,105 +103,104 @@ class Lane:
             thread.start()
 
     def stop(self) -> None:
+        """End the threads after the requests that are already waiting."""
         for _ in self._threads:
             self._tasks.put(None)
 
     async def run(
         self, protocol: HTTPProtocol, environ: dict[str, Any], *, is_last: bool = False
-    ) -> Answer:
-        """Answers the request by one of the threads; the connection ends after an answer that ``is_last``."""
-        done: asyncio.Future[Answer] = self._loop.create_future()
+    ) -> Response:
+        """Run the request in one of the threads, which sends the response. ``is_last`` closes the connection after it."""
+        done: asyncio.Future[Response] = self._loop.create_future()
         self._tasks.put((protocol, environ, is_last, done))
         return await done
 
     def _serve(self) -> None:
         while (task := self._tasks.get()) is not None:
             protocol, environ, is_last, done = task
-            began = time.monotonic()
+            started = time.monotonic()
             try:
-                answer = call(self._wsgi_app, environ)
+                response = call(self._wsgi_app, environ)
             except Exception:
                 log.exception("%s %s failed", environ["REQUEST_METHOD"], environ["PATH_INFO"])
-                answer = CRASHED
-            headers = [*answer.headers, ("Connection", "close")] if is_last else answer.headers
-            # From this thread: the event loop need not wake up before the client has its answer.
-            protocol.response_bytes(answer.status, headers, answer.body)
+                response = CRASHED
+            headers = [*response.headers, ("Connection", "close")] if is_last else response.headers
+            # Sent from this thread: the client does not have to wait for the event loop to wake up.
+            protocol.response_bytes(response.status, headers, response.body)
             self.served += 1
-            answer = replace(answer, seconds=time.monotonic() - began)
-            self._loop.call_soon_threadsafe(_finish, done, answer)
+            response = replace(response, seconds=time.monotonic() - started)
+            self._loop.call_soon_threadsafe(_finish, done, response)
 
 
-def _finish(done: asyncio.Future[Answer], answer: Answer) -> None:
+def _finish(done: asyncio.Future[Response], response: Response) -> None:
     if not done.done():
-        done.set_result(answer)
+        done.set_result(response)
 
 
 class Turns:
-    """One expensive read at a time for each caller."""
+    """Lets each caller run one expensive read at a time."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}  # caller → lock, reads in progress
 
     @asynccontextmanager
     async def take(self, caller: str) -> AsyncIterator[None]:
-        """The caller's turn. Raises TooManyReads when too many wait, or one for too long."""
-        lock, waiting = self._lines.get(caller) or (asyncio.Lock(), 0)
-        if waiting >= READS_PER_CALLER:
+        """Wait for the caller's turn. Raises TooManyReads if too many reads wait, or this one waits too long."""
+        lock, count = self._locks.get(caller) or (asyncio.Lock(), 0)
+        if count >= READS_PER_CALLER:
             raise TooManyReads(limit=READS_PER_CALLER, seconds=1)
-        self._lines[caller] = (lock, waiting + 1)
+        self._locks[caller] = (lock, count + 1)
         try:
             try:
                 await asyncio.wait_for(lock.acquire(), TURN_SECONDS)
             except TimeoutError:
-                raise TooManyReads(limit=waiting + 1, seconds=RETRY_SECONDS) from None
+                raise TooManyReads(limit=count + 1, seconds=RETRY_SECONDS) from None
             try:
                 yield
             finally:
                 lock.release()
         finally:
-            lock, waiting = self._lines.pop(caller)
-            if waiting > 1:
-                self._lines[caller] = (lock, waiting - 1)
-
-
-RETRY_SECONDS = 5
+            lock, count = self._locks.pop(caller)
+            if count > 1:
+                self._locks[caller] = (lock, count - 1)
 
 
 class Budget:
-    """Bytes of large answers in one minute, since a client that does not read holds them in memory.
+    """Limits the bytes of large responses within a minute, since a client that does not read keeps them in memory.
 
-    The server does not say when an answer has been read, so each counts for a minute. A process that is kept from
-    ever forgetting them reaches its limit of memory after many minutes, and is replaced.
+    The server does not report when a response has been read, so each one counts for a minute. A process whose clients
+    keep responses for longer reaches its memory limit after many minutes, and is replaced.
     """
 
     def __init__(self) -> None:
-        self._spent: deque[tuple[float, str, int]] = deque()
+        self._spent: deque[tuple[float, str, int]] = deque()  # counts until, caller, bytes
 
     def check(self, caller: str) -> None:
-        """Raises LargeAnswersSpent for the caller alone, and ServerBusy when all have spent the process's share."""
+        """Raises TooManyLargeResponses if the caller's share is used up, ServerBusy if the process's is."""
         now = time.monotonic()
         while self._spent and self._spent[0][0] <= now:
             self._spent.popleft()
         own = [(until, size) for until, name, size in self._spent if name == caller]
         if sum(size for _, size in own) > BYTES_PER_CALLER:
-            seconds = _seconds_to(own[0][0], now)
-            raise LargeAnswersSpent(mib=BYTES_PER_CALLER // MIB, seconds=seconds)
+            seconds = _seconds_until(own[0][0], now)
+            raise TooManyLargeResponses(mib=BYTES_PER_CALLER // MIB, seconds=seconds)
         if sum(size for *_, size in self._spent) > BYTES_PER_PROCESS:
-            raise ServerBusy(seconds=_seconds_to(self._spent[0][0], now))
+            raise ServerBusy(seconds=_seconds_until(self._spent[0][0], now))
 
     def spend(self, caller: str, size: int) -> None:
+        """Count a response of ``size`` bytes, if it is large."""
         if size > LARGE_BYTES:
             self._spent.append((time.monotonic() + BUDGET_SECONDS, caller, size))
 
 
-def _seconds_to(until: float, now: float) -> int:
+def _seconds_until(until: float, now: float) -> int:
     return max(1, math.ceil(until - now))
 
 
-class Pace:
-    """Callers whose reads take long share a small part of the time while other requests are served.
+class Throttle:
+    """Limits callers whose reads take long to a small part of the time while other requests are served.
 
-    Nobody else waits for them: a list of small jobs is not delayed by somebody's search.
+    Other callers don't wait for them: a short list of jobs is not delayed by another caller's search.
     """
 
     def __init__(self, quick: Lane) -> None:
@@ -204,8 +209,8 @@ class Pace:
         self._free_at = 0.0
         self._heavy: dict[str, float] = {}  # caller → until when
 
-    async def run(self, caller: str, read: Callable[[], Awaitable[Answer]]) -> Answer:
-        """What ``read`` gives, now or when it is a heavy caller's time. Raises TooManyReads."""
+    async def run(self, caller: str, read: Callable[[], Awaitable[Response]]) -> Response:
+        """The response of ``read``; a heavy caller waits for its turn first. Raises TooManyReads."""
         if self._heavy.get(caller, 0.0) < time.monotonic():
             return await self._measured(caller, read)
         try:
@@ -223,12 +228,12 @@ class Pace:
         finally:
             self._one_at_a_time.release()
 
-    async def _measured(self, caller: str, read: Callable[[], Awaitable[Answer]]) -> Answer:
-        others = self._quick.served
-        answer = await read()
-        if answer.seconds > HEAVY_SECONDS and self._quick.served > others:
+    async def _measured(self, caller: str, read: Callable[[], Awaitable[Response]]) -> Response:
+        served_before = self._quick.served
+        response = await read()
+        if response.seconds > HEAVY_SECONDS and self._quick.served > served_before:
             now = time.monotonic()
-            self._free_at = max(self._free_at, now) + REST_FACTOR * answer.seconds
+            self._free_at = max(self._free_at, now) + REST_FACTOR * response.seconds
             self._heavy = {name: until for name, until in self._heavy.items() if until > now}
             self._heavy[caller] = now + HEAVY_FOR_SECONDS
-        return answer
+        return response

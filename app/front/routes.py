@@ -1,4 +1,4 @@
-"""What the front knows of the routes: what a request may cost, who asks, and whether it can be anybody's."""
+"""What the front knows about a request before the application runs: its cost, its caller, and whether it has credentials."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from app.security.body_limits import SIGN_IN_PATH, body_limit
 
-__all__ = ["BULK", "QUICK", "READ", "body_limit", "caller", "cost", "is_nobody"]
+__all__ = ["BULK", "QUICK", "READ", "body_limit", "caller", "cost", "is_anonymous"]
 
-#: Cheap, whatever it says: a job created, a health check, a cached overview.
+#: Always cheap: creating a job, a health check, a cached overview.
 QUICK = "quick"
-#: May read many rows or megabytes: one at a time for each caller.
+#: May read many rows or megabytes; each caller runs one at a time.
 READ = "read"
 #: Writes many rows.
 BULK = "bulk"
@@ -34,21 +34,21 @@ def cost(method: str, path: str) -> str:
     return BULK if _BULK.fullmatch(path) else QUICK
 
 
-def is_nobody(method: str, path: str, environ: dict[str, Any]) -> bool:
-    """Whether nothing in the request says who sends it, where the door asks."""
+def is_anonymous(method: str, path: str, environ: dict[str, Any]) -> bool:
+    """Whether the request has no credentials although it needs some."""
     if path == SIGN_IN_PATH or "HTTP_AUTHORIZATION" in environ:
         return False
-    # A change through the API needs a token; the cookie of a session only reads there.
+    # A change through the API needs a token; a session cookie can only read there.
     is_api = path.startswith("/api/") and method not in SAFE_METHODS
     return is_api or "HTTP_COOKIE" not in environ
 
 
 def caller(environ: dict[str, Any], signed_in_name: Callable[[dict[str, Any]], str | None]) -> str:
-    """Who sends this, in one word: the token, the person, or the address.
+    """A key for the sender: the token's hash, the person's name, or the address.
 
-    ``signed_in_name``: whom the session cookie names, if its signature is right; anybody can make up others.
+    ``signed_in_name``: the name in the session cookie if its signature is valid; a forged cookie gets no key of its own.
     """
-    if shown := environ.get("HTTP_AUTHORIZATION", "").split():
-        return hashlib.sha256(shown[-1].encode()).hexdigest()
+    if authorization := environ.get("HTTP_AUTHORIZATION", "").split():
+        return hashlib.sha256(authorization[-1].encode()).hexdigest()
     name = signed_in_name(environ) if "HTTP_COOKIE" in environ else None
     return f"person {name}" if name else str(environ["REMOTE_ADDR"])

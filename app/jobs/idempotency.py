@@ -45,7 +45,7 @@ def enqueue_once(db: Any, new_job: NewJob, *, scope: str, key: str) -> tuple[UUI
         return job.id, job.is_new
     row = db.execute(_FIND, key_of).one()
     if row.body_hash != body_hash:
-        raise IdempotencyMismatch
+        raise IdempotencyMismatch(hours=IDEMPOTENCY_HOURS)
     return row.job_id, False
 
 

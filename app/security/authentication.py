@@ -16,6 +16,7 @@ from flask import Flask, Request, current_app, g, has_request_context, request, 
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from app.api_paths import is_api_path
 from app.config import ROLES, Credential, Settings
 from app.errors import (
     CrossSite,
@@ -244,7 +245,7 @@ def actor() -> str:
     principal = current()
     if not principal.is_anybody:
         return principal.name
-    return "api" if request.path.startswith("/api/") else "dashboard"
+    return "api" if is_api_path(request.path) else "dashboard"
 
 
 def shown(value: Any) -> Any:

@@ -1,25 +1,24 @@
-"""Answers of the layers around Flask: an error of ours as JSON for programs, as a sentence for browsers."""
+"""Responses of the layers around Flask: an error as JSON for the API, as a sentence for the dashboard."""
 
 from __future__ import annotations
 
 import json
 
+from app.api_paths import is_api_path
 from app.errors import JobQueueError
-
-_PROGRAMS = ("/api/", "/health", "/metrics")
 
 
 def refusal(
     error: JobQueueError, path: str, *, retry_after: int | None = None
 ) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Status, headers and body that tell ``error`` to who asked for ``path``."""
-    if path.startswith(_PROGRAMS):
-        kind = "application/json"
+    """Status, headers and body of the response for ``error``. ``retry_after`` is in seconds."""
+    if is_api_path(path):
+        content_type = "application/json"
         body = json.dumps({"message": error.message, "code": error.code}).encode() + b"\n"
     else:
-        kind, body = "text/plain; charset=utf-8", f"{error.message}\n".encode()
+        content_type, body = "text/plain; charset=utf-8", f"{error.message}\n".encode()
     headers = [
-        ("Content-Type", kind),
+        ("Content-Type", content_type),
         ("Content-Length", str(len(body))),
         ("Cache-Control", "no-store"),
     ]

@@ -1,4 +1,4 @@
-"""Expensive requests: one at a time for each caller, and nobody else waits for them."""
+"""Expensive requests: each caller runs one at a time, and no other caller waits for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from app.errors import ServerBusy, TooManyReads
 from app.front import lanes, routes
-from app.front.lanes import READS_PER_CALLER, Answer, Pace
+from app.front.lanes import READS_PER_CALLER, Response, Throttle
 from tests import factories as make
 from tests.front.test_bodies import JOB, JSON, is_healthy
 from tests.support.racing import in_thread
@@ -32,11 +32,11 @@ def slow_reads(database_url) -> Iterator:
     connection.close()
 
 
-def test_a_caller_has_few_reads_in_progress_and_others_none_of_it(
+def test_a_callers_reads_in_progress_are_limited_without_affecting_others(
     guarded, wire, stored, slow_reads, wait_until
 ):
-    one = wire(guarded).post("/api/jobs", JOB, JSON, OPS, "Content-Length: 15")
-    job = json.loads(one.answer()[2])["id"]
+    request = wire(guarded).post("/api/jobs", JOB, JSON, OPS, "Content-Length: 15")
+    job = json.loads(request.answer()[2])["id"]
     log = f"GET /api/jobs/{job}/log HTTP/1.1\r\nHost: x\r\n{EYE}\r\n\r\n"
     waiting = [wire(guarded).send(log) for _ in range(READS_PER_CALLER)]
     for variant in (EYE, EYE.replace("Bearer ", "bearer   ")):
@@ -45,12 +45,12 @@ def test_a_caller_has_few_reads_in_progress_and_others_none_of_it(
         assert (status, json.loads(body)["code"]) == (429, "too_many_reads")
         assert int(headers["retry-after"]) >= 1
         assert headers["x-content-type-options"] == "nosniff"
-    # The same caller's cheap requests, and everybody's.
+    # Cheap requests still work, of the same caller and of others.
     cheap = wire(guarded).send(f"GET /api/jobs/{job} HTTP/1.1\r\nHost: x\r\n{EYE}\r\n\r\n")
     assert cheap.answer()[0] == 200
     assert is_healthy(guarded)
-    made = wire(guarded).post("/api/jobs", JOB, JSON, OPS, "Content-Length: 15")
-    assert made.answer()[0] == 201
+    created = wire(guarded).post("/api/jobs", JOB, JSON, OPS, "Content-Length: 15")
+    assert created.answer()[0] == 201
     slow_reads()
     for reader in waiting:
         assert reader.answer()[0] == 200
@@ -75,11 +75,11 @@ def test_a_caller_has_few_reads_in_progress_and_others_none_of_it(
         ("POST", "/jobs/all", routes.BULK),
     ],
 )
-def test_what_a_request_may_cost(method, path, expected):
+def test_the_cost_of_a_request(method, path, expected):
     assert routes.cost(method, path) == expected
 
 
-def test_every_list_of_the_application_is_known_to_be_expensive(app):
+def test_every_list_of_the_application_counts_as_expensive(app):
     """A new route with rows of any size must be named in the front's table."""
     bounded = {
         "/api/docs", "/api/health", "/api/job-types", "/api/jobs/stats", "/api/openapi.json", "/api/queues",
@@ -96,7 +96,7 @@ def test_every_list_of_the_application_is_known_to_be_expensive(app):
 
 
 class Quick:
-    """The lane of quick requests, where something is always served."""
+    """A lane of quick requests that always serves something."""
 
     def __init__(self, rate: int = 1) -> None:
         self._served, self._rate = 0, rate
@@ -108,47 +108,47 @@ class Quick:
 
 
 def read_of(seconds: float, log: list[str], name: str):
-    async def read() -> Answer:
+    async def read() -> Response:
         log.append(name)
-        return Answer(200, [], b"", seconds)
+        return Response(200, [], b"", seconds)
 
     return read
 
 
-def test_heavy_callers_wait_for_one_another_and_light_ones_for_nobody(monkeypatch):
+def test_heavy_callers_wait_for_each_other_and_light_ones_do_not_wait(monkeypatch):
     monkeypatch.setattr(lanes, "TURN_SECONDS", 0.05)
     log: list[str] = []
 
     async def scene() -> None:
-        pace = Pace(Quick())
-        await pace.run("heavy", read_of(1.0, log, "first"))
+        throttle = Throttle(Quick())
+        await throttle.run("heavy", read_of(1.0, log, "first"))
         for _ in range(3):
-            await pace.run("light", read_of(0.01, log, "light"))
+            await throttle.run("light", read_of(0.01, log, "light"))
         for caller in ("heavy", "heavy"):
             with pytest.raises(TooManyReads):
-                await pace.run(caller, read_of(1.0, log, "again"))
-        pace._free_at = 0.0
-        await pace.run("heavy", read_of(0.01, log, "later"))
+                await throttle.run(caller, read_of(1.0, log, "again"))
+        throttle._free_at = 0.0
+        await throttle.run("heavy", read_of(0.01, log, "later"))
 
     in_thread(lambda: asyncio.run(scene()))
     assert log == ["first", "light", "light", "light", "later"]
 
 
-def test_where_nobody_else_is_served_a_heavy_caller_does_not_wait(monkeypatch):
+def test_a_heavy_caller_does_not_wait_while_no_one_else_is_served(monkeypatch):
     monkeypatch.setattr(lanes, "TURN_SECONDS", 0.05)
     log: list[str] = []
 
     async def scene() -> None:
-        pace = Pace(Quick(rate=0))
+        throttle = Throttle(Quick(rate=0))
         for n in range(3):
-            await pace.run("heavy", read_of(1.0, log, str(n)))
+            await throttle.run("heavy", read_of(1.0, log, str(n)))
 
     in_thread(lambda: asyncio.run(scene()))
     assert log == ["0", "1", "2"]
 
 
-def test_large_answers_are_bounded_by_caller_and_process(monkeypatch):
-    """Clients that do not read hold them in memory, and nothing tells when one has."""
+def test_large_responses_are_limited_per_caller_and_process(monkeypatch):
+    """Clients that do not read keep them in memory, and the server does not report when one has read."""
     now = 1000.0
     monkeypatch.setattr(lanes.time, "monotonic", lambda: now)
     budget = lanes.Budget()
@@ -166,8 +166,8 @@ def test_large_answers_are_bounded_by_caller_and_process(monkeypatch):
         spend("eve")
     assert refused.value.facts["seconds"] == 60
     assert str(refused.value) == (
-        "Your large answers reached 64 MiB in a minute;"
-        " ask for fewer rows at a time, or try again in 60 seconds."
+        "Your large responses exceeded 64 MiB in a minute;"
+        " request fewer rows at a time, or try again in 60 seconds."
     )
     for n in range(16):
         spend(f"other {n}")
@@ -178,7 +178,7 @@ def test_large_answers_are_bounded_by_caller_and_process(monkeypatch):
     spend("eve")
 
 
-def test_a_caller_of_large_answers_is_refused_over_the_wire(server, session, wire):
+def test_a_caller_with_too_many_large_responses_gets_429(server, session, wire):
     for n in range(9):
         make.pending_job(payload={"text": f"{n}" * 900_000})
     read = "GET /api/jobs?limit=9 HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -1,30 +1,26 @@
-"""Headers of every answer, and which browser pages may read it (CORS_ORIGIN)."""
+"""The headers of every API response, and which browser pages may read it (CORS_ORIGIN)."""
 
 from __future__ import annotations
 
 from flask import Response, current_app, request
 
 from app import request_ids
+from app.api_paths import is_api_path
 
 EXPOSED = "Link, Location, Retry-After, X-Next-Cursor, X-Request-Id"
 ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-Id"
 PREFLIGHT_SECONDS = "600"
 
 
-def is_api() -> bool:
-    """Whether the request is for this API, matched or not."""
-    return f"{request.path}/".startswith(("/api/", "/health/"))
-
-
 def add_headers(response: Response) -> Response:
-    """After every request, refused ones included: a page shall be able to read why."""
-    if not is_api():
+    """After every request, including refused ones, so that a page can read the reason."""
+    if not is_api_path(request.path):
         return response
     headers = response.headers
-    # add() only appends: on the way of every request, reading what is there would cost more.
+    # add() only appends, which is cheaper for every request than reading the existing headers.
     headers.add("Cache-Control", "no-store")
     headers.add(request_ids.HEADER, request_ids.current())
-    # Always: a shared cache must not hand one origin's answer to another.
+    # Always: a shared cache must not give one origin's response to another.
     headers.add("Vary", "Origin")
     origin = request.headers.get("Origin")
     allowed: tuple[str, ...] = current_app.extensions["settings"].cors_origins

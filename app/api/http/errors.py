@@ -9,8 +9,8 @@ from flask import Response, request
 from werkzeug.exceptions import HTTPException
 
 from app import database_errors, request_ids
-from app.api.http import cors
 from app.api.http.response import render
+from app.api_paths import is_api_path
 from app.errors import (
     RETRY_AFTER_SECONDS,
     InvalidTransition,
@@ -95,9 +95,9 @@ def _in_words(errors: dict[Any, Any]) -> str:
 
 
 def no_such_route() -> Response | None:
-    """Before every request: unknown paths and wrong methods below /api and /health, which reach no blueprint."""
+    """Before every request: unknown paths and wrong methods of the API, which reach no blueprint."""
     error = request.routing_exception
-    if error is None or error.code not in (404, 405) or not cors.is_api():
+    if error is None or error.code not in (404, 405) or not is_api_path(request.path):
         return None
     return answer(error)
 
