@@ -18,6 +18,7 @@ import psutil
 import psycopg2
 from redis import Redis
 
+from app.broker.ready_set import ReadySet
 from app.dev.process import stop
 from app.dev.programs import procfile, start
 
@@ -113,6 +114,8 @@ def empty() -> None:
     scalar("VACUUM ANALYZE jobs")
     scalar("CHECKPOINT")
     redis().flushdb()
+    # Workers know this Redis: otherwise the first reconcile publishes all jobs again while they are drained.
+    ReadySet(redis()).set_epoch()
 
 
 def tree_cpu_seconds(process: psutil.Process) -> float:

@@ -82,7 +82,7 @@ def _fix_counters() -> str:
 
 # Jobs of types that no worker knows are not in Redis until a worker knows them.
 _PENDING = text(f"""
-SELECT {REF}, type FROM jobs WHERE status = 'pending' AND (run_at > now() OR run_at <= now() - make_interval(secs => :age))
+SELECT {REF} FROM jobs WHERE status = 'pending' AND (run_at > now() OR run_at <= now() - make_interval(secs => :age))
   AND NOT EXISTS (SELECT 1 FROM type_switches t WHERE t.type = jobs.type AND t.unknown_since IS NOT NULL)
 ORDER BY queue, priority DESC, run_at, id
 """)

@@ -19,14 +19,13 @@ from app.broker.refs import Ref as Ref
 Db = Session | scoped_session[Any] | Connection
 
 #: The columns of jobs that make a reference; the row that a statement returns with them goes to ref().
-REF = """id, queue, priority, run_at <= now() AS is_due,
+REF = """id, type, queue, priority, run_at <= now() AS is_due,
     (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms"""
 
 
 def ref(row: Any) -> Ref:
-    """The reference of a row that has the columns REF, and perhaps ``type``."""
-    type_name = getattr(row, "type", None)
-    return Ref(row.id, row.queue, row.priority, row.run_at_ms, row.is_due, type_name)
+    """The reference of a row that has the columns REF."""
+    return Ref(row.id, row.queue, row.priority, row.run_at_ms, row.is_due, row.type)
 
 
 def current_publisher() -> Publisher:

@@ -42,7 +42,7 @@ MAX_PAUSE_SECONDS = 2.0
 # Ids that a claim refused. Jobs that are not due go to the delayed set, those of unknown types to a lane; ids
 # that are not in this database may belong to another deployment; the rest are dropped.
 _REFUSED = text(f"""
-SELECT {REF}, type, status = 'pending' AS is_pending FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
+SELECT {REF}, status = 'pending' AS is_pending FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
 """)
 
 

@@ -216,7 +216,7 @@ new_dead_letters AS (
                 ELSE COALESCE(e.last_error, 'no reason given') END,
            l.attempt
     FROM ended e JOIN locked l USING (id) WHERE e.status = 'failed')
-SELECT {REF}, status, type, attempts FROM ended
+SELECT {REF}, status, attempts FROM ended
 """)
 
 
@@ -225,7 +225,7 @@ def end_attempts(db: Db, endings: Sequence[Ending]) -> Sequence[Row[Any]]:
 
     If a cancel was requested, the job is cancelled instead of going back to pending. release,
     snooze, crash and refuse don't use up an attempt.
-    Returns the rows that ended, with the columns of REF, status, type and attempts; the caller
+    Returns the rows that ended, with the columns of REF, status and attempts; the caller
     publishes the pending ones.
     """
     by_id = {ending.job.id.hex: _as_json(ending) for ending in endings}

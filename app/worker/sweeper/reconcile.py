@@ -32,7 +32,7 @@ WHERE {QUEUE_PAUSED.absent("q")}
 """)
 # Only types that this worker knows: jobs that no worker can run must not hide jobs that one can.
 _WINDOW = text(f"""
-SELECT {REF}, type FROM jobs
+SELECT {REF} FROM jobs
 WHERE queue = :queue AND type = ANY(CAST(:types AS text[])) AND status = 'pending' AND run_at <= now() - make_interval(secs => :age)
   AND {TYPE_PAUSED.absent("jobs")}
 ORDER BY priority DESC, run_at, id LIMIT :limit
