@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -55,7 +54,7 @@ def test_an_id_published_by_many_at_once_is_one_member(ready: ReadySet) -> None:
 
 def test_an_id_is_in_exactly_one_place(ready: ReadySet, redis: Redis) -> None:
     due = ref()
-    later = replace(due, is_due=False, run_at_ms=NOW_MS + 60_000)
+    later = due._replace(is_due=False, run_at_ms=NOW_MS + 60_000)
 
     for published, place in ((due, KEYS.ready("default")), (later, KEYS.delayed)) * 2:
         ready.publish([published])
@@ -64,7 +63,7 @@ def test_an_id_is_in_exactly_one_place(ready: ReadySet, redis: Redis) -> None:
 
 def test_no_reader_finds_an_id_in_both_sets_or_in_none(ready: ReadySet, redis: Redis) -> None:
     due = [ref() for _ in range(20)]
-    later = [replace(r, is_due=False) for r in due]
+    later = [r._replace(is_due=False) for r in due]
     ready.publish(due)
     seen: set[int] = set()
 
@@ -121,7 +120,7 @@ def test_a_changed_priority_moves_the_id(ready: ReadySet) -> None:
     first, second = ref(at=1), ref(at=2)
     ready.publish([first, second])
 
-    ready.publish([replace(second, priority=5)])
+    ready.publish([second._replace(priority=5)])
 
     assert ready.pop(["default"], 10)[0] == [second.id.hex, first.id.hex]
 
@@ -130,7 +129,7 @@ def test_publishing_what_is_missing_leaves_scores_alone(ready: ReadySet) -> None
     first, second = ref(at=1), ref(at=2)
     ready.publish([first, second])
 
-    ready.publish([replace(second, priority=5), third := ref(at=3)], only_if_missing=True)
+    ready.publish([second._replace(priority=5), third := ref(at=3)], only_if_missing=True)
 
     assert ready.pop(["default"], 10)[0] == [first.id.hex, second.id.hex, third.id.hex]
 

@@ -296,6 +296,7 @@ def test_resume_publishes_what_was_dropped_meanwhile(
 def _row(job: Any) -> Any:
     """A job as the sweeper's statements return it."""
     return SimpleNamespace(
+        type="act",
         id=job.id,
         queue=job.queue,
         priority=job.priority,
