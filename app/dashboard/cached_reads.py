@@ -72,7 +72,9 @@ def running() -> dict[UUID, list[dict[str, Any]]]:
     return cache.cached(
         "dashboard.running",
         QUICK_SECONDS,
-        lambda: {one.id: one.running for one in listing.still_running(db.session, workers())},
+        lambda: {
+            worker.id: worker.running for worker in listing.still_running(db.session, workers())
+        },
     )
 
 

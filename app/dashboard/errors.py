@@ -60,7 +60,7 @@ MESSAGES = {
 def refused(error: JobQueueError) -> Response:
     db.session.rollback()
     # Only after an outage the page reloads by itself: a slow query must not be repeated.
-    return tell(
+    return respond(
         error.http_status,
         by_field(error.errors) if error.errors else str(error),
         title=_title(error),
@@ -69,7 +69,7 @@ def refused(error: JobQueueError) -> Response:
 
 
 @dashboard.errorhandler(Unauthenticated)
-def ask_who(error: Unauthenticated) -> Response:
+def redirect_to_sign_in(error: Unauthenticated) -> Response:
     """Redirects to the sign-in page, which leads back here."""
     here = (
         came_from()
@@ -94,7 +94,7 @@ def database_failed(error: Exception) -> Response:
         return crashed(error)
     if isinstance(error, DataError) and request.method == "GET":
         # Only PostgreSQL notices some values, such as an escaped NUL inside a searched payload.
-        return tell(422, "The database can't search for that.")
+        return respond(422, "The database can't search for that.")
     return refused(explanation)
 
 
@@ -107,26 +107,26 @@ def _title(error: JobQueueError) -> str | None:
 @dashboard.errorhandler(Exception)
 def crashed(error: Exception) -> Response:
     log.error("%s %s failed", request.method, request.path, exc_info=error)
-    return tell(500, MESSAGES[500])
+    return respond(500, MESSAGES[500])
 
 
 @dashboard.errorhandler(HTTPException)
-def answer(error: HTTPException) -> Response:
+def http_error(error: HTTPException) -> Response:
     """Errors that routing or the form check finds: unknown addresses, wrong methods, forged forms."""
     if isinstance(error, CSRFError):
         events.refused("form.refused", actor=current().name, reason=error.description)
-        return tell(400, "This form is older than your session. Reload the page and try again.")
+        return respond(400, "This form is older than your session. Reload the page and try again.")
     code = error.code or 500
-    return tell(code, MESSAGES.get(code) or error.description or MESSAGES[500])
+    return respond(code, MESSAGES.get(code) or error.description or MESSAGES[500])
 
 
 @dashboard.app_errorhandler(HTTPException)
-def answer_outside(error: HTTPException) -> ResponseReturnValue:
+def http_error_elsewhere(error: HTTPException) -> ResponseReturnValue:
     """Unknown addresses get our error page, except those of the API."""
-    return error if is_api_path(request.path) else answer(error)
+    return error if is_api_path(request.path) else http_error(error)
 
 
-def tell(
+def respond(
     status: int, message: str, *, title: str | None = None, is_outage: bool = False
 ) -> Response:
     """For htmx a message above the current page, else a page."""
@@ -134,9 +134,9 @@ def tell(
         response = flash_only(message, status)
     else:
         title = title or TITLES.get(status, "Something went wrong")
-        facts = {"title": title, "code": status, "message": message, "back": came_from()}
+        facts = {"title": title, "code": status, "message": message, "back_url": came_from()}
         if request.method == "GET":
-            facts["again"] = request.full_path.rstrip("?")
+            facts["retry_url"] = request.full_path.rstrip("?")
         response = plain_page("errors/error.html", status, is_outage=is_outage, **facts)
     if status == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)

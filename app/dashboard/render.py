@@ -42,12 +42,12 @@ def page(template: str, region: str | None, /, *, status: int = 200, **context: 
     """``template`` in full, or ``region`` alone for htmx; 304 to a refresh when nothing in it has changed."""
     context["layout"] = layout()
     if not is_part():
-        return _answer(
+        return _response(
             render_template(template, flashes=_flashes(), **page_facts(), **context), status
         )
     flashes = [] if is_tick() else _flashes()
     html = render_template("layout/_fragment.html", region=region, flashes=flashes, **context)
-    response = _unless_known(_answer(html, status), html)
+    response = _unless_known(_response(html, status), html)
     if "query" in context and request.headers.get("HX-Source", "").endswith("#filter"):
         # The address bar shows the list that the filter made, without the form's blank fields.
         response.headers["HX-Replace-Url"] = context["query"].url()
@@ -58,9 +58,9 @@ def flash_only(message: str, status: int) -> Response:
     """A message above the page, which keeps its rows; after a refused action the page refreshes at once."""
     if is_tick():
         # The page itself says since when it is not updating.
-        return _answer("", status)
+        return _response("", status)
     html = render_template("errors/_error.html", flashes=[("problem", message)])
-    response = _answer(html, status)
+    response = _response(html, status)
     if request.method == "POST":
         response.headers["HX-Trigger"] = "refresh"
     return response
@@ -72,11 +72,11 @@ def plain_page(template: str, status: int, *, is_outage: bool = False, **context
     ``is_outage``: the database is known to be down, so nothing is read for the layout.
     """
     if not may("viewer"):
-        return _answer(render_template("errors/bare.html", **page_facts(), **context), status)
+        return _response(render_template("errors/bare.html", **page_facts(), **context), status)
     facts = (
         page_facts() | {"flashes": [], "layout": None if is_outage else _layout_if_any()} | context
     )
-    return _answer(render_template(template, is_outage=is_outage, **facts), status)
+    return _response(render_template(template, is_outage=is_outage, **facts), status)
 
 
 def _layout_if_any() -> Layout | None:
@@ -87,7 +87,7 @@ def _layout_if_any() -> Layout | None:
         return None
 
 
-def _answer(html: str, status: int) -> Response:
+def _response(html: str, status: int) -> Response:
     response = make_response(html, status)
     response.vary.update(("HX-Request", "HX-Request-Type"))
     response.headers["Cache-Control"] = "no-store"
@@ -129,7 +129,7 @@ SECTIONS = {
     f"dashboard.{page}": section
     for section, pages in {
         "overview": "overview",
-        "jobs": "jobs job delete_job edit_again run_again bulk_preview bulk_start act_on_selected bulk_actions bulk_action",
+        "jobs": "jobs job delete_job copy_form create_copy bulk_preview bulk_start act_on_selected bulk_actions bulk_action",
         "dead_letters": "dead_letters",
         "failures": "failures",
         "queues": "queues",

@@ -150,10 +150,10 @@ class TestSelection:
         page = tab.open("/dead-letters")
         press(page, "j", "x", "Escape")
         expect(page.locator("#live [name=ids]:checked")).to_have_count(0)
-        tab.expect_focus_in(f"letter-{jobs[0].id}")
+        tab.expect_focus_in(f"dead-{jobs[0].id}")
         press(page, "x", "d")
         expect(page.locator("#live tr[data-row]")).to_have_count(2)
-        tab.expect_focus_in(f"letter-{jobs[1].id}")
+        tab.expect_focus_in(f"dead-{jobs[1].id}")
 
     def test_keys_work_after_a_box_was_clicked(self, tab: Tab, session: Any) -> None:
         job = make.failed_job()

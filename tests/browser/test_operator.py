@@ -143,7 +143,7 @@ def test_a_type_is_switched_off_and_a_worker_asked_to_stop(tab: Tab, session: An
 def test_a_job_again_with_another_payload(tab: Tab, session: Any) -> None:
     job = make.failed_job(type="echo", payload={"to": "ada"})
     page = tab.open(f"/jobs/{job.id}")
-    page.locator("#again").click()
+    page.locator("#copy-job").click()
     page.locator("textarea").fill('{"to": ')
     page.get_by_role("button", name="Create job").click()
     expect(page.get_by_role("alert")).to_contain_text("must be valid JSON")

@@ -46,7 +46,7 @@ def test_focus_stays_on_the_same_job_while_rows_come_and_go(tab: Tab, session: A
 
 def test_new_rows_are_announced_and_come_when_asked_for(tab: Tab, session: Any) -> None:
     first = make.failed_job(type="first")
-    for path, row in (("/jobs", "job"), ("/dead-letters", "letter")):
+    for path, row in (("/jobs", "job"), ("/dead-letters", "dead")):
         page = tab.open(path)
         top = page.locator(f"#{row}-{first.id}").bounding_box()
         new = [make.failed_job(type="new") for _ in range(2)]
@@ -72,10 +72,10 @@ def test_an_empty_list_and_what_runs_now_fill_by_themselves(tab: Tab, session: A
 def test_focus_goes_to_the_next_row_when_its_own_leaves(tab: Tab, session: Any) -> None:
     jobs = [make.failed_job() for _ in range(3)]
     page = tab.open("/dead-letters")
-    page.locator(f"#letter-{jobs[1].id} button[formaction$=retry]").focus()
+    page.locator(f"#dead-{jobs[1].id} button[formaction$=retry]").focus()
     page.keyboard.press("Enter")
-    expect(page.locator(f"#letter-{jobs[1].id}")).to_have_count(0)
-    tab.expect_focus_in(f"letter-{jobs[0].id}")
+    expect(page.locator(f"#dead-{jobs[1].id}")).to_have_count(0)
+    tab.expect_focus_in(f"dead-{jobs[0].id}")
 
 
 def test_focus_is_not_lost_when_a_button_turns_into_another(tab: Tab, session: Any) -> None:

@@ -31,10 +31,10 @@ def needles(session: Any) -> list[str]:
 
 
 def rows(tab: Tab) -> list[str]:
-    found: list[str] = tab.page.evaluate(
+    ids: list[str] = tab.page.evaluate(
         "[...document.querySelectorAll('#live tbody tr')].map((row) => row.id)"
     )
-    return found
+    return ids
 
 
 def expect_rows(tab: Tab, ids: list[str]) -> None:
@@ -43,14 +43,14 @@ def expect_rows(tab: Tab, ids: list[str]) -> None:
 
 
 def steps(tab: Tab) -> list[str]:
-    return [url for _, url in tab.requests if "found=" in urlsplit(url).query]
+    return [url for _, url in tab.requests if "matches=" in urlsplit(url).query]
 
 
 def test_it_goes_on_to_the_end_and_keeps_what_it_found(tab: Tab, needles: list[str]) -> None:
     page = tab.open("/jobs?q=payload.user_id:42")
     expect(page.locator("#search")).to_contain_text("All jobs searched: 3 found.")
     expect_rows(tab, needles)
-    assert [parse_qs(urlsplit(url).query)["found"] for url in steps(tab)] == [["0"]] * 3 + [
+    assert [parse_qs(urlsplit(url).query)["matches"] for url in steps(tab)] == [["0"]] * 3 + [
         ["2"]
     ] * 3
     assert urlsplit(page.url).query == "q=payload.user_id:42"
@@ -65,7 +65,7 @@ def test_it_goes_on_to_the_end_and_keeps_what_it_found(tab: Tab, needles: list[s
 
 def test_nothing_matches_is_said_only_after_all_was_read(tab: Tab, needles: list[str]) -> None:
     page = tab.page
-    page.route("**/jobs?*found=*", lambda route: route.abort())
+    page.route("**/jobs?*matches=*", lambda route: route.abort())
     tab.open("/jobs?q=payload.user_id:7")
     expect(page.get_by_text("No matches yet.")).to_be_visible()
     expect(page.get_by_role("link", name="Search older jobs")).to_be_visible()
@@ -79,7 +79,7 @@ def test_nothing_matches_is_said_only_after_all_was_read(tab: Tab, needles: list
 def test_stop_stops_and_the_link_goes_on(tab: Tab, needles: list[str]) -> None:
     page = tab.page
     held: list[Any] = []
-    page.route("**/jobs?*found=2*", lambda route: held.append(route))
+    page.route("**/jobs?*matches=2*", lambda route: held.append(route))
     tab.open("/jobs?q=payload.user_id:42")
     expect(page.locator("#live tbody tr")).to_have_count(2)
     tab.wait_until(lambda: held, "the request for the next step")
@@ -99,7 +99,7 @@ def test_stop_stops_and_the_link_goes_on(tab: Tab, needles: list[str]) -> None:
 def test_another_search_ends_the_one_that_runs(tab: Tab, needles: list[str]) -> None:
     page = tab.page
     held: list[Any] = []
-    page.route("**/jobs?*user_id:42*found=*", lambda route: held.append(route))
+    page.route("**/jobs?*user_id:42*matches=*", lambda route: held.append(route))
     tab.open("/jobs?q=payload.user_id:42")
     expect(page.locator("#search-stop")).to_be_visible()
     tab.wait_until(lambda: held, "the request for the next step")

@@ -398,7 +398,7 @@ class TestDeadLetters:
         wanted = make.failed_job(type="report", error="disk is full")
         for query in ("type=report", "q=disk+is", "type=report&q=full"):
             page = client.get(f"/dead-letters?{query}").text
-            assert re.findall(r'<tr id="letter-([^"]+)"', page) == [str(wanted.id)]
+            assert re.findall(r'<tr id="dead-([^"]+)"', page) == [str(wanted.id)]
 
 
 class TestQueues:

@@ -57,7 +57,7 @@ ACTS = {
 def timeline(
     job: Job,
     attempts: Sequence[JobAttempt],
-    letters: Sequence[DeadLetter] = (),
+    dead_letters: Sequence[DeadLetter] = (),
     acts: Sequence[AuditEvent] = (),
 ) -> list[Event]:
     """Newest first; the next attempt, if there is one, comes before everything else."""
@@ -66,8 +66,8 @@ def timeline(
         *map(_attempt, attempts, [None, *attempts]),
         *_running(job, acts),
         *_ending(job, attempts, acts),
-        *_closed(letters),
-        *_acts(job, letters, acts),
+        *_closed(dead_letters),
+        *_acts(job, dead_letters, acts),
     ]
     # Listed in causal order. The sort is stable, so of two events at one instant the later one in the list is newer.
     return [*_coming(job), *sorted(past, key=lambda event: event.at)[::-1]]
@@ -151,28 +151,33 @@ def _ending(
         )
 
 
-def _closed(letters: Sequence[DeadLetter]) -> Iterator[Event]:
-    for letter in letters:
-        if not letter.closed_at:
+def _closed(dead_letters: Sequence[DeadLetter]) -> Iterator[Event]:
+    for dead_letter in dead_letters:
+        if not dead_letter.closed_at:
             continue
-        by = f"by {letter.closed_by}" if letter.closed_by else ""
-        key = f"letter-{letter.id}"
-        if letter.closed_how == "discarded":
-            yield Event(key, "cancelled", "Dead letter discarded", letter.closed_at, note=by)
+        by = f"by {dead_letter.closed_by}" if dead_letter.closed_by else ""
+        key = f"dead-letter-{dead_letter.id}"
+        if dead_letter.closed_how == "discarded":
+            yield Event(key, "cancelled", "Dead letter discarded", dead_letter.closed_at, note=by)
         else:
             yield Event(
-                f"failed-{letter.id}",
+                f"failed-{dead_letter.id}",
                 "failed",
                 "Failed permanently",
-                letter.failed_at,
+                dead_letter.failed_at,
                 note="kept as a dead letter",
             )
-            yield Event(key, "retrying", "Retried", letter.closed_at, note=by)
+            yield Event(key, "retrying", "Retried", dead_letter.closed_at, note=by)
 
 
-def _acts(job: Job, letters: Sequence[DeadLetter], acts: Sequence[AuditEvent]) -> Iterator[Event]:
+def _acts(
+    job: Job, dead_letters: Sequence[DeadLetter], acts: Sequence[AuditEvent]
+) -> Iterator[Event]:
     """What people did that neither the row nor its dead letters show."""
-    shown = {letter.closed_at for letter in letters} | {job.cancel_requested_at, job.finished_at}
+    shown = {dead_letter.closed_at for dead_letter in dead_letters} | {
+        job.cancel_requested_at,
+        job.finished_at,
+    }
     for act in acts:
         view, title = ACTS.get(act.action, ("", ""))
         # A transaction has a single time, so an event already shown has the same instant.

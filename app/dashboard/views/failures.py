@@ -28,7 +28,7 @@ def failures() -> Response:
     groups = cached_reads.failures()
     return render.page(
         "failures/index.html", "failures/_table.html", groups=groups, limit=MAX_ERROR_GROUPS,
-        asks_above=ASKS_ABOVE, retries=cached_reads.latest_retries([one.fingerprint for one in groups]), became_of=became_of,
+        asks_above=ASKS_ABOVE, retries=cached_reads.latest_retries([group.fingerprint for group in groups]), became_of=became_of,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from flask import Response, current_app, flash, request, url_for
@@ -16,7 +17,7 @@ from app.dashboard.redirects import commit, done, job_name, leave
 from app.extensions import db
 from app.jobs import lifecycle, listing, registry
 from app.jobs.listing import WorkerSummary
-from app.jobs.models import PENDING, Job
+from app.jobs.models import PENDING, DeadLetter, Job
 from app.jobs.publication import Ref, current_publisher
 from app.security import actor
 from app.security.roles import requires
@@ -31,25 +32,31 @@ def job(job_id: UUID) -> Response:
     whole_log = request.args.get("log") == "all"
     job = listing.get_job(db.session, job_id)
     attempts = listing.attempts_of(db.session, job_id)
-    letters = listing.dead_letters_of(db.session, job_id)
+    dead_letters = listing.dead_letters_of(db.session, job_id)
     lines = listing.log_of(db.session, job_id, limit=ALL_LOG_LINES)
     job_type = registry.find(job.type)
     return render.page(
         "jobs/show.html",
         "jobs/_job.html",
         job=job,
-        letter=letters[-1] if letters and not letters[-1].closed_at else None,
+        dead_letter=_open_dead_letter(dead_letters),
         error=job_facts.failure(job, attempts),
         facts=job_facts.facts(job, job_type.timeout if job_type else None),
         documents=_documents(job),
         why=why_waiting(job),
         curl=curl.same_job(render.server(), job, clock.now()),
         no_result=job_facts.no_result(job),
-        events=timeline(job, attempts, letters, listing.audit_of(db.session, str(job_id))),
+        events=timeline(job, attempts, dead_letters, listing.audit_of(db.session, str(job_id))),
         log=lines if whole_log else lines[-LOG_LINES:],
         log_has_more=not whole_log and len(lines) > LOG_LINES,
         whole_log=whole_log,
     )
+
+
+def _open_dead_letter(dead_letters: Sequence[DeadLetter]) -> DeadLetter | None:
+    """The latest one, unless it is closed."""
+    latest = dead_letters[-1] if dead_letters else None
+    return latest if latest and not latest.closed_at else None
 
 
 def _documents(job: Job) -> list[Document]:

@@ -20,9 +20,9 @@ from app.security import actor, current, may
 from app.security.roles import requires
 
 
-@dashboard.get("/jobs/<uuid:job_id>/again")
+@dashboard.get("/jobs/<uuid:job_id>/copy")
 @requires("viewer")
-def edit_again(job_id: UUID) -> Response:
+def copy_form(job_id: UUID) -> Response:
     if not may("operator"):
         # The form shows the whole payload, including secrets.
         raise Forbidden(name=current().name, role=current().role, needed="operator")
@@ -31,9 +31,9 @@ def edit_again(job_id: UUID) -> Response:
     return _form(job, text, str(job.priority))
 
 
-@dashboard.post("/jobs/<uuid:job_id>/again")
+@dashboard.post("/jobs/<uuid:job_id>/copy")
 @requires("operator")
-def run_again(job_id: UUID) -> Response:
+def create_copy(job_id: UUID) -> Response:
     job = listing.get_job(db.session, job_id)
     text, priority = request.form.get("payload", ""), request.form.get("priority", "")
     try:
@@ -41,7 +41,7 @@ def run_again(job_id: UUID) -> Response:
     except (ValidationFailed, UnknownJobType) as error:
         return _form(job, text, priority, by_field(error.errors or {}) or str(error), 422)
     [copy] = lifecycle.enqueue(db.session, [new])
-    audit.record(db.session, actor(), "job.again", str(copy.id), {"of": str(job_id)})
+    audit.record(db.session, actor(), "job.copy", str(copy.id), {"of": str(job_id)})
     db.session.commit()
     flash(f"Created as a copy of {short_id(job_id)}.", "done")
     return make_response(redirect(url_for("dashboard.job", job_id=copy.id), 303))

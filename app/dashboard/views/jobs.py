@@ -31,13 +31,13 @@ def jobs() -> Response:
         ),
         lambda top: listing.count_newer_jobs(db.session, filter, top, limit=PAGE_SIZE, order=order),
     )
-    found = request.args.get("found", type=int) if render.is_search_step() else None
-    if found is not None:
+    matches = request.args.get("matches", type=int) if render.is_search_step() else None
+    if matches is not None:
         # Later steps belong to the list they started from.
         query, page = query.first, replace(page, previous_cursor=None)
     return render.page(
-        "jobs/index.html", "jobs/_more.html" if found else "jobs/_table.html", query=query, page=page, newer=newer,
-        page_size=PAGE_SIZE, found=found,
+        "jobs/index.html", "jobs/_more.html" if matches else "jobs/_table.html", query=query, page=page, newer=newer,
+        page_size=PAGE_SIZE, matches=matches,
         waiting_ahead=claimed_ahead() if query.view == PROCESSING else 0, searched_percent=searched_percent(page, filter), type_names=cached_reads.type_options(query.type),
         queue_names=cached_reads.queue_options(query.queue), example=curl.first_job(render.server()),
     )  # fmt: skip

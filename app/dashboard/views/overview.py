@@ -37,7 +37,7 @@ def overview() -> Response:
         ranges=charts.LABELS,
         is_fresh=not counts["all"],
         running=listing.list_jobs(db.session, running, limit=ROWS, is_light=True).items,
-        letters=listing.list_dead_letters(db.session, limit=ROWS).items,
+        dead_letters=listing.list_dead_letters(db.session, limit=ROWS).items,
         queues=sorted(cached_reads.queues(), key=lambda queue: (-queue.due, queue.name))[:ROWS],
         workers=[worker for worker in cached_reads.workers() if worker.is_alive][:ROWS],
         example=curl.first_job(render.server()),

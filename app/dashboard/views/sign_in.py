@@ -23,25 +23,25 @@ REFUSED = "Wrong name or password."
 @dashboard.route("/sign-in", methods=["GET", "POST"])
 @requires(PUBLIC)
 def sign_in() -> Response:
-    next_page = _ours(request.values.get("next"))
+    next_page = _local_path(request.values.get("next"))
     auth = authenticator()
     if auth.is_open:
         return make_response(redirect(next_page, 303))
     if request.method != "POST":  # HEAD comes to this view as well
-        return _ask(next_page)
+        return _form_page(next_page)
     name = request.form.get("name", "").strip()[:200]
     address = request.remote_addr or "unknown"
     if seconds := _wait(name, address):
         events.refused("sign-in.limited", actor=_known(name))
         minutes = -(-seconds // 60)
-        return _ask(
+        return _form_page(
             next_page, f"Too many failed attempts. Try again in {minutes} min.", 429, seconds
         )
     user = auth.check_password(name, request.form.get("password", ""))
     if user is None:
         auth.rate_limits.count_failed_sign_in(address, name)
         _record_refusal(name, address)
-        return _ask(next_page, REFUSED, 422, name=name)
+        return _form_page(next_page, REFUSED, 422, name=name)
     auth.admit(user)
     _record(user.name, "sign-in", address)
     return make_response(redirect(next_page, 303))
@@ -82,7 +82,7 @@ def _wait(name: str, address: str) -> int:
     return rate_limits.sign_in_wait(address, name, is_known_here=is_known_here)
 
 
-def _ask(
+def _form_page(
     next_page: str, problem: str = "", status: int = 200, retry_after: int = 0, name: str = ""
 ) -> Response:
     html = render_template(
@@ -121,7 +121,7 @@ def _leave_page() -> Response:
     return response
 
 
-def _ours(address: str | None) -> str:
+def _local_path(address: str | None) -> str:
     """A path of this server, never an address of another."""
     home = url_for("dashboard.overview")
     if not address or not address.startswith("/") or "\\" in address:

@@ -29,10 +29,10 @@ def job(session: Any, redis: Any) -> Any:
 def test_an_edited_payload_makes_a_new_job_and_keeps_the_old(
     client: Any, press: Any, session: Any, job: Any
 ) -> None:
-    form = client.get(f"/jobs/{job}/again").text
+    form = client.get(f"/jobs/{job}/copy").text
     assert "12345678901234567890" in form
     assert "Ada’s" in form
-    answer = press(f"/jobs/{job}/again", payload='{"to": "Bob"}', priority="-5")
+    answer = press(f"/jobs/{job}/copy", payload='{"to": "Bob"}', priority="-5")
     assert answer.status_code == 303
     new = listing.get_job(session, answer.headers["Location"].rsplit("/", 1)[1])
     assert (new.payload, new.queue, new.priority, new.tags) == ({"to": "Bob"}, "mail", -5, ["a"])
@@ -48,7 +48,7 @@ def test_an_edited_payload_makes_a_new_job_and_keeps_the_old(
 def test_a_bad_field_is_told_and_what_was_typed_is_kept(
     client: Any, press: Any, job: Any, payload: str, priority: str, message: str
 ) -> None:
-    answer = press(f"/jobs/{job}/again", payload=payload, priority=priority)
+    answer = press(f"/jobs/{job}/copy", payload=payload, priority=priority)
     assert answer.status_code == 422
     assert message in answer.text
     assert payload in unescape(answer.text)
@@ -59,7 +59,7 @@ def test_a_schema_is_checked(press: Any, session: Any, redis: Any) -> None:
         session, [NewJob("send-email", {"to": "a@b.example", "subject": "x"})]
     )
     session.commit()
-    answer = press(f"/jobs/{new.id}/again", payload='{"to": "a@b.example"}', priority="0")
+    answer = press(f"/jobs/{new.id}/copy", payload='{"to": "a@b.example"}', priority="0")
     assert answer.status_code == 422
     assert "subject" in answer.text
 
