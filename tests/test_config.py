@@ -114,16 +114,18 @@ def test_what_is_wrong_is_named_in_one_sentence(env: dict[str, str], sentence: s
 PARTS = {"REDIS_HOST", "REDIS_PORT", "DASHBOARD_PASSWORD", "WEB_CONCURRENCY"}
 
 
-def documented(readme: str) -> set[str]:
-    section = readme.partition("\n## Settings\n")[2].partition("\n## ")[0]
-    first_column = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
+
+
+def documented() -> set[str]:
+    first_column = re.findall(r"^\| (`.*?) \|", CONFIGURATION, re.MULTILINE)
     return set(re.findall(r"`(\w+)`", " ".join(first_column))) | {
-        name for name in ("REDIS_HOST", "REDIS_PORT") if f"`{name}`" in section
+        name for name in ("REDIS_HOST", "REDIS_PORT") if f"`{name}`" in CONFIGURATION
     }
 
 
-def test_the_readme_lists_every_setting_and_no_other() -> None:
-    assert documented((ROOT / "README.md").read_text()) == {*variables().values(), *PARTS}
+def test_the_configuration_guide_lists_every_setting_and_no_other() -> None:
+    assert documented() == {*variables().values(), *PARTS}
 
 
 def test_the_example_file_knows_only_real_settings() -> None:
@@ -164,17 +166,16 @@ def test_the_example_shows_the_defaults() -> None:
     assert shown == {"HTTP_ALLOW_PRIVATE": "0", "DRAIN_SECONDS": "25"}
 
 
-def test_the_readme_shows_the_defaults() -> None:
-    section = (ROOT / "README.md").read_text().partition("\n## Settings\n")[2]
+def test_the_configuration_guide_shows_the_defaults() -> None:
     defaults = load()
-    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \| (`[^|]+) \|", section, re.MULTILINE)
+    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \| (`[^|]+) \|", CONFIGURATION, re.MULTILINE)
     checked = set()
     for names, values in rows:
         pairs = zip(re.findall(r"`(\w+)`", names), re.findall(r"`([^`]+)`", values), strict=False)
         for name, value in pairs:
             if name in variables().values() and name not in EXAMPLES_ONLY:
                 assert load(**{name: value}) == defaults, (
-                    f"README: {name} is not {value} by default"
+                    f"configuration.md: {name} is not {value} by default"
                 )
                 checked.add(name)
     assert len(checked) > 25

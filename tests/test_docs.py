@@ -86,11 +86,40 @@ def test_the_outbox_sends_each_row_once(
         connection.close()
 
 
-def test_every_link_of_the_guides_leads_to_a_file() -> None:
+def anchors_of(guide: Path) -> set[str]:
+    """The anchors of a guide's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", guide.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_of_the_guides_leads_to_a_file_and_a_heading() -> None:
     root = Path(services.ROOT)
     for guide in (*sorted(root.glob("*.md")), *sorted((root / "docs").glob("*.md"))):
-        for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", guide.read_text()):
-            assert (guide.parent / target).exists(), f"{guide.name} links to {target}"
+        links = re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", guide.read_text())
+        for target, anchor in links:
+            file = guide.parent / target if target else guide
+            assert file.exists(), f"{guide.name} links to {target}"
+            assert not anchor or anchor in anchors_of(file), f"{guide.name} links to #{anchor}"
+
+
+def test_the_first_handler_of_the_readme_runs(tmp_path: Path) -> None:
+    readme = (Path(services.ROOT) / "README.md").read_text()
+    [code] = re.findall(r"```python\n# shop/jobs.py\n(.*?)```", readme, re.DOTALL)
+    [body] = re.findall(r"-d '(.*\"resize-image\".*)'", readme)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "__init__.py").touch()
+    (tmp_path / "shop" / "jobs.py").write_text(code)
+    script = (
+        "import json, sys, shop.jobs; from app.jobs.testing import run_handler;"
+        "body = json.loads(sys.argv[1]); print(run_handler(body['type'], body['payload']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, body],
+        cwd=tmp_path,
+        env={"PYTHONPATH": f"{tmp_path}:{services.ROOT}"},
+        capture_output=True, text=True, timeout=55,
+    )  # fmt: skip
+    assert done.stdout == "{'resized': 2}\n", done.stderr
 
 
 @pytest.mark.parametrize("guide", ["CONTRIBUTING.md", "docs/architecture.md", "docs/kernel.md"])

@@ -33,7 +33,7 @@ from tests.support.ready_sets import depths
 from tests.support.redis_servers import Server, fail_over, replicated, starter
 
 KEYS = Keys()
-README = (Path(__file__).parent.parent / "README.md").read_text()
+GUIDE = (Path(__file__).parent.parent / "docs" / "deployment.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -261,15 +261,15 @@ def engine_of(session: Any) -> Any:
 # ---------------------------------------------------------------------------------- least rights
 
 
-def acl_of_readme() -> list[str]:
-    [line] = re.findall(r"^ *ACL SETUSER jobs on >password (.*)$", README, re.MULTILINE)
+def acl_of_guide() -> list[str]:
+    [line] = re.findall(r"^ *ACL SETUSER jobs on >password (.*)$", GUIDE, re.MULTILINE)
     return line.split()
 
 
 @pytest.fixture(params=["with INFO", "without INFO", "with a prefix"])
 def limited(request: Any, make_server: Any, settings: Any) -> Any:
-    """Settings of a Redis user who has the rights that README names, and no others."""
-    server, rules, prefix = make_server(), acl_of_readme(), ""
+    """Settings of a Redis user who has the rights that docs/deployment.md names, and no others."""
+    server, rules, prefix = make_server(), acl_of_guide(), ""
     if request.param == "without INFO":
         rules = [rule for rule in rules if rule != "+info"]
     if request.param == "with a prefix":
@@ -280,7 +280,7 @@ def limited(request: Any, make_server: Any, settings: Any) -> Any:
     return replace(settings, redis_url=url, redis_prefix=prefix), server
 
 
-def test_the_rights_that_the_readme_names_are_enough_for_everything(
+def test_the_rights_that_the_guide_names_are_enough_for_everything(
     limited: Any, app: Any, session: Any, monkeypatch: Any
 ) -> None:
     settings, server = limited
@@ -334,7 +334,7 @@ def test_rights_that_lack_are_named(
     refused: str, make_server: Any, app: Any, session: Any, settings: Any, monkeypatch: Any,
 ) -> None:  # fmt: skip
     server = make_server()
-    rules = [*acl_of_readme(), refused]
+    rules = [*acl_of_guide(), refused]
     server.client.execute_command("ACL", "SETUSER", "jobs", "on", ">password", *rules)
     url = f"redis://jobs:password@127.0.0.1:{server.port}/0"
     publisher = Publisher(url, settings.redis_prefix)
@@ -347,4 +347,4 @@ def test_rights_that_lack_are_named(
     assert "Traceback" not in result.output
     assert result.exit_code in ((1, 2) if refused != "-del" else (0, 1))
     if refused in ("-type", "-zrange"):
-        assert "README" in result.output
+        assert "docs/deployment.md" in result.output

@@ -1,7 +1,7 @@
 """Every setting once: its default, its bounds, and what is wrong with any other value.
 
-A setting's environment variable is the field's name in upper case, or ``variable``. README.md and
-``.env.example`` describe each one; ``tests/test_config.py`` compares both with this table.
+A setting's environment variable is the field's name in upper case, or ``variable``.
+docs/configuration.md and ``.env.example`` describe each one; ``tests/test_config.py`` compares both with this table.
 """
 
 from __future__ import annotations

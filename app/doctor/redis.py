@@ -36,7 +36,7 @@ def check_keys(publisher: Publisher) -> Finding:
     try:
         contents = publisher.ready.contents(SAMPLE)
     except Exception as error:  # whatever the client of Redis raises
-        message = f"can't be read: {brief(error)}; README names the rights that Redis must give"
+        message = f"can't be read: {brief(error)}; docs/deployment.md lists the ACL it needs"
         return Finding(name, CRITICAL, message)
     own = identity(db.session.connection())
     if others := [deployment for deployment in contents.deployments if deployment != own]:
