@@ -1,4 +1,4 @@
-"""What an error of PostgreSQL means: SQLSTATE → our error, for API, dashboard and /metrics."""
+"""Translates errors of PostgreSQL, by SQLSTATE, to errors of the job queue, for the API, the dashboard and /metrics."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from app.errors import (
 )
 from app.extensions import db
 
-#: Undefined table, column, function: the database was not migrated, or a defect of ours.
+#: Undefined table, column, function: the database was not migrated, or the code has a bug.
 UNDEFINED = ("42P01", "42703", "42883")
 QUERY_CANCELED = "57014"
 #: Serialization failure, deadlock, lock not available.
 LOST_RACES = ("40001", "40P01", "55P03")
-#: What libpq says, without a SQLSTATE, when target_session_attrs=read-write finds no such server.
+#: libpq's messages, without a SQLSTATE, if target_session_attrs=read-write finds no such server.
 NO_WRITABLE_SERVER = ("session is read-only", "server is in hot standby mode")
 
 
 def meaning(error: BaseException) -> JobQueueError | None:
-    """The error to answer with; None for a defect of ours (500)."""
+    """The error for the response; None for a bug in the code (500)."""
     code = sqlstate(error)
     if code == READ_ONLY or any(text in str(error) for text in NO_WRITABLE_SERVER):
         return DatabaseReadOnly()
@@ -57,13 +57,13 @@ def meaning(error: BaseException) -> JobQueueError | None:
 
 
 def explain(error: BaseException, log: logging.Logger) -> JobQueueError | None:
-    """``meaning``, with a line for the log of the API, the dashboard or /metrics.
+    """The same as ``meaning``, and writes a line to ``log``.
 
-    The details stay in the log: they hold SQL, values, and addresses.
+    The details are only in the log: they contain SQL, values and addresses.
     """
     explanation = meaning(error)
     if isinstance(explanation, ValueRefused):
-        # A CHECK caught what validation should have: a defect of ours.
+        # A CHECK caught what validation should have caught: a bug in the code.
         log.error("the database refused a value: %s", cause(error))
     elif explanation is not None:
         log.warning("%s: %s", explanation.code, cause(error))
@@ -81,6 +81,6 @@ def _schema_problem() -> JobQueueError | None:
 
 
 def cause(error: BaseException) -> str:
-    """The first line of what PostgreSQL or its driver said, for a log line."""
+    """The first line of the message from PostgreSQL or its driver, for a log line."""
     text = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
     return text.splitlines()[0]

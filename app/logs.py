@@ -1,7 +1,7 @@
-"""What the log looks like: lines for people in development, JSON for machines elsewhere.
+"""The format of the log: text for people in development, JSON for machines elsewhere.
 
-Each JSON line says ``time`` (UTC), ``level``, ``logger``, ``message``, ``traceback`` where there is one, and what it
-happened in: ``requestId`` in the web, ``jobId``, ``jobType`` and ``attempt`` in a handler and all it calls.
+Each JSON line has ``time`` (UTC), ``level``, ``logger``, ``message``, ``traceback`` for an exception, and its context:
+``requestId`` in the web server; ``jobId``, ``jobType`` and ``attempt`` in a handler and everything it calls.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from app.config import Settings
 
 TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
-_happening: ContextVar[dict[str, Any] | None] = ContextVar("happening", default=None)
+_context: ContextVar[dict[str, Any] | None] = ContextVar("log_context", default=None)
 
 
 def configure(settings: Settings) -> None:
-    """One handler on the root, to stderr; a root that already has one (tests) keeps it.
+    """Log to stderr, unless the root logger already has a handler (in tests).
 
-    Call it before the first engine: SQLAlchemy looks at its logger's level only then.
+    Call it before the first engine is created: SQLAlchemy reads its logger's level only then.
     """
     if settings.sql_echo:
         logging.getLogger("sqlalchemy.engine").setLevel(logging.INFO)
@@ -45,16 +45,16 @@ def formatter(settings: Settings) -> logging.Formatter:
 
 @contextmanager
 def during(**facts: Any) -> Iterator[None]:
-    """Lines that this thread logs inside the block include ``facts``."""
-    token = _happening.set(facts)
+    """Add ``facts`` to the lines that this thread logs inside the block."""
+    token = _context.set(facts)
     try:
         yield
     finally:
-        _happening.reset(token)
+        _context.reset(token)
 
 
 class _Text(logging.Formatter):
-    """One record begins one line, whatever is logged: what it holds can't pass for another record."""
+    """Formats a record so that nothing in it can look like another record: only its first line is not indented."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = _printable(record.message)
@@ -96,5 +96,5 @@ class _Json(JsonFormatter):
         }
         if has_request_context():
             log_data["requestId"] = request_ids.current()
-        log_data |= _happening.get() or {}
+        log_data |= _context.get() or {}
         super().add_fields(log_data, record, message_dict)

@@ -1,4 +1,4 @@
-"""X-Request-Id: one word that ties an answer to our log, and to the caller's if it sent one."""
+"""X-Request-Id: connects a response with our log, and with the caller's log if the caller sent an id."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from uuid import uuid4
 from flask import g, request
 
 HEADER = "X-Request-Id"
-_SANE = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_VALID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 def current() -> str:
-    """The caller's id of this request where it is harmless in a log, else one of ours."""
+    """The id of this request: the caller's if it is valid, otherwise a new one."""
     if "request_id" not in g:
-        sent = request.headers.get(HEADER, "")
-        g.request_id = sent if _SANE.fullmatch(sent) else uuid4().hex
-    found: str = g.request_id
-    return found
+        sent_id = request.headers.get(HEADER, "")
+        g.request_id = sent_id if _VALID.fullmatch(sent_id) else uuid4().hex
+    request_id: str = g.request_id
+    return request_id

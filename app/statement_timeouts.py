@@ -1,4 +1,4 @@
-"""How long one statement of the web may run, whatever the request's method. Workers have no such limit."""
+"""Limits the time of each SQL statement in the web server. Workers have no such limit."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sqlalchemy.orm import Session, scoped_session
 
 log = logging.getLogger(__name__)
 
-#: A read that takes longer is no use to anybody, and a write waits for a lock that is held for too long.
+#: A read that takes longer is of no use, and a write that takes longer waits for a lock.
 SECONDS = 5.0
-#: Thousands of jobs in one transaction.
+#: For thousands of jobs in one transaction.
 BULK_SECONDS = 60.0
 
 
 def init_app(app: Flask, db: SQLAlchemy) -> None:
-    """From the first request on: a process that serves none (worker, CLI, migrations) has no limit."""
+    """Limit statements from the first request on, so that processes without requests (worker, CLI, migrations) have no limit."""
 
     @app.before_request
     def limit_statements() -> None:
@@ -32,11 +32,11 @@ _KEY = "statement_timeout"
 
 
 class StatementTimeout:
-    """Limits every statement on the connections of one engine.
+    """Limits all statements on the connections of an engine.
 
-    The limit is a startup option of the connection and costs no round trip. A pooler such as PgBouncer refuses or
-    drops it, and must not be given a session's SET, which would reach whoever gets that connection next. Behind one
-    each transaction begins with SET LOCAL instead.
+    The limit is a startup option of the connection and needs no round trip. A pooler such as PgBouncer refuses or
+    drops that option; a SET for the session would affect other clients of the pooler. So behind a pooler, each
+    transaction begins with SET LOCAL instead.
     """
 
     def __init__(self, engine: Engine, seconds: float) -> None:
@@ -45,7 +45,7 @@ class StatementTimeout:
         event.listen(engine, "do_connect", self._connect)
         event.listen(engine, "begin", self._begin)
         engine.dialect._statement_timeout = self  # type: ignore[attr-defined]
-        # Connections from before know no limit.
+        # Close existing connections, which have no limit.
         engine.dispose()
 
     def _connect(self, dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> Any:
@@ -58,26 +58,29 @@ class StatementTimeout:
         except OperationalError as error:
             if "startup parameter" not in str(error):
                 raise
-            self._is_pooled("refuses")
+            self._use_transactions("refuses")
             return None
         if _timeout_of(connection) != self._milliseconds:
-            self._is_pooled("drops")
+            self._use_transactions("drops")
         return connection
 
-    def _is_pooled(self, does: str) -> None:
+    def _use_transactions(self, verb: str) -> None:
         self.is_by_transaction = True
-        log.info("The database's pooler %s startup options; each transaction sets its limit.", does)
+        log.info(
+            "The database's pooler %s startup options; each transaction sets the statement timeout.",
+            verb,
+        )
 
     def _begin(self, connection: Connection) -> None:
         if self.is_by_transaction:
-            # By the driver: for SQLAlchemy the transaction has not begun yet, and this would begin another.
+            # Through the driver: for SQLAlchemy the transaction has not begun yet, and it would begin another one.
             cursor = connection.connection.cursor()
             cursor.execute(f"SET LOCAL statement_timeout = {self._milliseconds}")
             cursor.close()
 
 
 def _timeout_of(connection: Any) -> int:
-    """What PostgreSQL has for this session, in milliseconds."""
+    """The statement timeout of this session in PostgreSQL, in milliseconds."""
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute("SELECT setting FROM pg_settings WHERE name = 'statement_timeout'")
@@ -87,12 +90,12 @@ def _timeout_of(connection: Any) -> int:
 
 
 def needs_transactions(engine: Engine) -> bool:
-    """Whether a statement outside a transaction would have no limit although it should."""
+    """Whether a statement needs a transaction for its limit to apply."""
     limit = getattr(engine.dialect, "_statement_timeout", None)
     return limit is not None and limit.is_by_transaction
 
 
 def allow_bulk(db: Session | scoped_session[Any]) -> None:
-    """Statements of the current transaction may take BULK_SECONDS, where they have a limit at all."""
+    """Raise the limit to BULK_SECONDS for the current transaction, if there is a limit."""
     if getattr(db.get_bind().dialect, "_statement_timeout", None) is not None:
         db.execute(text(f"SET LOCAL statement_timeout = {int(BULK_SECONDS * 1000)}"))

@@ -93,10 +93,10 @@ def test_the_length_of_a_page_tells_nothing_about_its_token(client):
 
 
 def test_a_file_is_compressed_once():
-    compression._kept.cache_clear()
+    compression._compressed_file.cache_clear()
     for _ in range(3):
-        assert gzip.decompress(compression._kept(b"abc" * 1000)) == b"abc" * 1000
-    assert compression._kept.cache_info().misses == 1
+        assert gzip.decompress(compression._compressed_file(b"abc" * 1000)) == b"abc" * 1000
+    assert compression._compressed_file.cache_info().misses == 1
 
 
 @pytest.mark.parametrize("padding", [0, 1, 99])

@@ -95,10 +95,10 @@ def test_the_key_is_the_same_in_every_process_and_differs_between_databases() ->
         ({"SMTP_URL": "smtp://"}, "SMTP_URL must be smtp:// or smtps://"),
         ({"SMTP_URL": "smtp://u:s3cret@h:port"}, "SMTP_URL has no usable host"),
         ({"MAIL_FROM": "nobody"}, "MAIL_FROM is 'nobody'; set it to an address"),
-        ({"QUEUES": "mail slow"}, "QUEUES names 'mail slow'; a queue's name must be 1 to 100"),
-        ({"QUEUES": "mail,-x"}, "QUEUES names '-x'"),
-        ({"QUEUES": ","}, "QUEUES is ',' and names no queue; leave it empty to serve all"),
-        ({"CORS_ORIGIN": "example.com"}, "CORS_ORIGIN holds 'example.com'; set it to origins"),
+        ({"QUEUES": "mail slow"}, "QUEUES contains 'mail slow'; a queue's name must be 1 to 100"),
+        ({"QUEUES": "mail,-x"}, "QUEUES contains '-x'"),
+        ({"QUEUES": ","}, "QUEUES is ',', which contains no queue; leave it empty to serve all"),
+        ({"CORS_ORIGIN": "example.com"}, "CORS_ORIGIN contains 'example.com'; set it to origins"),
     ],
 )
 def test_what_is_wrong_is_named_in_one_sentence(env: dict[str, str], sentence: str) -> None:

@@ -54,8 +54,8 @@ def test_a_form_that_works(url: str, expected: str) -> None:
     [
         ("mysql://h/n", "starts with 'mysql'"),
         ("postgresql://", "starts with"),
-        ("postgresql://u:p@h:5432", "names no database"),
-        ("postgresql://u:p@h/", "names no database"),
+        ("postgresql://u:p@h:5432", "has no database name"),
+        ("postgresql://u:p@h/", "has no database name"),
         ("postgresql://u:p@h:x/n", "no usable host and port"),
         ("postgresql://u:p@h:0/n", "no usable host and port"),
         ("postgresql://u:p@h:70000/n", "no usable host and port"),
@@ -67,7 +67,7 @@ def test_a_form_that_works(url: str, expected: str) -> None:
         ("postgresql://u:p@h/n?sslmode=on", "sslmode=on; set it to one of"),
         ("postgresql://u:p@h/n?target_session_attrs=master", "target_session_attrs=master"),
         ("postgresql://u:p@h/n?connect_timeout=abc", "connect_timeout=abc"),
-        ("postgresql://u:p@h/n?schema=Jobs;drop", "has a schema that is not"),
+        ("postgresql://u:p@h/n?schema=Jobs;drop", "has a schema with characters other than"),
     ],
 )
 def test_any_other_is_one_sentence_at_start(url: str, words: str) -> None:

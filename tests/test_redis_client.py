@@ -62,21 +62,21 @@ def test_urls_that_work(url: str) -> None:
         ("redis://:s3cret#x@h/0", "percent-encoded"),
         ("redis://:s3cret/x@h/0", "percent-encoded"),
         ("redis://h :6379/0", "no usable host and port"),
-        ("redis://h/abc", "a path that is not the number of a database"),
-        ("redis://h/1/2", "a path that is not the number of a database"),
-        ("redis://h/-1", "a path that is not the number of a database"),
-        ("redis://h?db=abc", "says db=abc"),
-        ("redis://h?max_connections=abc", "says max_connections=abc; set it to a whole number of 10"),
-        ("redis://h?max_connections=2", "says max_connections=2"),
-        ("redis://h?health_check_interval=", "says health_check_interval="),
+        ("redis://h/abc", "a path that is not a database number"),
+        ("redis://h/1/2", "a path that is not a database number"),
+        ("redis://h/-1", "a path that is not a database number"),
+        ("redis://h?db=abc", "has db=abc"),
+        ("redis://h?max_connections=abc", "has max_connections=abc; set it to a whole number of 10"),
+        ("redis://h?max_connections=2", "has max_connections=2"),
+        ("redis://h?health_check_interval=", "has health_check_interval="),
         ("redis://h?decode_responses=1", "the option 'decode_responses'"),
         ("redis://h?socket_timeout=30", "the option 'socket_timeout'"),
         ("redis://h?retry_on_error=x", "the option 'retry_on_error'"),
-        ("redis://h?ssl_cert_reqs=none", "write rediss:// for TLS"),
+        ("redis://h?ssl_cert_reqs=none", "use rediss:// for TLS"),
         ("rediss://h?ssl_cert_reqs=CERT_NONE", "set it to none, optional or required"),
-        ("rediss://h?ssl_ca_certs=/s3cret-not-there", "which is no file"),
+        ("rediss://h?ssl_ca_certs=/s3cret-not-there", "that file does not exist"),
         ("unix://run/redis.sock", "set it to unix:///run/redis/redis.sock"),
-        ("unix://", "names no socket"),
+        ("unix://", "has no socket"),
     ],
 )  # fmt: skip
 def test_urls_that_do_not_work_are_refused_in_one_sentence(url: str, expected: str) -> None:
@@ -172,7 +172,7 @@ def test_a_demoted_server_is_left_at_the_first_refusal(pair: Any, command: str) 
     COMMANDS[command](ready)
     fail_over(primary, replica, address)
 
-    with pytest.raises(NotPrimary, match="does not take writes now"):
+    with pytest.raises(NotPrimary, match="does not accept writes"):
         COMMANDS[command](ready)
     COMMANDS[command](ready)
 

@@ -1,1 +1,1 @@
-"""Redis: which pending jobs are ready to run. A hint, never the truth: losing a key changes when a job runs, never whether."""
+"""Redis: which pending jobs are ready to run. Only a hint: losing a key changes when a job runs, never whether it runs."""

@@ -1,7 +1,7 @@
-"""The one way to connect to Redis: which URLs are accepted, how a connection behaves, what an error says.
+"""Connects to Redis: which URLs are accepted, how a connection behaves, how an error is shown.
 
-A connection is closed when its server stops being the one to write to (a failover demoted it, it is
-loading, the slot moved): the next command connects to the address again and finds the new primary.
+A connection is closed when its server no longer accepts writes (a failover demoted it, it is loading, the
+slot moved): the next command connects to the address again and finds the new primary.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from redis.exceptions import ResponseError as ResponseError
 from redis.retry import Retry
 
 CONNECT_SECONDS = 0.25
-#: The longest text of an error in a log line: errors repeat what others sent, which may be megabytes.
-LONGEST_ERROR = 200
+#: The length limit of an error in a log line: errors repeat data that others sent, which may be megabytes.
+MAX_ERROR = 200
 EXAMPLE = "redis://host:6379/0"
-#: A worker has its poppers, five threads that publish, the sweeper and the heartbeat.
-FEWEST_CONNECTIONS = 10
+#: A worker needs connections for its inbox, five threads that publish, the sweeper and the heartbeat.
+MIN_CONNECTIONS = 10
 
 _OPTIONS = {"db", "username", "password", "client_name", "health_check_interval", "max_connections"}
 _TLS_FILES = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}
@@ -41,8 +41,8 @@ _SCHEMES: dict[str, Any] = {
     "unix": UnixDomainSocketConnection,
 }
 
-# What a server answers that is not, or not yet, the one to write to. In scripts the code stands
-# inside the text: "ERR Error running script …: -READONLY You can't write against a read only replica."
+# The error codes of a server that does not accept writes, or not yet. With scripts the code is inside the
+# text: "ERR Error running script …: -READONLY You can't write against a read only replica."
 _NOT_PRIMARY = re.compile(
     r"\b(READONLY|MASTERDOWN|LOADING|MOVED|ASK|CLUSTERDOWN|UNBLOCKED|NOREPLICAS)\b"
 )
@@ -50,21 +50,21 @@ _PRIVATE_CHAIN = re.compile(r"CERTIFICATE_VERIFY_FAILED")
 
 
 class NotPrimary(RedisConnectionError):
-    """The server does not take writes now; the connection to it has been closed."""
+    """The server does not accept writes; the connection to it has been closed."""
 
 
 def connect(url: str, *, timeout_seconds: float) -> Redis:
-    """A client for ``url`` that makes no hidden retries (redis-py's default takes 3.5 s to refuse).
+    """A client for ``url`` without hidden retries (by default redis-py takes 3.5 s to report a refused connection).
 
-    ``timeout_seconds`` bounds each answer; it must exceed the longest blocking command.
+    ``timeout_seconds`` limits each command; it must be longer than the longest blocking command.
     """
     return Redis(connection_pool=_Pool(**_pool_options(url, timeout_seconds)))
 
 
 def check_url(url: str) -> None:
-    """Raises ValueError with the rest of a sentence that begins with the setting's name.
+    """Raises ValueError; its message continues a sentence that starts with the setting's name.
 
-    The message never repeats the URL, which may hold a password.
+    The message never contains the URL, which may contain a password.
     """
     _check_address(url)
     _check_options(url)
@@ -74,28 +74,28 @@ def check_url(url: str) -> None:
         options.pop("max_connections", None)
         connection_class(**options)
     except (TypeError, ValueError, RedisError) as error:
-        raise ValueError(f"has an option that Redis's client refuses: {brief(error)}") from None
+        raise ValueError(f"has an option that the Redis client rejects: {brief(error)}") from None
 
 
 def brief(error: BaseException) -> str:
-    """The first line of an error, with a remedy where one is known: at most LONGEST_ERROR characters."""
-    # SQLAlchemy's own text repeats the statement; what the driver said is enough.
+    """The first line of an error, at most MAX_ERROR characters, or a remedy where one is known."""
+    # SQLAlchemy's own text repeats the statement; the driver's message is enough.
     text = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
-    # Cut first: the text may be megabytes long.
-    first = text[: LONGEST_ERROR + 1].splitlines()[0]
-    if len(first) > LONGEST_ERROR:
-        first = first[: LONGEST_ERROR - 1] + "…"
+    # Cut before splitting: the text may be megabytes long.
+    line = text[: MAX_ERROR + 1].splitlines()[0]
+    if len(line) > MAX_ERROR:
+        line = line[: MAX_ERROR - 1] + "…"
     if _PRIVATE_CHAIN.search(text[:2000]):
         return (
             "the TLS certificate of Redis is not signed by a known authority"
             " (CERTIFICATE_VERIFY_FAILED); add ?ssl_cert_reqs=none to REDIS_URL to encrypt without"
             " verifying it, or ?ssl_ca_certs=<file> with the authority's certificate"
         )
-    return first
+    return line
 
 
-class _FollowsThePrimary:
-    """Closes the connection, and the idle ones beside it, when the server stops taking writes."""
+class _FollowsPrimary:
+    """Closes this connection and the pool's idle ones when the server no longer accepts writes."""
 
     pool: Any = None
 
@@ -111,7 +111,7 @@ class _FollowsThePrimary:
             if self.pool is not None:
                 self.pool.disconnect(inuse_connections=False)
             raise NotPrimary(
-                f"this Redis does not take writes now ({match[1]}); connecting again"
+                f"this Redis server does not accept writes ({match[1]}); connecting again"
             ) from error
 
 
@@ -123,7 +123,7 @@ class _Pool(ConnectionPool):
 
 
 def _following(base: Any) -> Any:
-    return type(f"Following{base.__name__}", (_FollowsThePrimary, base), {})
+    return type(f"Following{base.__name__}", (_FollowsPrimary, base), {})
 
 
 _CLASSES = {scheme: _following(base) for scheme, base in _SCHEMES.items()}
@@ -131,15 +131,15 @@ _CLASSES = {scheme: _following(base) for scheme, base in _SCHEMES.items()}
 
 def _pool_options(url: str, timeout_seconds: float) -> dict[str, Any]:
     scheme = urlsplit(url).scheme
-    ours: dict[str, Any] = {
+    fixed: dict[str, Any] = {
         "connection_class": _CLASSES[scheme],
         "retry": Retry(NoBackoff(), 0),
         "socket_timeout": timeout_seconds,
         "socket_connect_timeout": CONNECT_SECONDS,
     }
     if scheme != "unix":
-        ours["socket_keepalive"] = True
-    return {**parse_url(url), **ours}
+        fixed["socket_keepalive"] = True
+    return {**parse_url(url), **fixed}
 
 
 def _check_address(url: str) -> None:
@@ -150,19 +150,19 @@ def _check_address(url: str) -> None:
         )
     try:
         parts = urlsplit(url)
-        is_address_good = parts.port != 0 and not parts.fragment and not re.search(r"\s", url)
+        is_valid = parts.port != 0 and not parts.fragment and not re.search(r"\s", url)
     except ValueError:
-        is_address_good = False
-    if not is_address_good:
+        is_valid = False
+    if not is_valid:
         raise ValueError(
-            f"has no usable host and port; set it to {EXAMPLE}, with the special characters of a"
+            f"has no usable host and port; set it to {EXAMPLE}, with special characters in the"
             " password percent-encoded ('[' is %5B, '/' is %2F, '#' is %23)."
         )
     if scheme == "unix":
         if parts.hostname or not parts.path.strip("/"):
-            raise ValueError("names no socket; set it to unix:///run/redis/redis.sock?db=0.")
+            raise ValueError("has no socket; set it to unix:///run/redis/redis.sock?db=0.")
     elif not re.fullmatch(r"/?|/\d+", parts.path):
-        raise ValueError(f"has a path that is not the number of a database; set it to {EXAMPLE}.")
+        raise ValueError(f"has a path that is not a database number; set it to {EXAMPLE}.")
 
 
 def _check_options(url: str) -> None:
@@ -171,21 +171,21 @@ def _check_options(url: str) -> None:
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in allowed:
             remedy = (
-                "write rediss:// for TLS"
+                "use rediss:// for TLS"
                 if name in _TLS_OPTIONS
-                else f"remove it; known are {', '.join(sorted(allowed))}"
+                else f"remove it; supported options: {', '.join(sorted(allowed))}"
             )
-            raise ValueError(f"has the option {name[:40]!r}, which has no place here; {remedy}.")
+            raise ValueError(f"has the option {name[:40]!r}, which is not supported; {remedy}.")
         _check_option(name, value)
 
 
 def _check_option(name: str, value: str) -> None:
-    lowest = {"db": 0, "health_check_interval": 0, "max_connections": FEWEST_CONNECTIONS}
-    if name in lowest and not (re.fullmatch(r"[0-9]{1,6}", value) and int(value) >= lowest[name]):
+    minimum = {"db": 0, "health_check_interval": 0, "max_connections": MIN_CONNECTIONS}
+    if name in minimum and not (re.fullmatch(r"[0-9]{1,6}", value) and int(value) >= minimum[name]):
         raise ValueError(
-            f"says {name}={value[:40]}; set it to a whole number of {lowest[name]} or more."
+            f"has {name}={value[:40]}; set it to a whole number of {minimum[name]} or more."
         )
     if name == "ssl_cert_reqs" and value not in ("none", "optional", "required"):
-        raise ValueError(f"says ssl_cert_reqs={value[:40]}; set it to none, optional or required.")
+        raise ValueError(f"has ssl_cert_reqs={value[:40]}; set it to none, optional or required.")
     if name in _TLS_FILES and not Path(value).is_file():
-        raise ValueError(f"says {name}={value[:200]}, which is no file; name an existing one.")
+        raise ValueError(f"has {name}={value[:200]}, but that file does not exist.")

@@ -1,6 +1,6 @@
-"""The Redis list job-dlq: the open dead letters, newest first, and a mark that says whose they are.
+"""The Redis list job-dlq: the open dead letters, newest first, and a key with the deployment they belong to.
 
-Only commands; app.jobs.dead_letter_mirror decides what the list holds.
+Only commands; app.jobs.dead_letter_mirror decides what the list contains.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from redis import Redis
 
 from app.broker.keys import Keys
 
-#: The longest name of a deployment that is read back from Redis.
+#: The length limit of a deployment's name read from Redis.
 MAX_NAME = 200
 
 
@@ -29,31 +29,31 @@ class DeadLetterList:
         return self._keys.dead_letters
 
     def entries(self) -> list[bytes] | None:
-        """All entries, newest first; None when the key holds something else than a list."""
+        """All entries, newest first; None if the key has another type."""
         return list(self._client.lrange(self.name, 0, -1)) if self.is_list() else None
 
     def is_list(self) -> bool:
-        """Whether the key holds a list, or nothing (an empty list)."""
+        """Whether the key is a list, or absent (an empty list)."""
         return self._client.type(self.name) in (b"list", b"none")
 
     def kept_by(self) -> str | None:
-        """The deployment whose dead letters the list holds; None when it was lost or never written."""
+        """The deployment whose dead letters the list contains; None if it was lost or never written."""
         key = self._keys.mirrored
         value = self._client.get(key) if self._client.type(key) == b"string" else None
         return value[:MAX_NAME].decode("utf-8", "replace") if value else None
 
     def mark(self, deployment: str) -> None:
-        """Note that the list holds the dead letters of ``deployment``."""
+        """Store that the list contains the dead letters of ``deployment``."""
         self._client.set(self._keys.mirrored, deployment)
 
     def remove(self, entry: str) -> bool:
-        """False when the list did not hold ``entry``."""
+        """Remove ``entry``; False if the list did not contain it."""
         return bool(self._client.lrem(self.name, 1, entry))
 
     def insert(self, entry: str, *, before: str | None) -> bool:
-        """Insert ``entry`` before another one, at the end for None. False when that one is not there.
+        """Insert ``entry`` before another entry, or at the end for None. False if that other entry is absent.
 
-        An entry that is already there moves: an earlier run may have lost its connection after the push.
+        An entry that is already in the list moves: an earlier run may have lost its connection after the push.
         """
         self._client.lrem(self.name, 1, entry)
         if before is None:
@@ -64,7 +64,7 @@ class DeadLetterList:
         return int(self._client.linsert(self.name, "BEFORE", before, entry)) > 0
 
     def replace(self, chunks: Iterable[Sequence[str]]) -> int:
-        """Write a new list from chunks of entries and rename it over the old one; returns its length."""
+        """Replace the list with the entries in ``chunks``, at once; returns the new length."""
         self._client.delete(self._keys.new_dead_letters)
         count = 0
         for chunk in chunks:

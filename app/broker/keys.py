@@ -1,4 +1,4 @@
-"""The names of everything kept in Redis."""
+"""The names of our keys in Redis."""
 
 from __future__ import annotations
 
@@ -12,56 +12,56 @@ NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._:-]{{0,{MAX_NAME - 1}}}")
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Key names after ``prefix`` (the setting REDIS_PREFIX: empty, or ending with a colon).
+    """Key names with ``prefix`` (the setting REDIS_PREFIX: empty, or ending with a colon).
 
-    The sets share the hash tag {jobs}, and the list of dead letters shares its slot with the copy
-    that replaces it, so that scripts and RENAME also work on a cluster's node.
+    The sets share the hash tag {jobs}, and the list of dead letters has the same slot as its replacement,
+    so that scripts and RENAME also work on a node of a cluster.
     """
 
     prefix: str = ""
 
     def ready(self, queue: str) -> str:
-        """Sorted set: ids that are due, by priority and time."""
+        """Sorted set: ids that are due, by priority and due time."""
         return f"{self.prefix}{{jobs}}:ready:{queue}"
 
     @property
     def delayed(self) -> str:
-        """Sorted set: ids that are not due yet, by the time they will be."""
+        """Sorted set: ids that are not due yet, by due time."""
         return f"{self.prefix}{{jobs}}:delayed"
 
     @property
     def queues(self) -> str:
-        """Set: the queues anything was ever published to."""
+        """Set: the queues that jobs were published to."""
         return f"{self.prefix}{{jobs}}:queues"
 
     @property
     def wake(self) -> str:
-        """Sorted set that blocking workers wait on beside the queues they know."""
+        """Sorted set that blocking workers wait on in addition to the queues they know."""
         return f"{self.prefix}{{jobs}}:wake"
 
     @property
     def lanes(self) -> str:
-        """Sorted set: the names of lanes (see app.broker.lanes), by when they were last used."""
+        """Sorted set: the names of lanes (see app.broker.lanes), by last use."""
         return f"{self.prefix}{{jobs}}:lanes"
 
     @property
     def epoch(self) -> str:
-        """String: the server that everything pending was published to."""
+        """String: the run of the server that all pending jobs were published to."""
         return f"{self.prefix}{{jobs}}:epoch"
 
     @property
     def probe(self) -> str:
-        """String: written to see whether Redis takes writes."""
+        """String: written to check whether Redis accepts writes."""
         return f"{self.prefix}{{jobs}}:probe"
 
     @property
     def unknown(self) -> str:
-        """Sorted set: ids that one worker took and its database does not know, by when."""
+        """Sorted set: ids that a worker popped but its database does not have, by the time of the pop."""
         return f"{self.prefix}{{jobs}}:unknown"
 
     @property
     def deployments(self) -> str:
-        """Sorted set: the databases whose workers use these keys, by when they last said so."""
+        """Sorted set: the databases whose workers use these keys, by the last time they registered."""
         return f"{self.prefix}{{jobs}}:deployments"
 
     @property
@@ -71,16 +71,16 @@ class Keys:
 
     @property
     def new_dead_letters(self) -> str:
-        """The list while it is written; in the same cluster slot, so that RENAME works."""
+        """The list that replaces ``dead_letters``, while it is written; in the same cluster slot for RENAME."""
         return f"{self.prefix}{{{self.dead_letters}}}:new"
 
     @property
     def mirrored(self) -> str:
-        """String: whose dead letters the list holds. Without it an absent list is a lost one."""
+        """String: the deployment whose dead letters the list contains. Without it, the list was lost."""
         return f"{self.prefix}{{{self.dead_letters}}}:mirrored"
 
     def types(self) -> dict[str, str]:
-        """Key → the type it must have, for all but the ready sets (each a zset)."""
+        """Key → the type it must have, for all keys except the ready sets (each a zset)."""
         return {
             self.queues: "set",
             self.delayed: "zset",

@@ -1,7 +1,7 @@
-"""Our keys in one Redis, where others may write as well: foreign members and types are dropped.
+"""Our keys in a Redis database that others may write to as well: foreign members and types are deleted.
 
-Redis decides when a job runs, never whether: what our keys hold and is not ours is deleted, and
-everything pending is published again.
+Redis decides when a job runs, never whether it runs. So anything foreign in our keys can be deleted, and all
+pending jobs are published again.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-#: The epoch where the server does not reveal its run id (INFO is often forbidden).
+#: The epoch if the server does not reveal its run id (INFO is often forbidden).
 NO_RUNID = b"server without run id"
 SCAN = 1000
-#: A deployment whose workers were silent for this long no longer uses our keys.
+#: A deployment whose workers have not registered for this long no longer uses our keys.
 DEPLOYMENT_SECONDS = 60
 
 ID = re.compile(rb"[0-9a-f]{32}")
 
 
 class KeySpace:
-    """What all commands on our keys share. Methods raise RedisError."""
+    """Commands on our keys as a whole. Methods raise RedisError."""
 
     def __init__(self, client: Redis, prefix: str = "") -> None:
         self.client: Any = client
@@ -42,17 +42,17 @@ class KeySpace:
         self.dead_letters = DeadLetterList(client, self.keys)
 
     def queues(self) -> list[str]:
-        """Every queue that anything was ever published to, by name; members that are no name are dropped."""
+        """All queues that jobs were published to, by name; members that are not a queue's name are deleted."""
         names = self.execute(self._names)
         if foreign := [member for member, name in names.items() if not name]:
             self._log_dropped(len(foreign), self.keys.queues)
             self.client.srem(self.keys.queues, *foreign)
         return sorted(name for name in names.values() if name)
 
-    # The epoch says that everything pending in PostgreSQL was published to this very server.
+    # The epoch says that all pending jobs in PostgreSQL were published to the current run of the server.
 
     def is_epoch_current(self) -> bool:
-        """Whether everything pending was published to this run of the server."""
+        """Whether all pending jobs were published to this run of the server."""
         try:
             return bool(self.client.get(self.keys.epoch) == self._run_id())
         except ResponseError as error:
@@ -61,26 +61,26 @@ class KeySpace:
             return False
 
     def set_epoch(self) -> None:
-        """Note that everything pending was published."""
+        """Store that all pending jobs were published."""
         self.client.set(self.keys.epoch, self._run_id())
 
     def forget_epoch(self) -> None:
-        """Let a sweeper publish every pending job again."""
-        # SET, not DEL: it needs no right that publishing and set_epoch() do not need.
+        """Make a sweeper publish all pending jobs again."""
+        # SET, not DEL: it needs no permission that publishing and set_epoch() don't need.
         self.client.set(self.keys.epoch, "")
 
     def _run_id(self) -> bytes:
-        """The server's own name for its current run; a constant where INFO is refused."""
+        """The server's id for its current run; a constant if INFO is refused."""
         try:
             run_id = self.client.info("server").get("run_id")
         except ResponseError:
             return NO_RUNID
         return str(run_id).encode() if run_id else NO_RUNID
 
-    # Whose keys these are.
+    # The deployments that use these keys.
 
     def register_deployment(self, deployment: str) -> list[str]:
-        """Note that ``deployment`` uses these keys; returns the others that do."""
+        """Store that ``deployment`` uses these keys; returns the others that do."""
         now_ms = time.time() * 1000
         self.execute(lambda: self.client.zadd(self.keys.deployments, {deployment: now_ms}))
         self.client.zremrangebyscore(
@@ -96,23 +96,23 @@ class KeySpace:
         )
         return [member[:MAX_NAME].decode("utf-8", "replace") for member in members]
 
-    # What others put into our keys.
+    # Foreign keys and members.
 
     def delete_wrong_types(self, queues: Iterable[str] = ()) -> list[str]:
-        """Delete our keys that hold another type and let everything be published again; their names."""
+        """Delete our keys that have a wrong type, and have all jobs published again; returns the keys."""
         wrong = self.wrong_types(queues)
         for key in wrong:
             self.client.delete(key)
         if wrong:
             self.forget_epoch()
             log.warning(
-                "Redis keys of a foreign type were deleted: %s. Pending jobs are published again.",
+                "Deleted keys of a wrong type in Redis: %s. Pending jobs are published again.",
                 ", ".join(wrong),
             )
         return wrong
 
     def wrong_types(self, queues: Iterable[str] = ()) -> list[str]:
-        """The names of our keys, with the ready sets of ``queues``, that hold another type."""
+        """Our keys, including the ready sets of ``queues``, that have a wrong type."""
         expected = self.keys.types() | {self.keys.ready(queue): "zset" for queue in queues}
         with self.client.pipeline(transaction=False) as pipe:
             for key in expected:
@@ -125,7 +125,7 @@ class KeySpace:
         ]
 
     def contents(self, limit: int) -> Contents:
-        """What our keys hold; of each set the first ``limit`` members."""
+        """The contents of our keys; the first ``limit`` members of each set."""
         has_queues = self.keys.queues not in self.wrong_types()
         names = self._names() if has_queues else {}
         queues = [name for name in names.values() if name]
@@ -138,7 +138,7 @@ class KeySpace:
         return Contents(wrong, foreign, ids, deployments)
 
     def delete_foreign(self) -> int:
-        """Delete all keys of a foreign type and all members that are not ours; returns how many."""
+        """Delete all keys of a wrong type and all members that are not ours; returns their number."""
         count = len(self.delete_wrong_types()) + sum(not name for name in self._names().values())
         queues = self.queues()
         count += len(self.delete_wrong_types(queues))
@@ -150,26 +150,26 @@ class KeySpace:
         return count
 
     def _names(self) -> dict[bytes, str]:
-        """Members of the set of queues → their names; empty for what is no name."""
+        """Members of the set of queues → their names; empty if a member is not a queue's name."""
         names = {m: m.decode("ascii", "replace") for m in self.client.smembers(self.keys.queues)}
         return {m: name if NAME.fullmatch(name) else "" for m, name in names.items()}
 
     def execute(self, command: Callable[[], T], queues: Iterable[str] = ()) -> T:
-        """Run ``command``; if a key of a foreign type is in its way, delete such keys and run it again."""
+        """Run ``command``; if a key has a wrong type, delete such keys and run it again."""
         try:
             return command()
         except ResponseError as error:
-            # Within scripts the code stands in the middle of the text.
+            # With scripts the error code is in the middle of the text.
             if "WRONGTYPE" not in str(error) or not self.delete_wrong_types(queues):
                 raise
             return command()
 
     def parse_ids(self, members: Sequence[bytes], place: str) -> list[str]:
-        """The job ids among ``members``; the others are logged as dropped from ``place``."""
+        """The job ids among ``members``; the others are logged as dropped. ``place``: where they were."""
         ids = [member.decode() for member in members if ID.fullmatch(member)]
         if len(ids) < len(members):
             self._log_dropped(len(members) - len(ids), place)
         return ids
 
     def _log_dropped(self, count: int, place: str) -> None:
-        log.warning("Dropped %s members of %s in Redis that are not ours", count, place)
+        log.warning("Dropped %s foreign members of %s in Redis", count, place)

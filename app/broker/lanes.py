@@ -1,8 +1,8 @@
-"""Jobs that the worker which took them does not know, set aside for workers that do.
+"""Lanes: jobs whose type a worker does not know are set aside for workers that know it.
 
-In a rolling deploy an old worker takes ids of new types. Put back, it would take them again and again; so each goes into
-a lane, a sorted set of its queue and type that only workers knowing the type take from. A lane is a hint like the ready
-set: it expires, and the reconciliation of a worker that knows the type publishes what is missing.
+During a rolling deploy, an old worker pops ids of new types. If it put them back, it would pop them again and again. So
+each goes into a lane, a sorted set for its queue and type, from which only workers that know the type pop. A lane is a
+hint like the ready set: it expires, and the reconciliation of a worker that knows the type publishes missing ids.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from app.broker.keys import NAME
 from app.broker.ready_set import ReadySet, score
 
-#: A lane lives this long after its first id: ids of jobs that were cancelled since must not pile up.
+#: A lane expires this long after its first id, so that the ids of cancelled jobs do not accumulate.
 LANE_SECONDS = 600
 
 _LANE = re.compile(rf"(?P<queue>{NAME.pattern})\|(?P<type>{NAME.pattern})".encode())
@@ -31,7 +31,7 @@ redis.call('EXPIRE', KEYS[2], 2 * ARGV[1])
 
 
 def lane(queue: str, type_name: str) -> str:
-    """The name of a lane, used like a queue's; no queue's name contains a bar."""
+    """The name of a lane, which is used like a queue's name; no queue's name contains a bar."""
     return f"{queue}|{type_name}"
 
 
@@ -43,7 +43,7 @@ class Lanes:
         self._set_aside = ready.client.register_script(_SET_ASIDE)
 
     def set_aside(self, rows: Sequence[Any]) -> None:
-        """Due jobs (id, queue, type, priority, run_at_ms) go into the lanes of their types."""
+        """Put due jobs (id, queue, type, priority, run_at_ms) into the lanes of their types."""
         keys = self._ready.keys
         by_lane: dict[str, list[Any]] = {}
         for row in rows:

@@ -1,4 +1,4 @@
-"""Publishing as the web and the domain use it: quick, and never an error for a job that is already stored."""
+"""Publishes for the web and the domain: quickly, and never with an error for a job that is already stored."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from app.broker.refs import Ref
 log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 0.25
-#: After a failure nothing is sent to Redis for this long, so that an outage costs one time-out per second.
+#: After a failure, nothing is sent to Redis for this long, so that an outage costs a single timeout per second.
 REST_SECONDS = 1.0
 PROBE_SECONDS = 60
-#: A failure is logged again when publishing worked, or nothing was published, for this long.
+#: A failure is logged again if publishing has worked, or nothing was published, for this long.
 LOG_AGAIN_SECONDS = 60
 
 
 class Publisher:
-    """Publishes references after a commit; remembers that one was missed. One per process."""
+    """Publishes references after a commit, and remembers whether it missed any. One per process."""
 
     def __init__(self, url: str, prefix: str = "") -> None:
         """``prefix`` is empty or ends with a colon. Connects with the first command."""
@@ -36,7 +36,7 @@ class Publisher:
     def publish(self, refs: Sequence[Ref]) -> bool:
         """Put each id into the ready or the delayed set. Raises nothing.
 
-        False: Redis did not take them. The rows are safe, and a sweeper publishes them again.
+        False if Redis did not accept them: the rows are safe, and a sweeper publishes them again.
         """
         if not refs:
             return True
@@ -46,19 +46,19 @@ class Publisher:
         try:
             self._report_missed()
             self.ready.publish(refs)
-        except Exception as error:  # the job is stored: no class of error may reach the caller
+        except Exception as error:  # the job is stored, so no error may reach the caller
             self._rest(error)
             return False
         return True
 
     def probe(self) -> None:
-        """Raise within 250 ms if Redis does not answer or takes no writes; writes a key to find out."""
-        # A full Redis answers PING and still takes no id.
+        """Check that Redis responds and accepts writes, by writing a key; raises an error within 250 ms."""
+        # A Redis that is out of memory responds to PING, but accepts no ids.
         self._client.set(self.ready.keys.probe, 1, ex=PROBE_SECONDS)
         self._report_missed()
 
     def facts(self) -> dict[str, str]:
-        """``redis_version`` and ``maxmemory_policy``, where the server reveals them. Raises RedisError."""
+        """``redis_version`` and ``maxmemory_policy``, with defaults if INFO is forbidden. Raises RedisError."""
         server: Any = self._info("server")
         memory: Any = self._info("memory")
         if not server:
@@ -70,8 +70,8 @@ class Publisher:
         }
 
     def _report_missed(self) -> None:
-        # The first command that works after a missed publication clears the epoch: a sweeper then publishes
-        # every pending job again.
+        # The first command that works after a missed publication clears the epoch, so that a sweeper publishes
+        # all pending jobs again.
         if self._has_missed:
             self.ready.forget_epoch()
             self._has_missed = False
@@ -79,13 +79,13 @@ class Publisher:
     def _rest(self, error: Exception) -> None:
         with self._lock:
             now = time.monotonic()
-            is_news = now > self._resting_until + LOG_AGAIN_SECONDS or not self._has_missed
+            is_logged = now > self._resting_until + LOG_AGAIN_SECONDS or not self._has_missed
             self._resting_until = now + REST_SECONDS
             self._has_missed = True
-        if is_news:
+        if is_logged:
             is_expected = isinstance(error, RedisError | OSError)
             log.warning(
-                "Redis did not take a publication (%s); the sweeper will repeat it", brief(error),
+                "Redis did not accept a publication (%s); the sweeper will repeat it", brief(error),
                 exc_info=None if is_expected else error,
             )  # fmt: skip
 

@@ -1,7 +1,7 @@
-"""One ready set per queue and one delayed set, with nothing but job ids in them.
+"""A ready set for each queue, and a delayed set; they contain only job ids.
 
-A set, not a log: publishing an id twice changes nothing, so any component may publish any pending
-job at any time, and recovery needs no bookkeeping.
+Sets, not logs: publishing an id twice changes nothing, so that any component may publish any pending job
+at any time, and recovery needs no bookkeeping.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from app.broker.keyspace import ID, KeySpace
 from app.broker.refs import Ref
 
 CHUNK = 1000
-#: Ids that a worker's database does not know are offered to other workers this long, at most MAX_UNKNOWN.
+#: Ids that a worker's database does not have are offered to other workers for this long, at most MAX_UNKNOWN of them.
 UNKNOWN_SECONDS = 5
 MAX_UNKNOWN = 1000
 #: Scores stay exact in a double: 201 priorities × 2^42 ms since 2023-11-14 (until 2163).
 _EPOCH_MS = 1_700_000_000_000
 _SPAN_MS = 2**42
 
-# KEYS: ready sets in order of preference, then the delayed set. ARGV: how many.
+# KEYS: ready sets in order of preference, then the delayed set. ARGV: the number of ids.
 _POP = """
 local ids, left = {}, tonumber(ARGV[1])
 for i = 1, #KEYS - 1 do
@@ -39,8 +39,8 @@ local first = redis.call('ZRANGE', KEYS[#KEYS], 0, 0, 'WITHSCORES')
 return {ids, first[2] or false}
 """
 
-# One id, in one command, because every POST waits for it. KEYS: the ready set it may go to, delayed,
-# queues, wake. ARGV: 1 if it is due, its score, id, queue.
+# A single id in a single command, because every POST waits for it. KEYS: the queue's ready set, delayed,
+# queues, wake. ARGV: 1 if the job is due, its score, id, queue.
 _PUBLISH_ONE = """
 local place, other = KEYS[1], KEYS[2]
 if ARGV[1] == '0' then place, other = other, place end
@@ -59,7 +59,7 @@ end
 
 
 def score(priority: int, run_at_ms: int) -> int:
-    """Lower is sooner: by priority (higher first), then by due time; Redis breaks ties by id."""
+    """The score in a ready set; lower is sooner: by priority (higher first), then due time. Redis breaks ties by id."""
     since = min(max(run_at_ms - _EPOCH_MS, 0), _SPAN_MS - 1)
     return (100 - priority) * _SPAN_MS + since
 
@@ -74,7 +74,7 @@ class ReadySet(KeySpace):
         self._forget = self.client.register_script(_FORGET)
 
     def publish(self, refs: Sequence[Ref], *, only_if_missing: bool = False) -> None:
-        """Put each id in exactly one place: the ready set when due, else the delayed set."""
+        """Put each id into the ready set if it is due, otherwise into the delayed set, and remove it from the other."""
         for start in range(0, len(refs), CHUNK):
             chunk = refs[start : start + CHUNK]
             queues = {ref.queue for ref in chunk}
@@ -93,7 +93,7 @@ class ReadySet(KeySpace):
 
     def _publish_chunk(self, refs: Sequence[Ref], only_if_missing: bool) -> None:
         keys = self.keys
-        # MULTI: an id is never seen in both sets, nor in none.
+        # MULTI: at no time is an id in both sets or in neither.
         with self.client.pipeline(transaction=True) as pipe:
             for (queue, is_due), group in groupby(
                 sorted(refs, key=lambda ref: (ref.queue, ref.is_due)),
@@ -108,28 +108,28 @@ class ReadySet(KeySpace):
                 else:
                     pipe.zadd(keys.delayed, {ref.id.hex: ref.run_at_ms for ref in batch})
                     pipe.zrem(keys.ready(queue), *ids)
-            # Each time, because Redis may have been flushed since the last one.
+            # Every time, because Redis may have been flushed in the meantime.
             pipe.sadd(keys.queues, *{ref.queue for ref in refs})
             self._wake_if(pipe.execute()[-1])
 
     def announce(self, queues: Iterable[str]) -> None:
-        """Tell workers that serve all queues about these."""
+        """Make these queues known to workers that serve all queues."""
         if names := set(queues):
             self._wake_if(self.execute(lambda: self.client.sadd(self.keys.queues, *names)))
 
     def _wake_if(self, is_new_queue: int) -> None:
         if is_new_queue:
-            # Workers block on the queues they know: wake one, and it looks at the new one.
+            # Workers block on the queues they know: wake a worker, which then serves the new queue.
             self.client.zadd(self.keys.wake, {"new queue": 0})
 
     def pop(self, queues: Sequence[str], count: int) -> tuple[list[str], float | None]:
-        """Up to ``count`` ids, first queue first, and when the next delayed one is due (ms)."""
+        """Remove and return up to ``count`` ids, first queue first, and the due time of the next delayed id (ms)."""
         keys = [*map(self.keys.ready, queues), self.keys.delayed]
         ids, next_due = self.execute(lambda: self._pop(keys=keys, args=[count]), queues)
         return self.parse_ids(ids, "a ready set"), float(next_due) if next_due else None
 
     def pop_blocking(self, queues: Sequence[str], timeout: float) -> str | None:
-        """The first id, waiting up to ``timeout`` seconds; None when there is none, or a new queue."""
+        """Remove and return an id, waiting up to ``timeout`` seconds; None without an id, or for a new queue."""
         keys = [*map(self.keys.ready, queues), self.keys.wake]
         try:
             popped = self.execute(lambda: self.client.bzpopmin(keys, timeout=timeout), queues)
@@ -140,7 +140,7 @@ class ReadySet(KeySpace):
         return next(iter(self.parse_ids([popped[1]], "a ready set")), None)
 
     def due(self, now_ms: float, limit: int = 500) -> list[UUID]:
-        """Delayed ids whose time has come; they stay until promoted."""
+        """Delayed ids that are due now; they stay in the set until they are promoted."""
         members = self.execute(
             lambda: self.client.zrangebyscore(self.keys.delayed, "-inf", now_ms, start=0, num=limit)
         )
@@ -150,13 +150,13 @@ class ReadySet(KeySpace):
         return [UUID(i) for i in ids]
 
     def forget_delayed(self, ids: Iterable[UUID], *, due_at_ms: float) -> None:
-        """Drop ids that are no longer pending from the delayed set, unless delayed again meanwhile."""
-        gone = [i.hex for i in ids]
-        if gone:
-            self.execute(lambda: self._forget(keys=[self.keys.delayed], args=[due_at_ms, *gone]))
+        """Remove ids that are no longer pending from the delayed set, except those delayed again since ``due_at_ms``."""
+        members = [i.hex for i in ids]
+        if members:
+            self.execute(lambda: self._forget(keys=[self.keys.delayed], args=[due_at_ms, *members]))
 
     def not_ready(self, queue: str, ids: Sequence[UUID]) -> set[UUID]:
-        """Those of ``ids`` that the queue's ready set does not hold."""
+        """Those of ``ids`` that are not in the queue's ready set."""
         if not ids:
             return set()
         key, members = self.keys.ready(queue), [i.hex for i in ids]
@@ -164,7 +164,7 @@ class ReadySet(KeySpace):
         return {i for i, its_score in zip(ids, scores, strict=True) if its_score is None}
 
     def absent(self, refs: Sequence[Ref]) -> list[Ref]:
-        """Those of ``refs`` that are in none of their ready set, the lane of their type and the delayed set."""
+        """Those of ``refs`` that are neither in their ready set, nor in the lane of their type, nor delayed."""
         if not refs:
             return []
         scores = self.execute(lambda: self._scores(refs), {ref.queue for ref in refs})
@@ -183,10 +183,10 @@ class ReadySet(KeySpace):
             scores: list[float | None] = pipe.execute()
         return scores
 
-    # Ids that our database does not know may be of another deployment with the same keys.
+    # Ids that our database does not have may belong to another deployment with the same keys.
 
     def pass_on(self, ids: Iterable[UUID | str]) -> None:
-        """Offer ids that our database does not know to the workers of others, for some seconds."""
+        """Offer ids that our database does not have to other deployments' workers, for UNKNOWN_SECONDS."""
         now_ms = time.time() * 1000
         members = {UUID(str(i)).hex: now_ms for i in ids}
         if members:
@@ -200,7 +200,7 @@ class ReadySet(KeySpace):
             pipe.execute()
 
     def passed_on(self) -> dict[str, float]:
-        """Ids that workers passed on and none has taken yet → when (ms); old ones are dropped."""
+        """Ids that were passed on and not taken over → when (ms); old ones are removed."""
         offers = self.execute(lambda: self.client.zrange(self.keys.unknown, 0, -1, withscores=True))
         if not offers:
             return {}
@@ -209,6 +209,6 @@ class ReadySet(KeySpace):
         return {m.decode(): float(at) for m, at in offers if ID.fullmatch(m) and at > too_old}
 
     def take_over(self, ids: Iterable[UUID]) -> None:
-        """Withdraw offered ids that are ours, so that no other worker looks them up."""
+        """Withdraw offered ids that belong to us, so that no other worker looks them up."""
         if members := [i.hex for i in ids]:
             self.client.zrem(self.keys.unknown, *members)

@@ -1,4 +1,4 @@
-"""What goes into Redis and what comes back, as values."""
+"""The values that are written to Redis and read from it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from uuid import UUID
 
 
 class Ref(NamedTuple):
-    """What Redis holds of a pending job: enough to put its id in the right place, nothing else."""
+    """The part of a pending job that is needed to put its id into the right set."""
 
-    # A tuple: reconcile makes one of every pending job, and a frozen dataclass takes four times as long.
+    # A tuple: reconcile creates one for each pending job, and a frozen dataclass takes four times as long.
     id: UUID
     queue: str
     priority: int
     run_at_ms: int  # since 1970, by the database clock
     is_due: bool
-    type: str | None = None  # where the job may also wait in the lane of its type
+    type: str | None = None  # if the job may be in the lane of its type
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What our keys in Redis hold."""
+    """The contents of our keys in Redis."""
 
-    wrong_types: list[str]  # keys whose value has another type than ours
+    wrong_types: list[str]  # keys of a wrong type
     foreign: int  # members that are neither a job id nor the name of a queue
-    ids: list[UUID]  # the first ones of each set
+    ids: list[UUID]  # the first ids of each set
     deployments: list[str]  # the databases whose workers use these keys

@@ -50,7 +50,7 @@ def create_token(name: str, role: str) -> None:
 @on_our_tables
 def list_tokens() -> None:
     """Every token created here, newest first."""
-    for token in api_tokens.listed():
+    for token in api_tokens.list_tokens():
         state = f"revoked {token.revoked_at:%Y-%m-%d %H:%M}" if token.revoked_at else "valid"
         click.echo(
             f"{token.name:<24} {token.role:<9} created {token.created_at:%Y-%m-%d %H:%M}  {state}"

@@ -1,7 +1,7 @@
-"""The only reader of the environment: typed, frozen, and precise about what is wrong.
+"""The settings: the only code that reads the environment. Typed, immutable, and with exact error messages.
 
-``settings`` is the table of all settings; ``readers`` turns text into values, ``servers`` and
-``credentials`` hold the settings with rules of their own, ``access`` what a web needs to be safe.
+``settings`` is the table of all settings; ``readers`` converts text to values; ``servers`` and ``credentials``
+have the settings with special rules; ``access`` checks that a web server is safe to start.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ __all__ = (
     "load_for_worker",
 )
 
-#: What authenticates people and programs: of no use to a worker or its handlers.
+#: The secrets that authenticate people and programs; a worker and its handlers don't need them.
 WEB_SECRETS = ("SECRET_KEY", "API_TOKENS", "DASHBOARD_PASSWORD", "DASHBOARD_USERS")
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """Settings from ``environ`` (default: the process's own). Raises ConfigError."""
+    """Settings from ``environ`` (default: the environment of this process). Raises ConfigError."""
     settings = read(os.environ if environ is None else environ)
     check_names((*settings.api_tokens, *settings.dashboard_users))
     if settings.heartbeat_seconds * 2 > settings.lease_seconds:
@@ -52,8 +52,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def load_for_worker() -> Settings:
-    """Settings without WEB_SECRETS, which leave this process's environment. Raises ConfigError."""
-    load()  # an invalid secret stops a worker, as it stops every other process
+    """Settings without WEB_SECRETS, which are removed from this process's environment. Raises ConfigError."""
+    load()  # an invalid secret stops a worker like any other process
     for name in WEB_SECRETS:
         os.environ.pop(name, None)
     return load()

@@ -1,4 +1,4 @@
-"""People and programs in the settings: who they are, their secrets and their roles."""
+"""The credentials in the settings: the names, secrets and roles of people and programs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from app.config.readers import ConfigError, Environment, names, text
 
 ROLES = ("viewer", "operator", "admin")
-#: Actors in the audit who are no person and no program: a command line, callers without credentials.
+#: Actors in the audit log that are neither people nor programs: the command line, callers without credentials.
 RESERVED_NAMES = frozenset({"cli", "nobody", "anybody"})
-SHORTEST_TOKEN = 16
-SHORTEST_PASSWORD = 8
+MIN_TOKEN = 16
+MIN_PASSWORD = 8
 
-# Placeholders for a secret in documentation and templates, reduced to letters and digits.
+# Placeholders for a secret in documentation and templates, as lower-case letters and digits only.
 _PLACEHOLDERS = frozenset(
     (
         "32ormorerandomcharactersthesameforallprocesses",
@@ -52,17 +52,17 @@ class Credential:
 
 
 def check_actor_name(name: str) -> None:
-    """Raises ValueError for what can't name a person or a program in the audit."""
+    """Raises ValueError if ``name`` can't be the name of a person or a program in the audit log."""
     if not _ACTOR_NAME.fullmatch(name) or not name.isprintable():
         raise ValueError(
-            "a name has 1 to 100 printable characters, without comma and colon, and no space at its ends"
+            "a name has 1 to 100 printable characters, no comma or colon, and no space at the beginning or end"
         )
 
 
 def check_names(credentials: tuple[Credential, ...]) -> None:
-    """Raises ConfigError unless every name is valid and unique.
+    """Raises ConfigError unless all names are valid and unique.
 
-    The audit, the rate limits and Idempotency-Key identify people and programs by name.
+    The audit log, the rate limits and Idempotency-Key identify people and programs by name.
     """
     taken = set(RESERVED_NAMES)
     for credential in credentials:
@@ -75,13 +75,13 @@ def check_names(credentials: tuple[Credential, ...]) -> None:
         if credential.name.casefold() in taken:
             raise ConfigError(
                 f"API_TOKENS and DASHBOARD_USERS: the name {credential.name!r} is reserved or used "
-                "more than once; names must be unique over both."
+                "more than once; names must be unique across both."
             )
         taken.add(credential.name.casefold())
 
 
 def secret_key(env: Environment, name: str) -> str | None:
-    """SECRET_KEY, if it is set."""
+    """SECRET_KEY; None if it is not set."""
     key = text(env, name)
     if key:
         _check_secret(name, key)
@@ -95,60 +95,60 @@ def is_given(env: Environment, name: str) -> bool:
 
 def api_tokens(env: Environment, name: str) -> tuple[Credential, ...]:
     """``name:token:role,…``"""
-    return _credentials(env, name, SHORTEST_TOKEN)
+    return _credentials(env, name, MIN_TOKEN)
 
 
 def dashboard_users(env: Environment, name: str) -> tuple[Credential, ...]:
-    """``name:password:role,…``, and admin if DASHBOARD_PASSWORD is set."""
-    users = _credentials(env, name, SHORTEST_PASSWORD)
+    """``name:password:role,…``, and the user admin if DASHBOARD_PASSWORD is set."""
+    users = _credentials(env, name, MIN_PASSWORD)
     password = env.get("DASHBOARD_PASSWORD", "")
     if not password:
         return users
-    if len(password) < SHORTEST_PASSWORD:
+    if len(password) < MIN_PASSWORD:
         raise ConfigError(
-            f"DASHBOARD_PASSWORD is too short; it needs {SHORTEST_PASSWORD} characters or more."
+            f"DASHBOARD_PASSWORD is too short; it needs {MIN_PASSWORD} characters or more."
         )
     _check_secret("DASHBOARD_PASSWORD", password)
     if any(user.name == "admin" for user in users):
         raise ConfigError(
-            f"{name} names admin, and DASHBOARD_PASSWORD is admin's password; set only one of them."
+            f"{name} contains admin, but DASHBOARD_PASSWORD is admin's password; set only one of them."
         )
     return (Credential("admin", password, "admin"), *users)
 
 
-def _credentials(env: Environment, name: str, shortest: int) -> tuple[Credential, ...]:
-    # No message repeats the value: it holds secrets.
+def _credentials(env: Environment, name: str, min_length: int) -> tuple[Credential, ...]:
+    # No message repeats the value, because it contains secrets.
     credentials = []
     for number, entry in enumerate(names(env, name), 1):
-        who, _, rest = entry.partition(":")
+        owner, _, rest = entry.partition(":")
         secret, _, role = rest.rpartition(":")
         role = _SCOPES.get(role, role)
-        if not who or not secret or role not in ROLES:
+        if not owner or not secret or role not in ROLES:
             raise ConfigError(
                 f"{name}: entry {number} is not name:secret:role; the roles are {', '.join(ROLES)}."
             )
-        if len(secret) < shortest:
+        if len(secret) < min_length:
             raise ConfigError(
-                f"{name}: the secret of {who!r} is too short; it needs {shortest} characters or more."
+                f"{name}: the secret of {owner!r} is too short; it needs {min_length} characters or more."
             )
-        _check_secret(name, secret, who)
-        credentials.append(Credential(who, secret, role))
+        _check_secret(name, secret, owner)
+        credentials.append(Credential(owner, secret, role))
     if len({credential.name for credential in credentials}) < len(credentials):
         raise ConfigError(f"{name}: a name is used twice; names must be unique.")
     return tuple(credentials)
 
 
-def _check_secret(name: str, secret: str, of: str = "") -> None:
-    # The documentation and its templates are public, and so is the text of a command that no shell ran.
-    letters = "".join(letter for letter in secret.casefold() if letter.isalnum())
+def _check_secret(name: str, secret: str, owner: str = "") -> None:
+    # The documentation and its templates are public, and so is a command that was copied without being run.
+    letters = "".join(character for character in secret.casefold() if character.isalnum())
     is_token = name == "API_TOKENS"
     if letters in _PLACEHOLDERS or _UNEXPANDED.search(secret):
-        problem = "is a placeholder or the text of a command, which anybody can guess"
+        problem = "is a placeholder or the text of a command, which anyone can guess"
     elif is_token and _NEVER_IN_A_TOKEN.search(secret):
-        problem = "holds spaces, quotes or angle brackets, which no token has"
+        problem = "contains spaces, quotes or angle brackets, which no token has"
     else:
         return
-    whose = f": the secret of {of!r}" if of else ""
+    whose = f": the secret of {owner!r}" if owner else ""
     raise ConfigError(
         f"{name}{whose} {problem}; set it to the output of "
         "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'."

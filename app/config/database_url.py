@@ -1,4 +1,4 @@
-"""DATABASE_URL as platforms and other tools write it → what SQLAlchemy takes. A wrong one is one sentence."""
+"""Converts DATABASE_URL from the forms of platforms and other tools to the form that SQLAlchemy accepts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from psycopg2.extensions import parse_dsn
 
 EXAMPLE = "postgresql://user:password@host:5432/name"
 DRIVER = "postgresql+psycopg2"
-#: A PaaS hands out postgres://, which SQLAlchemy does not know.
+#: Some platforms provide postgres://, which SQLAlchemy does not accept.
 SCHEMES = ("postgres", "postgresql", DRIVER)
-#: Options of other libraries (Prisma, node-postgres, asyncpg, JDBC) that change nothing here.
-OF_OTHERS = frozenset(
+#: Options of other libraries (Prisma, node-postgres, asyncpg, JDBC) that have no effect here.
+IGNORED_OPTIONS = frozenset(
     {
         "pgbouncer", "connection_limit", "pool_timeout", "statement_cache_size", "prepared_statements",
         "preparethreshold", "prepared_statement_cache_size", "uselibpqcompat", "socket_timeout",
@@ -28,9 +28,10 @@ CHOICES = {
 
 
 def normalize(url: str) -> str:
-    """``url`` with the driver's scheme, several hosts spelled out and foreign options translated.
+    """``url`` with the driver's scheme, multiple hosts as options, and foreign options translated.
 
-    Raises ValueError; its text follows the variable's name and never holds the URL, which may hold a password.
+    Raises ValueError; its message continues a sentence that starts with the variable's name, and never contains the
+    URL, which may contain a password.
     """
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES or not rest:
@@ -47,7 +48,7 @@ def normalize(url: str) -> str:
     options = _translated(options)
     names = {name for name, _ in options}
     if not parts.path.strip("/") and not names & {"dbname", "service"}:
-        raise ValueError(f"names no database; set it to {EXAMPLE}.")
+        raise ValueError(f"has no database name; set it to {EXAMPLE}.")
     _check(options)
     if len(addresses) == 1:
         [(host, port)] = addresses
@@ -59,21 +60,21 @@ def normalize(url: str) -> str:
         len([name for name, _ in options if name == "host"]) > 1
         and "target_session_attrs" not in names
     ):
-        # Only the primary can store anything.
+        # Only the primary accepts writes.
         options.append(("target_session_attrs", "read-write"))
-    whole = f"{_requoted(user)}@{netloc}" if user else netloc
+    authority = f"{_requoted(user)}@{netloc}" if user else netloc
     query = f"?{urlencode(options, quote_via=quote, safe='/:')}" if options else ""
-    return f"{DRIVER}://{whole}{parts.path}{query}"
+    return f"{DRIVER}://{authority}{parts.path}{query}"
 
 
 _ADDRESS = (
-    f"has no usable host and port; set it to {EXAMPLE}, with special characters of the password"
+    f"has no usable host and port; set it to {EXAMPLE}, with special characters in the password"
     " percent-encoded (%40 for @, %2F for /)."
 )
 
 
 def _address(text: str) -> tuple[str, str]:
-    """Host and port; brackets of an IPv6 address stay."""
+    """Host and port; an IPv6 address keeps its brackets."""
     match = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:@\[\]/]*)(?::(\d{1,5})?)?", text)
     if not match or (match[2] is not None and not 0 < int(match[2]) < 65536):
         raise ValueError(_ADDRESS)
@@ -81,7 +82,7 @@ def _address(text: str) -> tuple[str, str]:
 
 
 def _requoted(user: str) -> str:
-    # A password with an unencoded @ becomes unambiguous.
+    # Encoded, a password with @ is unambiguous.
     name, colon, password = user.partition(":")
     return colon.join(
         quote(unquote(part), safe="") for part in ((name, password) if colon else (name,))
@@ -91,7 +92,7 @@ def _requoted(user: str) -> str:
 def _translated(options: list[tuple[str, str]]) -> list[tuple[str, str]]:
     kept = []
     for name, value in options:
-        if name.lower() in OF_OTHERS:
+        if name.lower() in IGNORED_OPTIONS:
             continue
         if name == "schema":
             kept += _search_path(value)
@@ -99,7 +100,7 @@ def _translated(options: list[tuple[str, str]]) -> list[tuple[str, str]]:
             is_on = value.lower() in ("true", "1", "require")
             kept.append(("sslmode", "require" if is_on else "prefer"))
         elif (name, value) == ("sslmode", "no-verify"):
-            kept.append(("sslmode", "require"))  # encrypted, not verified, as libpq understands it
+            kept.append(("sslmode", "require"))  # libpq: encrypted, but not verified
         else:
             kept.append((name, value))
     return kept
@@ -108,9 +109,9 @@ def _translated(options: list[tuple[str, str]]) -> list[tuple[str, str]]:
 def _search_path(schema: str) -> list[tuple[str, str]]:
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", schema):
         raise ValueError(
-            "has a schema that is not lower-case letters, digits and '_'; set it to ?schema=jobqueue."
+            "has a schema with characters other than lower-case letters, digits and '_'; set it to ?schema=jobqueue."
         )
-    # public is where PostgreSQL looks anyway, and a pooler may refuse the option.
+    # public is PostgreSQL's default, and a pooler may refuse the option.
     return [] if schema == "public" else [("options", f"-csearch_path={schema},public")]
 
 
@@ -120,7 +121,7 @@ def _check(options: list[tuple[str, str]]) -> None:
             parse_dsn(f"{name}=x")
         except psycopg2.Error:
             raise ValueError(
-                f"has the option {name!r}, which PostgreSQL's client does not know; remove it."
+                f"has the option {name!r}, which the PostgreSQL client does not support; remove it."
             ) from None
         allowed = CHOICES.get(name)
         if allowed and value not in allowed:

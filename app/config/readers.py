@@ -1,4 +1,4 @@
-"""Readers of one environment variable each: ``number(int, 5, 1, 100)`` is a function of (env, name)."""
+"""Readers of environment variables: ``number(int, 5, 1, 100)`` is a function of (env, name)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Reader = Callable[[Environment, str], Any]
 
 
 class ConfigError(Exception):
-    """A setting is missing or wrong; the message is one sentence with the variable and the fix."""
+    """A setting is missing or invalid; the message is a single sentence with the variable and the fix."""
 
 
 def setting(read: Reader, *, variable: str = "") -> Any:
@@ -22,12 +22,12 @@ def setting(read: Reader, *, variable: str = "") -> Any:
 
 
 def is_development(env: Environment) -> bool:
-    """Whether APP_ENV is a developer's machine or a test; defaults differ there."""
+    """Whether APP_ENV is development or test, which have other defaults."""
     return (text(env, "APP_ENV") or "production") != "production"
 
 
 def text(env: Environment, name: str) -> str | None:
-    """The value without surrounding spaces; None if unset or empty."""
+    """The value without leading and trailing spaces; None if unset or empty."""
     return env.get(name, "").strip() or None
 
 
@@ -49,7 +49,7 @@ def choice(allowed: tuple[str, ...], default: str) -> Reader:
 
 
 def flag(default: bool) -> Reader:
-    """1 or 0, also as true/false, yes/no and on/off."""
+    """1 or 0, or true/false, yes/no, on/off."""
 
     def read(env: Environment, name: str) -> bool:
         value = (text(env, name) or "").lower()
@@ -93,16 +93,16 @@ def number(
 
 
 def path(default: Path | None) -> Reader:
-    """A file or folder, which need not exist."""
+    """A file or folder, which does not have to exist."""
     return lambda env, name: Path(value) if (value := text(env, name)) else default
 
 
 def check_address(name: str, url: str, example: str) -> None:
-    """Raises ConfigError unless ``url`` has a usable port or none."""
-    # The value is not repeated: it may hold a password.
+    """Raises ConfigError unless ``url`` has a valid port or no port."""
+    # The message does not repeat the value, which may contain a password.
     try:
-        is_port_good = urlsplit(url).port != 0
+        is_valid = urlsplit(url).port != 0
     except ValueError:
-        is_port_good = False
-    if not is_port_good:
+        is_valid = False
+    if not is_valid:
         raise ConfigError(f"{name} has no usable host and port; set it to {example}.")

@@ -1,4 +1,4 @@
-"""Settings with rules of their own: addresses of servers, queues, mail."""
+"""Settings with special rules: addresses of servers, queues, email."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from app.names import NAME, NAME_RULE
 
 
 def database_url(env: Environment, name: str) -> str:
-    """DATABASE_URL as SQLAlchemy takes it."""
+    """DATABASE_URL in the form that SQLAlchemy accepts."""
     url = text(env, name)
     if url is None:
         raise ConfigError(
             f"{name} is not set; set it to postgresql://user:password@host:5432/name "
-            "(or use `make run`, which brings its own PostgreSQL and Redis)."
+            "(or use `make run`, which starts its own PostgreSQL and Redis)."
         )
     try:
         return database_urls.normalize(url)
@@ -37,7 +37,7 @@ def database_url(env: Environment, name: str) -> str:
 
 
 def redis_url(env: Environment, name: str) -> str:
-    """REDIS_URL, or the one that REDIS_HOST and REDIS_PORT make."""
+    """REDIS_URL, or a URL built from REDIS_HOST and REDIS_PORT."""
     url = text(env, name)
     if url is None and (host := text(env, "REDIS_HOST")):
         port = number(int, 6379, 1, 65535)(env, "REDIS_PORT")
@@ -55,7 +55,7 @@ def redis_url(env: Environment, name: str) -> str:
 
 
 def redis_prefix(env: Environment, name: str) -> str:
-    """What every key in Redis starts with: empty, or ends with a colon."""
+    """The prefix of all keys in Redis: empty, or ending with a colon."""
     prefix = (text(env, name) or "").rstrip(":")
     if not re.fullmatch(r"[A-Za-z0-9._:-]{0,100}", prefix):
         raise ConfigError(
@@ -67,43 +67,43 @@ def redis_prefix(env: Environment, name: str) -> str:
 
 def session_key(env: Environment, name: str) -> str:
     """The key that signs sessions and forms: SECRET_KEY, or one derived from DATABASE_URL."""
-    # Every process must sign with the same key, and the database's URL is the one secret they share.
+    # All processes must sign with the same key, and the database's URL is the only secret they share.
     url = database_url(env, "DATABASE_URL")
     derived = hashlib.sha256(b"jobqueue session key\0" + url.encode()).hexdigest()
     return secret_key(env, name) or derived
 
 
 def origins(env: Environment, name: str) -> tuple[str, ...]:
-    """Origins that browsers may call the API from."""
-    given = names(env, name) or ("http://localhost:5173",)
-    for origin in given:
+    """The origins whose pages may call the API."""
+    allowed = names(env, name) or ("http://localhost:5173",)
+    for origin in allowed:
         if origin != "*" and not origin.startswith(("http://", "https://")):
             raise ConfigError(
-                f"{name} holds {origin!r}; set it to origins such as "
-                "https://example.com, comma separated."
+                f"{name} contains {origin!r}; set it to origins such as "
+                "https://example.com, separated by commas."
             )
-    return tuple(origin.rstrip("/") for origin in given)
+    return tuple(origin.rstrip("/") for origin in allowed)
 
 
 def queues(env: Environment, name: str) -> tuple[str, ...]:
-    """Names of queues in the order they are served."""
-    given = names(env, name)
-    if not given and (value := text(env, name)):
+    """The names of queues, in the order in which they are served."""
+    queue_names = names(env, name)
+    if not queue_names and (value := text(env, name)):
         raise ConfigError(
-            f"{name} is {value!r} and names no queue; leave it empty to serve all queues, "
-            "or set it to names, comma separated."
+            f"{name} is {value!r}, which contains no queue; leave it empty to serve all queues, "
+            "or set it to names separated by commas."
         )
-    for queue in given:
+    for queue in queue_names:
         if not NAME.fullmatch(queue):
             raise ConfigError(
-                f"{name} names {queue!r}; a queue's name {NAME_RULE.rstrip('.')}, "
+                f"{name} contains {queue!r}; a queue's name {NAME_RULE.rstrip('.')}, "
                 "and names are separated by commas."
             )
-    return given
+    return queue_names
 
 
 def audit_retention(env: Environment, name: str) -> float:
-    """Days that audit events are kept: at least 1, or 0 for all of them."""
+    """The days for which audit events are kept: at least 1, or 0 to keep all of them."""
     days: float = number(float, 365, 0, 36500)(env, name)
     if 0 < days < 1:
         raise ConfigError(f"{name} is {days:g}; set it to at least 1, or 0 to keep everything.")
@@ -111,7 +111,7 @@ def audit_retention(env: Environment, name: str) -> float:
 
 
 def smtp_url(env: Environment, name: str) -> str | None:
-    """The mail server, if there is one."""
+    """The SMTP server; None if it is not set."""
     url = text(env, name)
     if url is None:
         return None
@@ -123,7 +123,7 @@ def smtp_url(env: Environment, name: str) -> str | None:
 
 
 def mail_from(env: Environment, name: str) -> str:
-    """The sender of mail whose job names none."""
+    """The sender of emails whose job has none."""
     address = text(env, name) or "jobs@localhost"
     if "@" not in address:
         raise ConfigError(
@@ -133,7 +133,7 @@ def mail_from(env: Environment, name: str) -> str:
 
 
 def sql_echo(env: Environment, name: str) -> bool:
-    """Whether every SQL statement is logged; refused in production, where it would flood the log."""
+    """Whether all SQL statements are logged; not allowed in production, where they would flood the log."""
     is_on: bool = flag(False)(env, name)
     if is_on and not is_development(env):
         raise ConfigError(

@@ -1,7 +1,7 @@
-"""Every setting once: its default, its bounds, and what is wrong with any other value.
+"""The table of all settings, with their defaults and limits.
 
-A setting's environment variable is the field's name in upper case, or ``variable``.
-docs/configuration.md and ``.env.example`` describe each one; ``tests/test_config.py`` compares both with this table.
+A setting's environment variable is the field's name in upper case, or ``variable``. docs/configuration.md and
+``.env.example`` describe the settings; ``tests/test_config.py`` compares both with this table.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HOURS_PER_YEAR = 24 * 365
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Typed, checked and immutable. Times are in the unit that a field's name ends with."""
+    """Typed, checked and immutable. A time's unit is at the end of the field's name."""
 
     app_env: str = setting(choice(ENVIRONMENTS, "production"))
 
@@ -38,7 +38,7 @@ class Settings:
     database_url: str = setting(servers.database_url)  # always starts with postgresql+psycopg2://
     database_pool_size: int = setting(number(int, 7, 1, 1000))
     redis_url: str = setting(servers.redis_url)
-    redis_prefix: str = setting(servers.redis_prefix)  # of every key; empty, or ends with a colon
+    redis_prefix: str = setting(servers.redis_prefix)  # of all keys; empty, or ends with a colon
 
     # Authentication.
     secret_key: str = setting(servers.session_key)
@@ -49,7 +49,7 @@ class Settings:
     session_hours: float = setting(number(float, 12, 0.01, HOURS_PER_YEAR))
     session_idle_minutes: float = setting(number(float, 480, 0, 60 * HOURS_PER_YEAR))  # 0: no limit
     https_only: bool = setting(flag(False))
-    api_rate_limit: int = setting(number(int, 60_000, 0, 10**9))  # per minute and caller; 0: none
+    api_rate_limit: int = setting(number(int, 60_000, 0, 10**9))  # per minute, caller; 0: no limit
     trusted_proxies: int = setting(number(int, 0, 0, 10))
 
     # Web.
@@ -67,14 +67,14 @@ class Settings:
     # Jobs and workers.
     job_modules: tuple[str, ...] = setting(names)
     job_migrations: Path | None = setting(path(None))  # versions of the tables of job_modules
-    queues: tuple[str, ...] = setting(servers.queues)  # strict order; empty: all, round robin
+    queues: tuple[str, ...] = setting(servers.queues)  # in strict order; empty: all, round robin
     lease_seconds: float = setting(number(float, 30, 1, 3600))
     heartbeat_seconds: float = setting(number(float, 10, 0.1, 1200))
     sweep_seconds: float = setting(number(float, 2, 0.1, 60))
     max_attempts: int = setting(number(int, 5, 1, 100))
     backoff_base: float = setting(number(float, 2, 0.01, 100))
     backoff_cap_seconds: float = setting(number(float, 3600, 0, 31 * 86400))
-    backoff_jitter: float = setting(number(float, 0, 0, 1))  # share of the wait
+    backoff_jitter: float = setting(number(float, 0, 0, 1))  # fraction of the wait
     default_timeout_seconds: float | None = setting(
         number(float, None, 0, 7 * 86400, is_zero_none=True)
     )
@@ -114,13 +114,13 @@ class Settings:
 
     @property
     def actor_names(self) -> frozenset[str]:
-        """Names of people and programs in the settings, in lower case; no stored token has one of them."""
-        everyone = (*self.api_tokens, *self.dashboard_users)
-        return frozenset(credential.name.casefold() for credential in everyone) | RESERVED_NAMES
+        """The names of people and programs in the settings, and reserved names, in lower case; no stored token may use them."""
+        owners = (*self.api_tokens, *self.dashboard_users)
+        return frozenset(owner.name.casefold() for owner in owners) | RESERVED_NAMES
 
 
 def read(env: Environment) -> Settings:
-    """The settings in ``env``, each checked on its own. Raises ConfigError."""
+    """The settings in ``env``, each checked by itself. Raises ConfigError."""
     values = {}
     for field in fields(Settings):
         variable = field.metadata["variable"] or field.name.upper()

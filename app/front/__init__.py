@@ -18,7 +18,7 @@ from app.front import process, routes
 from app.front.bodies import Bodies
 from app.front.environ import make_environ
 from app.front.lanes import Budget, Lane, Throttle, Turns
-from app.security import headers as security_headers
+from app.security.headers import security_headers
 from app.security.refusals import refusal
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Front:
             retry_after = 1 if isinstance(error, ServerStopping) else RETRY_AFTER_SECONDS
         status, headers, body = refusal(error, environ["PATH_INFO"], retry_after=retry_after)
         is_https_only = self._settings.https_only
-        headers += security_headers.of(environ, headers, is_https_only=is_https_only)
+        headers += security_headers(environ, headers, is_https_only=is_https_only)
         if is_body_unread:
             headers.append(("Connection", "close"))
         is_head = environ["REQUEST_METHOD"] == "HEAD"

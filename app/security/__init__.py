@@ -1,4 +1,4 @@
-"""Who may come in and do what; headers that keep browsers strict; what is masked."""
+"""Authentication, roles and rate limits; security headers; masking of secrets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Before any blueprint: nothing is answered that was not let in."""
+    """Call it before any blueprint is registered, so that every request is authorized first."""
     headers.init_app(app, settings)
     body_limits.init_app(app, settings)
     authentication.init_app(app, settings)

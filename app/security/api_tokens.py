@@ -1,4 +1,4 @@
-"""Tokens of programs: those of API_TOKENS, and those made by ``flask tokens``, of which only a hash is kept."""
+"""Tokens of programs: from API_TOKENS, and stored ones created by ``flask tokens``, which are kept as hashes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from app.security import events
 
 PREFIX = "jq_"
 #: A revoked token is refused after this time at the latest.
-REMEMBERED_SECONDS = 5.0
-MOST_REMEMBERED = 1000
+CACHE_SECONDS = 5.0
+MAX_CACHED = 1000
 
 _FIND = text("SELECT name, role FROM api_tokens WHERE hash = :hash AND revoked_at IS NULL")
 
@@ -35,67 +35,70 @@ class StoredToken:
 
 
 class NameTaken(Exception):
-    """A person or a program of the settings has this name."""
+    """A person or a program in the settings has this name."""
 
 
 class Tokens:
-    """Finds whose a token is."""
+    """Looks up the owner of a token."""
 
     def __init__(self, settings: Settings) -> None:
-        # Hashed: a dump of this process's memory or a slip of a debugger shows none of them.
-        given = settings.api_tokens
-        self._given = [(hash_of(one.secret), one.name, one.role) for one in given]
-        self._taken = settings.actor_names
-        self._found: dict[str, tuple[float, tuple[str, str] | None]] = {}
-        self._right: set[str] = set()
+        # Hashed, so that neither a memory dump of this process nor a debugger shows them.
+        self._configured = [
+            (hash_of(token.secret), token.name, token.role) for token in settings.api_tokens
+        ]
+        self._reserved_names = settings.actor_names
+        self._cache: dict[str, tuple[float, tuple[str, str] | None]] = {}  # hash → read at, owner
+        self._valid: set[str] = set()
 
-    def was_right(self, secret: str) -> bool:
-        """Whether this process has seen it to be valid before."""
-        return hash_of(secret) in self._right
+    def was_valid(self, secret: str) -> bool:
+        """Whether the token was valid when this process last looked it up."""
+        return hash_of(secret) in self._valid
 
     def find(self, secret: str) -> tuple[str, str] | None:
-        """(name, role), or None for a token that is not valid."""
+        """The token's (name, role); None if it is not valid."""
         hashed = hash_of(secret)
-        found = self._find(secret, hashed)
-        # Only valid ones get in, so there are as many as there are tokens.
-        (self._right.add if found else self._right.discard)(hashed)
-        return found
+        owner = self._find(secret, hashed)
+        # Bounded by the number of tokens, since only valid ones are added.
+        (self._valid.add if owner else self._valid.discard)(hashed)
+        return owner
 
     def _find(self, secret: str, hashed: str) -> tuple[str, str] | None:
-        for known, name, role in self._given:
-            if hmac.compare_digest(known, hashed):
+        for configured, name, role in self._configured:
+            if hmac.compare_digest(configured, hashed):
                 return name, role
         if not secret.startswith(PREFIX):
             return None
-        return self._stored(hashed)
+        return self._find_stored(hashed)
 
-    def _stored(self, hashed: str) -> tuple[str, str] | None:
-        at, found = self._found.get(hashed, (float("-inf"), None))
-        if time.monotonic() - at < REMEMBERED_SECONDS:
-            return found
-        # The hash is looked up by index; its bytes tell an attacker nothing about the token.
+    def _find_stored(self, hashed: str) -> tuple[str, str] | None:
+        read_at, owner = self._cache.get(hashed, (float("-inf"), None))
+        if time.monotonic() - read_at < CACHE_SECONDS:
+            return owner
+        # An index lookup by hash: its timing reveals nothing about the token.
         row = db.session.execute(_FIND, {"hash": hashed}).first()
         db.session.rollback()
-        found = (row.name, row.role) if row else None
-        if found and found[0].casefold() in self._taken:
-            # Made before the setting was: two would be one in the audit, the limits and the keys.
-            events.refused("token.ambiguous", actor=found[0])
-            found = None
-        if len(self._found) >= MOST_REMEMBERED:
-            self._found.clear()
-        self._found[hashed] = (time.monotonic(), found)
-        return found
+        owner = (row.name, row.role) if row else None
+        if owner and owner[0].casefold() in self._reserved_names:
+            # The name was added to the settings after the token: the audit log, the rate limits and
+            # Idempotency-Key could not distinguish the two.
+            events.refused("token.ambiguous", actor=owner[0])
+            owner = None
+        if len(self._cache) >= MAX_CACHED:
+            self._cache.clear()
+        self._cache[hashed] = (time.monotonic(), owner)
+        return owner
 
 
 def hash_of(secret: str) -> str:
+    """The SHA-256 of a token in hexadecimal."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def create(name: str, role: str, *, taken: Container[str]) -> str:
-    """A new token, shown this once; the caller commits.
+    """A new token, which is not stored and can't be shown again; the caller commits.
 
-    ``taken``: names in use elsewhere, in lower case. Raises ValueError for a name that can't be one,
-    NameTaken, and IntegrityError where a valid token has the name.
+    ``taken``: names in use elsewhere, in lower case. Raises ValueError for an invalid name, NameTaken, and
+    IntegrityError if a valid token has the name.
     """
     check_actor_name(name)
     if name.casefold() in taken:
@@ -108,8 +111,8 @@ def create(name: str, role: str, *, taken: Container[str]) -> str:
     return secret
 
 
-def listed() -> list[StoredToken]:
-    """Every token ever made, newest first."""
+def list_tokens() -> list[StoredToken]:
+    """All stored tokens, including revoked ones, newest first."""
     rows = db.session.execute(
         text("SELECT name, role, created_at, revoked_at FROM api_tokens ORDER BY id DESC")
     )
@@ -117,11 +120,11 @@ def listed() -> list[StoredToken]:
 
 
 def revoke(name: str) -> bool:
-    """Whether there was a valid token of that name; the caller commits."""
-    done = db.session.execute(
+    """Revoke the token of that name; returns whether there was a valid one. The caller commits."""
+    result = db.session.execute(
         text(
             "UPDATE api_tokens SET revoked_at = now() WHERE name = :name AND revoked_at IS NULL RETURNING 1"
         ),
         {"name": name},
     )
-    return done.first() is not None
+    return result.first() is not None

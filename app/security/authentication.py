@@ -1,7 +1,7 @@
 """Authentication: every request has a sender with a role, or is refused before its view runs.
 
-Programs send a token; people have a session. In development nobody is authenticated, and only
-requests from this machine are answered.
+Programs send a token; people have a session. In development there is no authentication, and only
+requests from this machine are accepted.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from app.security.roles import PUBLIC, required_role, requires
 from app.security.sessions import Sessions
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-#: Requests that the dashboard's pages send by themselves; htmx names the element that asked.
-_REFRESHES = ("#live", "#pulse")
+#: The elements whose requests the dashboard's pages send by themselves, as htmx names them.
+_REFRESHING_ELEMENTS = ("#live", "#pulse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,11 @@ class Principal:
     """The sender of a request."""
 
     name: str
-    role: str  # one of ROLES; empty: none
+    role: str  # one of ROLES; empty: no role
     is_anybody: bool = False  # not authenticated, because authentication is off
 
     def may(self, role: str) -> bool:
+        """Whether the sender has the role or a higher one."""
         return self.role in ROLES and ROLES.index(self.role) >= ROLES.index(role)
 
 
@@ -79,11 +80,11 @@ class Authenticator:
         return self.person()
 
     def _of_token(self, secret: str, address: str) -> Principal | None:
-        # An address that guesses tokens is refused, except with tokens that were valid before:
-        # behind a router, clients with a valid token may share the address.
-        shut = self.rate_limits.is_shut(address)
-        if shut and not self.tokens.was_right(secret):
-            raise TooManyRequests(seconds=shut)
+        # An address that guesses tokens is blocked, except for tokens that were valid before: behind a
+        # router, clients with a valid token may share the address.
+        wait = self.rate_limits.token_wait(address)
+        if wait and not self.tokens.was_valid(secret):
+            raise TooManyRequests(seconds=wait)
         name_and_role = self.tokens.find(secret)
         if name_and_role is None:
             self.rate_limits.count_failure(address)
@@ -91,35 +92,35 @@ class Authenticator:
         return Principal(*name_and_role)
 
     def person(self) -> Principal | None:
-        """The person whose session the request carries, whatever other credentials it has."""
-        # A request to the API has a session only if it carries a session cookie.
-        who = session.get("who") if session is not None else None
-        if not isinstance(who, dict):
+        """The person of the request's session, whatever other credentials it has; None without a valid session."""
+        # A request to the API has a session only if it has a session cookie.
+        signed_in = session.get("who") if session is not None else None
+        if not isinstance(signed_in, dict):
             return None
-        user = self.user(str(who.get("name")))
-        age = time.time() - float(who.get("at", 0))
+        user = self.user(str(signed_in.get("name")))
+        age = time.time() - float(signed_in.get("at", 0))
         is_fresh = 0 <= age < self._settings.session_hours * 3600
-        if user is None or not is_fresh or who.get("proof") != self._proof(user):
+        if user is None or not is_fresh or signed_in.get("proof") != self._proof(user):
             return None
-        is_in_use = not request.headers.get("HX-Source", "").endswith(_REFRESHES)
-        if not self.sessions.is_live(str(who.get("id")), user.name, is_in_use=is_in_use):
+        is_in_use = not request.headers.get("HX-Source", "").endswith(_REFRESHING_ELEMENTS)
+        if not self.sessions.is_live(str(signed_in.get("id")), user.name, is_in_use=is_in_use):
             return None
         return Principal(user.name, user.role)
 
     def user(self, name: str) -> Credential | None:
-        """The configured person of that name."""
+        """The person of that name in the settings."""
         return next((user for user in self._settings.dashboard_users if user.name == name), None)
 
     def check_password(self, name: str, password: str) -> Credential | None:
-        """The user, if the password is right. Takes the same time for unknown names."""
+        """The user, if the password is correct. Takes the same time for unknown names."""
         user = self.user(name)
         expected = _digest(user.secret if user else "\0")
-        is_right = hmac.compare_digest(_digest(password), expected)
-        return user if user and is_right else None
+        is_correct = hmac.compare_digest(_digest(password), expected)
+        return user if user and is_correct else None
 
-    def admit(self, user: Credential) -> None:
-        """Start a session in place of the browser's previous one. The caller commits."""
-        self.leave()
+    def sign_in(self, user: Credential) -> None:
+        """Start a session, which replaces the browser's previous one. The caller commits."""
+        self.sign_out()
         session_id = self.sessions.begin(user.name, request.remote_addr or "unknown")
         session["who"] = {
             "name": user.name,
@@ -128,15 +129,15 @@ class Authenticator:
             "id": session_id,
         }
 
-    def leave(self) -> None:
-        """End this browser's session, for copies of its cookie as well. The caller commits."""
-        who = session.get("who")
-        if isinstance(who, dict) and "id" in who:
-            self.sessions.end(str(who["id"]))
+    def sign_out(self) -> None:
+        """End this browser's session, including for copies of its cookie. The caller commits."""
+        signed_in = session.get("who")
+        if isinstance(signed_in, dict) and "id" in signed_in:
+            self.sessions.end(str(signed_in["id"]))
         session.clear()
 
     def _proof(self, user: Credential) -> str:
-        # A change of password or role ends every session that was started before it.
+        # A change of password or role ends all sessions that were started before it.
         key = self._settings.secret_key.encode()
         text = f"{user.name}\0{user.secret}\0{user.role}".encode()
         return hmac.new(key, text, hashlib.sha256).hexdigest()[:32]
@@ -150,7 +151,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.extensions["authenticator"] = Authenticator(settings)
     if settings.trusted_proxies:
         count = settings.trusted_proxies
-        # Not X-Forwarded-Host: many routers pass on what the client sent, but they keep Host.
+        # Not X-Forwarded-Host: many routers forward the client's own value, but they keep Host.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=0)  # type: ignore[method-assign]
     requires(PUBLIC)(app.view_functions["static"])
     app.before_request(_authorize)
@@ -158,17 +159,17 @@ def init_app(app: Flask, settings: Settings) -> None:
 
 
 def authenticator() -> Authenticator:
-    """The current application's."""
+    """The current application's Authenticator."""
     extension: Authenticator = current_app.extensions["authenticator"]
     return extension
 
 
 class RoleNotDeclared(Exception):
-    """A route that declares no role; see app.security.roles."""
+    """A route does not declare a role; see app.security.roles."""
 
 
 def _authorize() -> None:
-    """Runs before everything else, even the CSRF check: a body is read only for allowed senders."""
+    """Runs before everything else, including the CSRF check: a body is read only for authorized senders."""
     if request.method == "OPTIONS":
         return
     if request.endpoint is None:
@@ -182,14 +183,16 @@ def _authorize() -> None:
     try:
         _admit(role)
     except (Unauthenticated, TooManyRequests, LocalOnly, CrossSite) as refusal:
-        # Without credentials: a page that was opened before signing in, not an attack.
-        is_bad = not isinstance(refusal, Unauthenticated) or "Authorization" in request.headers
-        events.refused(f"door.{refusal.code}", is_bad=is_bad, actor=current().name)
+        # No credentials at all: a page that was opened before signing in, not an attack.
+        is_suspicious = (
+            not isinstance(refusal, Unauthenticated) or "Authorization" in request.headers
+        )
+        events.refused(f"door.{refusal.code}", is_suspicious=is_suspicious, actor=current().name)
         raise
 
 
 def _identify_for_error_page() -> None:
-    # No route matches: everyone gets a 404, and people who are signed in see it within the layout.
+    # No route matches: all senders get a 404, and people who are signed in see it in the dashboard's layout.
     try:
         g.principal = _principal()
     except (JobQueueError, SQLAlchemyError):
@@ -241,7 +244,7 @@ def may(role: str) -> bool:
 
 
 def actor() -> str:
-    """The name of this request's sender for the audit log."""
+    """The name of this request's sender for the audit log; without authentication "api" or "dashboard"."""
     principal = current()
     if not principal.is_anybody:
         return principal.name

@@ -1,4 +1,4 @@
-"""How large a request's body may be: one table, asked before a body is read and again before it is parsed."""
+"""The size limits of request bodies, checked before a body is read and again before it is parsed."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from flask import Flask, request
 
 from app.config import MIB, Settings
 
-#: A name, a password and where to go next.
+#: A name, a password and the page to return to.
 SIGN_IN_BYTES = 8 * 1024
-#: Every other form: the largest is a new job's, with its payload.
+#: All other forms; the largest is the one for a new job, with its payload.
 FORM_BYTES = MIB
 SIGN_IN_PATH = "/sign-in"
 BULK_PATH = "/api/jobs/bulk"
 
 
 def body_limit(settings: Settings, path: str) -> int:
-    """The largest body, in bytes, that a request for ``path`` may have."""
+    """The size limit, in bytes, of the body of a request for ``path``."""
     if path == SIGN_IN_PATH:
         return SIGN_IN_BYTES
     if path == BULK_PATH:
@@ -24,9 +24,9 @@ def body_limit(settings: Settings, path: str) -> int:
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Forms are cut off by the same table where another server than ours calls the application."""
+    """Apply the limits as well when the application runs under another server than ours."""
 
     @app.before_request
-    def limit_the_body() -> None:
+    def limit_body() -> None:
         if request.method not in ("GET", "HEAD"):
             request.max_content_length = body_limit(settings, request.path)

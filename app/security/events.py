@@ -1,8 +1,8 @@
-"""The security log: one line for each thing that an investigation would ask for.
+"""The security log: a line for each event that matters in an investigation.
 
-Logger ``app.security``: refusals at the door (401, 403, 429), signing in and out, tokens made and
-revoked. Bounded, since strangers cause most of these lines: what exceeds the bounds is counted, and
-the next line says how many were left out.
+Logger ``app.security``: refused requests (401, 403, 429), sign-ins and sign-outs, created and revoked tokens.
+Anyone can cause most of these events, so their lines are limited: events above the limit are counted, and the next
+line says how many were left out.
 """
 
 from __future__ import annotations
@@ -20,35 +20,36 @@ from app.security.rate_limits import source_of
 
 log = logging.getLogger("app.security")
 
-#: Lines a minute: of one kind from one address, and from all strangers together.
+#: Lines per minute: for one kind of event from one address, and in total.
 PER_ADDRESS = RateLimitItemPerMinute(10, namespace="lines")
-TOGETHER = RateLimitItemPerMinute(300, namespace="all-lines")
+IN_TOTAL = RateLimitItemPerMinute(300, namespace="all-lines")
 MAX_CHARACTERS = 200
 
 _limiter = FixedWindowRateLimiter(MemoryStorage())
 _left_out = 0
 
 
-def happened(event: str, *, is_bad: bool = False, **facts: Any) -> None:
-    """Log one event of somebody who was let in, or of an operator at a command line."""
-    _write(event, is_bad, facts)
+def happened(event: str, *, is_suspicious: bool = False, **facts: Any) -> None:
+    """Log an event that an authenticated sender, or an operator at a command line, caused. No limit."""
+    _write(event, is_suspicious, facts)
 
 
-def refused(event: str, *, is_bad: bool = True, **facts: Any) -> None:
-    """Log one event that strangers can cause: at most 10 a minute, kind and address."""
+def refused(event: str, *, is_suspicious: bool = True, **facts: Any) -> None:
+    """Log an event that anyone can cause, within the limits PER_ADDRESS and IN_TOTAL."""
     global _left_out
     source = source_of(request.remote_addr or "") if has_request_context() else ""
-    # Looked at before it is counted: addresses without end, as IPv6 has, leave no trace in memory.
-    if not _limiter.test(PER_ADDRESS, event, source) or not _limiter.hit(TOGETHER):
+    # PER_ADDRESS is tested first and counted last: above the total, an attacker with any number of IPv6 addresses
+    # uses no memory.
+    if not _limiter.test(PER_ADDRESS, event, source) or not _limiter.hit(IN_TOTAL):
         _left_out += 1
         return
     _limiter.hit(PER_ADDRESS, event, source)
     if _left_out:
         facts["leftOut"], _left_out = _left_out, 0
-    _write(event, is_bad, facts)
+    _write(event, is_suspicious, facts)
 
 
-def _write(event: str, is_bad: bool, facts: dict[str, Any]) -> None:
+def _write(event: str, is_suspicious: bool, facts: dict[str, Any]) -> None:
     if has_request_context():
         facts |= {
             "address": request.remote_addr or "unknown",
@@ -57,8 +58,8 @@ def _write(event: str, is_bad: bool, facts: dict[str, Any]) -> None:
         }
     facts = {name: _short(value) for name, value in facts.items()}
     line = " ".join(f"{name}={_quoted(value)}" for name, value in facts.items())
-    level = logging.WARNING if is_bad else logging.INFO
-    # The facts are in the message for people, and as fields for machines (LOG_FORMAT=json).
+    level = logging.WARNING if is_suspicious else logging.INFO
+    # The facts are in the message for people, and in fields for machines (LOG_FORMAT=json).
     log.log(level, "%s", f"{event} {line}".strip(), extra={"event": event, **facts})
 
 
@@ -67,6 +68,6 @@ def _short(value: Any) -> Any:
 
 
 def _quoted(value: Any) -> str:
-    # Printable ASCII, so that no name or path can begin a line of its own.
+    # Printable ASCII, so that no name or path can start a new line.
     text = json.dumps(str(value))
     return text if " " in text or "\\" in text or len(text) == 2 else text[1:-1]

@@ -1,4 +1,4 @@
-"""The Host header, checked before anything builds an address from it."""
+"""Checks the Host header before any address is built from it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _HOST = re.compile(
 
 
 def is_valid_host(host: str) -> bool:
-    """Whether ``host`` is a name or an address with an optional port."""
+    """Whether ``host`` is a host name or an address, with an optional port."""
     match = _HOST.fullmatch(host)
     return match is not None and int(match["port"] or 0) <= 65535
 
 
-class Hosts:
-    """Refuses a Host that is none. Flask can't make addresses from it, not even for an error page."""
+class HostCheck:
+    """Refuses an invalid Host header: Flask can't build addresses from it, not even for an error page."""
 
     def __init__(self, wsgi_app: WSGIApplication) -> None:
         self._wsgi_app = wsgi_app

@@ -1,4 +1,4 @@
-"""How often: failed sign-ins by address and by account, wrong tokens by address, requests by caller."""
+"""Rate limits: failed sign-ins by address and by account, wrong tokens by address, requests by caller."""
 
 from __future__ import annotations
 
@@ -16,64 +16,65 @@ from app.config import Settings
 
 log = logging.getLogger(__name__)
 
-SIGN_INS = RateLimitItemPerMinute(10, 5, namespace="sign-in")  # 10 in 5 minutes and address
-ACCOUNT = RateLimitItemPerHour(100, namespace="account")  # whatever the address
+SIGN_INS = RateLimitItemPerMinute(10, 5, namespace="sign-in")  # 10 in 5 minutes, by address
+ACCOUNT = RateLimitItemPerHour(100, namespace="account")  # from all addresses together
 TOKENS = RateLimitItemPerMinute(100, namespace="token")
 
-#: Redis is left alone for so long after it failed to answer.
+#: After a failure, nothing is sent to Redis for this long.
 REST_SECONDS = 5.0
+MAX_BLOCKED = 10_000
 
 
 class RateLimits:
-    """Counts. Failures to prove who one is are shared over Redis, or kept here while Redis is away."""
+    """Counts requests in this process, and failed authentication in Redis as well while it is available."""
 
     def __init__(self, settings: Settings) -> None:
-        self._here = FixedWindowRateLimiter(MemoryStorage())
+        self._local = FixedWindowRateLimiter(MemoryStorage())
         self._url = settings.redis_url
         self._key_prefix = f"{settings.redis_prefix}{{jobs}}:limits"
         self._shared: FixedWindowRateLimiter | None = None
         limit = settings.api_rate_limit
         self._api = RateLimitItemPerMinute(limit, namespace="api") if limit else None
         self._resting_until = 0.0
-        self._shut_until: dict[str, float] = {}  # addresses, by what other processes counted
+        self._blocked_until: dict[str, float] = {}  # source → time, by the counts of all processes
 
     def take(self, caller: str) -> int:
-        """One request; the seconds to wait, 0 when there is room. Per process: it costs no round trip."""
-        if self._api is None or self._here.hit(self._api, caller):
+        """Count a request; returns the seconds to wait, 0 if it may run. Per process, without a round trip."""
+        if self._api is None or self._local.hit(self._api, caller):
             return 0
-        return _until(self._here.get_window_stats(self._api, caller).reset_time)
+        return _seconds_until(self._local.get_window_stats(self._api, caller).reset_time)
 
-    def is_shut(self, address: str) -> int:
-        """Seconds for which an address that showed too many wrong tokens is not listened to.
+    def token_wait(self, address: str) -> int:
+        """The seconds for which an address that sent too many wrong tokens is blocked; 0: it is not.
 
-        Every request asks, so it costs no round trip: what other processes counted is learned with
-        the first wrong token that comes here.
+        Called for every request, so it makes no round trip: the counts of other processes are read with the first
+        wrong token that this process receives.
         """
         source = source_of(address)
-        if not self._here.test(TOKENS, source):
-            return _until(self._here.get_window_stats(TOKENS, source).reset_time)
-        until = self._shut_until.get(source, 0.0)
-        return _until(until) if until > time.time() else 0
+        if not self._local.test(TOKENS, source):
+            return _seconds_until(self._local.get_window_stats(TOKENS, source).reset_time)
+        until = self._blocked_until.get(source, 0.0)
+        return _seconds_until(until) if until > time.time() else 0
 
     def count_failure(self, address: str) -> None:
-        """A wrong token from this address."""
+        """Count a wrong token from this address."""
         source = source_of(address)
-        self._here.hit(TOKENS, source)
+        self._local.hit(TOKENS, source)
         for shared in self._redis():
             try:
                 if not shared.hit(TOKENS, source):
-                    if len(self._shut_until) >= 10_000:
-                        self._shut_until.clear()
+                    if len(self._blocked_until) >= MAX_BLOCKED:
+                        self._blocked_until.clear()
                     reset_at = shared.get_window_stats(TOKENS, source).reset_time
-                    self._shut_until[source] = reset_at
-            except Exception as error:  # whatever the client of Redis raises
+                    self._blocked_until[source] = reset_at
+            except Exception as error:  # any error of Redis's client
                 self._rest(error)
 
     def sign_in_wait(self, address: str, account: str, *, is_known_here: bool) -> int:
-        """Seconds until a try to sign in may be made; 0: now.
+        """Seconds until the next sign-in attempt is allowed; 0: now.
 
-        ``is_known_here``: the account has signed in from this address before, so others' guessing
-        does not slow it down here.
+        ``is_known_here``: the account has signed in from this address before, so failures from other addresses
+        don't count here.
         """
         counts: list[tuple[RateLimitItem, str]] = [(SIGN_INS, source_of(address))]
         if not is_known_here:
@@ -81,34 +82,38 @@ class RateLimits:
         return max(self._wait(item, key) for item, key in counts)
 
     def is_account_guessed(self, account: str) -> bool:
-        """Whether an account has had so many failures that tries at it have to wait."""
+        """Whether an account has reached its limit of failed sign-ins."""
         return self._wait(ACCOUNT, _key(account)) > 0
 
     def count_failed_sign_in(self, address: str, account: str) -> None:
-        """A wrong password."""
+        """Count a wrong password."""
         for item, key in ((SIGN_INS, source_of(address)), (ACCOUNT, _key(account))):
-            for limiter in [self._here, *self._redis()]:
+            for limiter in [self._local, *self._redis()]:
                 try:
                     limiter.hit(item, key)
                 except Exception as error:
                     self._rest(error)
 
     def _wait(self, item: RateLimitItem, key: str) -> int:
-        # Here as well, so that Redis's absence opens nothing.
-        for limiter in [self._here, *self._redis()]:
+        # Locally as well, so that the limits hold while Redis is away.
+        for limiter in [self._local, *self._redis()]:
             try:
                 if not limiter.test(item, key):
-                    return _until(limiter.get_window_stats(item, key).reset_time)
+                    return _seconds_until(limiter.get_window_stats(item, key).reset_time)
             except Exception as error:
                 self._rest(error)
         return 0
 
     def _rest(self, error: Exception) -> None:
-        # A server that does not answer must not cost every stranger's request its time-out.
+        # Not every failed authentication should wait for the timeout of a server that does not respond.
         self._resting_until = time.monotonic() + REST_SECONDS
-        log.warning("Failures are counted in this process only: %s", type(error).__name__)
+        log.warning(
+            "Redis is not available (%s); failed authentication is counted in this process only",
+            type(error).__name__,
+        )
 
     def _redis(self) -> list[FixedWindowRateLimiter]:
+        """The limiter in Redis; empty while Redis is not available."""
         if time.monotonic() < self._resting_until:
             return []
         try:
@@ -127,7 +132,7 @@ class RateLimits:
 
 
 def source_of(address: str) -> str:
-    """Whom an address belongs to, for counting: of IPv6 the /64, of which anybody has all."""
+    """The key by which an address is counted: for IPv6 its /64 network, since one sender usually has all of it."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -140,9 +145,9 @@ def source_of(address: str) -> str:
 
 
 def _key(account: str) -> str:
-    # Whatever a stranger typed: of one length, and not to be read in Redis.
+    # A hash: input of a fixed length, which is not readable in Redis.
     return hashlib.sha256(account.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _until(reset_time: float) -> int:
+def _seconds_until(reset_time: float) -> int:
     return max(1, int(reset_time - time.time()) + 1)

@@ -1,4 +1,4 @@
-"""The role that a route needs, declared at the route. A route without a declaration answers nobody."""
+"""Declares the role that a route needs, at the route. Requests to a route without a declaration fail."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from app.config import ROLES
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-#: The route is answered without authentication: it must not reveal anything about jobs.
+#: The route needs no authentication, so it must not reveal anything about jobs.
 PUBLIC = "public"
 VIEWER, OPERATOR, ADMIN = "viewer", "operator", "admin"
 
 
 def requires(role: str) -> Callable[[View], View]:
-    """Declares the role of a view: one of config.ROLES, or PUBLIC. Raises ValueError for others.
+    """Declare the role of a view: one of config.ROLES, or PUBLIC. Raises ValueError for other roles.
 
-    viewer reads, operator changes, admin deletes and reads the audit log.
+    A viewer reads, an operator changes jobs, an admin deletes them and reads the audit log.
     """
     if role not in (PUBLIC, *ROLES):
         raise ValueError(f"{role!r} is not a role")
@@ -30,5 +30,5 @@ def requires(role: str) -> Callable[[View], View]:
 
 
 def required_role(view: Callable[..., Any] | None) -> str | None:
-    """The declared role of a view; None where nothing is declared."""
+    """The declared role of a view; None without a declaration."""
     return getattr(view, "required_role", None)

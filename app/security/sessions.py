@@ -1,6 +1,6 @@
-"""Sessions of people: a row each, so that one can be ended here and is over everywhere.
+"""Sessions of people: each is a row, so that ending it in one process ends it in all of them.
 
-The cookie is signed and names the row by a random id, of which the row keeps a hash.
+The signed cookie contains a random id, and the row contains its hash.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from app.extensions import db
 
 log = logging.getLogger(__name__)
 
-#: A session that was ended elsewhere is refused after this time at the latest.
-REMEMBERED_SECONDS = 5.0
-MOST_REMEMBERED = 1000
-#: How often a session's last use is written down.
+#: A session that was ended in another process is refused after this time at the latest.
+CACHE_SECONDS = 5.0
+MAX_CACHED = 1000
+#: How often a session's last use is stored.
 TOUCH_SECONDS = 60.0
 
 _BEGIN = text("""
@@ -38,47 +38,47 @@ _END_ALL = text("DELETE FROM sessions WHERE user_name = :user_name OR :is_everyo
 
 
 class Sessions:
-    """What one process knows about sessions."""
+    """Starts, checks and ends sessions; caches for CACHE_SECONDS which ones are live."""
 
     def __init__(self, settings: Settings) -> None:
         self._seconds = settings.session_hours * 3600
         self._idle_seconds = settings.session_idle_minutes * 60
-        self._live: dict[str, float] = {}  # hash → when it was last found to be live
-        self._touched: dict[str, float] = {}
+        self._live: dict[str, float] = {}  # hash → when it was last read as live
+        self._touched: dict[str, float] = {}  # hash → when its last use was stored
 
     def begin(self, user_name: str, address: str) -> str:
-        """A new session's id; the caller commits."""
+        """Start a session; returns its id. The caller commits."""
         session_id = secrets.token_urlsafe(24)
         values = {"hash": _hash(session_id), "user_name": user_name, "address": address}
         db.session.execute(_BEGIN, {**values, "seconds": self._seconds})
         return session_id
 
     def is_live(self, session_id: str, user_name: str, *, is_in_use: bool) -> bool:
-        """Whether it was not ended, neither expired nor idle for too long.
+        """Whether the session has not ended, expired, or been idle for too long.
 
-        ``is_in_use``: a person does something, as opposed to a page that refreshes itself.
+        ``is_in_use``: the request comes from a person's action, not from a page that refreshes itself.
         """
         hashed, now = _hash(session_id), time.monotonic()
-        if now - self._live.get(hashed, float("-inf")) >= REMEMBERED_SECONDS:
+        if now - self._live.get(hashed, float("-inf")) >= CACHE_SECONDS:
             values = {"hash": hashed, "user_name": user_name, "idle": self._idle_seconds}
             is_live = db.session.execute(_IS_LIVE, values).first() is not None
             db.session.rollback()
             if not is_live:
                 self._forget(hashed)
                 return False
-            self._remember(self._live, hashed, now)
+            self._cache(self._live, hashed, now)
         if is_in_use and now - self._touched.get(hashed, float("-inf")) >= TOUCH_SECONDS:
             self._touch(hashed)
-            self._remember(self._touched, hashed, now)
+            self._cache(self._touched, hashed, now)
         return True
 
     def end(self, session_id: str) -> None:
-        """The caller commits."""
+        """End a session. The caller commits."""
         db.session.execute(_END, {"hash": _hash(session_id)})
         self._forget(_hash(session_id))
 
     def end_all(self, user_name: str) -> int:
-        """All sessions of a person; how many there were. The caller commits."""
+        """End all sessions of a person; returns their number. The caller commits."""
         self._live.clear()
         return end_all(user_name)
 
@@ -86,14 +86,14 @@ class Sessions:
         try:
             db.session.execute(_TOUCH, {"hash": hashed})
             db.session.commit()
-        except SQLAlchemyError as error:  # a database that can only be read, for example
+        except SQLAlchemyError as error:  # a read-only database, for example
             db.session.rollback()
-            log.warning("The use of a session was not written down: %s", type(error).__name__)
+            log.warning("The last use of a session was not stored: %s", type(error).__name__)
 
-    def _remember(self, known: dict[str, float], hashed: str, now: float) -> None:
-        if len(known) >= MOST_REMEMBERED:
-            known.clear()
-        known[hashed] = now
+    def _cache(self, times: dict[str, float], hashed: str, now: float) -> None:
+        if len(times) >= MAX_CACHED:
+            times.clear()
+        times[hashed] = now
 
     def _forget(self, hashed: str) -> None:
         self._live.pop(hashed, None)
@@ -101,7 +101,7 @@ class Sessions:
 
 
 def end_all(user_name: str | None) -> int:
-    """End all sessions of a person, or of everyone; how many there were. The caller commits."""
+    """End all sessions of a person, or of all people for None; returns their number. The caller commits."""
     values = {"user_name": user_name or "", "is_everyone": user_name is None}
     return len(db.session.execute(_END_ALL, values).all())
 

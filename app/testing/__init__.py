@@ -8,8 +8,9 @@ def test_a_receipt_follows_the_order(jobs):
     jobs.assert_enqueued("send-receipt", {"order": 7})
     assert jobs.drain() == {"completed": 1}
 
-Handlers are those of JOB_MODULES, or of ``jobqueue_modules`` in pytest's configuration. Servers start and end with
-the run; JOBQUEUE_TEST_DATABASE_URL and JOBQUEUE_TEST_REDIS_URL name others. Every test starts empty.
+The handlers come from JOB_MODULES, or from ``jobqueue_modules`` in pytest's configuration. PostgreSQL and Redis start
+and end with the run, unless JOBQUEUE_TEST_DATABASE_URL and JOBQUEUE_TEST_REDIS_URL are set. Each test starts with
+an empty database.
 """
 
 from __future__ import annotations
@@ -38,16 +39,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def jobqueue_handlers(request: pytest.FixtureRequest) -> None:
-    """Your handlers are registered in every test: ``run_handler`` by name needs no other fixture."""
-    named = request.config.getini("jobqueue_modules") or os.environ.get("JOB_MODULES", "").split(
-        ","
-    )
-    registry.discover(name for part in named if (name := part.strip()))
+    """Registers your handlers in every test, so that ``run_handler`` finds them by name without another fixture."""
+    modules = request.config.getini("jobqueue_modules")
+    modules = modules or os.environ.get("JOB_MODULES", "").split(",")
+    registry.discover(name for module in modules if (name := module.strip()))
 
 
 @pytest.fixture(scope="session")
 def jobqueue_app(request: pytest.FixtureRequest) -> Iterator[Flask]:
-    """The application on a database of this run's own, migrated, with your tables."""
+    """The application on a new, migrated database, including your tables."""
     modules = ",".join(request.config.getini("jobqueue_modules"))
     with databases.services() as (server_url, redis_url):
         env = {
@@ -62,7 +62,7 @@ def jobqueue_app(request: pytest.FixtureRequest) -> Iterator[Flask]:
             databases.migrated_database(server_url, env) as database_url,
             pytest.MonkeyPatch.context() as patch,
         ):
-            # In the environment as well: an isolated handler's child process makes its own application.
+            # In the environment as well: an isolated handler's child process creates its own application.
             for name, value in {**env, "DATABASE_URL": database_url}.items():
                 patch.setenv(name, value)
             app = create_app(config.load())
@@ -74,7 +74,7 @@ def jobqueue_app(request: pytest.FixtureRequest) -> Iterator[Flask]:
 
 @pytest.fixture
 def jobs(jobqueue_app: Flask) -> Iterator[Jobs]:
-    """The queue, empty; see app.testing.jobs.Jobs. An application context is active."""
+    """An empty queue; see app.testing.jobs.Jobs. An application context is active."""
     settings: Any = jobqueue_app.extensions["settings"]
     with jobqueue_app.app_context():
         yield Jobs(jobqueue_app)

@@ -1,4 +1,4 @@
-"""Throwaway services and databases for tests of your handlers; nothing here touches DATABASE_URL."""
+"""Temporary servers and databases for tests of your handlers; nothing here uses DATABASE_URL."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from app.dev.instance import fresh_instance
 from app.dev.services import running
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Servers to test on. Never DATABASE_URL and REDIS_URL: tests empty whatever they are given.
+#: Servers for tests. Never DATABASE_URL and REDIS_URL, because tests delete everything.
 DATABASE_VARIABLE = "JOBQUEUE_TEST_DATABASE_URL"
 REDIS_VARIABLE = "JOBQUEUE_TEST_REDIS_URL"
-#: Larger tables are truncated, so that dead rows never slow the next test.
+#: Larger tables are truncated, so that dead rows don't slow down the next test.
 SMALL_BYTES = 256 * 1024
 
 
 @contextmanager
 def services() -> Iterator[tuple[str, str]]:
-    """(PostgreSQL server, Redis database): those of the variables above, else private ones for this run."""
+    """URLs of (PostgreSQL server, Redis database): from the variables above, otherwise of new servers for this run."""
     database, redis = os.environ.get(DATABASE_VARIABLE), os.environ.get(REDIS_VARIABLE)
     if database and redis:
         yield database, redis
@@ -39,7 +39,7 @@ def services() -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def migrated_database(server_url: str, env: Mapping[str, str]) -> Iterator[str]:
-    """The URL of a new database with the product's tables and those of JOB_MIGRATIONS; dropped at the end."""
+    """The URL of a new database with the job queue's tables and those of JOB_MIGRATIONS; dropped at the end."""
     name = f"jobqueue_test_{secrets.token_hex(4)}"
     url = with_path(server_url, name)
     _on_server(server_url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -52,13 +52,13 @@ def migrated_database(server_url: str, env: Mapping[str, str]) -> Iterator[str]:
 
 
 def empty(database_url: str) -> None:
-    """Remove every row that a test left behind; tables without any cost nothing."""
+    """Delete all rows that a test left; empty tables are skipped."""
     connection = psycopg2.connect(database_url)
     try:
         with connection, connection.cursor() as cursor:
-            # A test that left a transaction open fails here instead of hanging.
+            # If a test left a transaction open, this fails instead of hanging.
             cursor.execute("SET lock_timeout = '5s'")
-            # audit_events refuses to lose rows otherwise.
+            # Otherwise audit_events does not allow deletes.
             cursor.execute("SET jobqueue.audit_retention = 'on'")
             cursor.execute(
                 "SELECT relname, pg_relation_size(c.oid) > %s, rolsuper"
@@ -85,7 +85,7 @@ def _truncate(cursor: psycopg2.extensions.cursor, tables: list[str]) -> None:
 
 
 def _delete(cursor: psycopg2.extensions.cursor, tables: list[str]) -> None:
-    # A third of the time of TRUNCATE, which makes new files for each table and index.
+    # Takes a third of the time of TRUNCATE, which creates new files for each table and index.
     if not tables:
         return
     restart = sql.SQL(
@@ -95,7 +95,7 @@ def _delete(cursor: psycopg2.extensions.cursor, tables: list[str]) -> None:
     cursor.execute(
         sql.SQL("; ").join(
             [
-                sql.SQL("SET session_replication_role = 'replica'"),  # neither triggers nor order
+                sql.SQL("SET session_replication_role = 'replica'"),  # no triggers, in any order
                 *(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)) for name in tables),
                 *(restart.format(sql.Literal(name)) for name in tables),
             ]
@@ -118,13 +118,13 @@ def _on_server(server_url: str, statement: sql.Composable) -> None:
 
 
 def _migrate(env: Mapping[str, str]) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "flask", "--app", "wsgi", "db", "upgrade"],
         cwd=ROOT,
-        # Your modules are found as they are here, whatever put them on the path.
+        # So that it can import your modules as this process does.
         env={**env, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
     )
-    if done.returncode:
-        raise RuntimeError(f"the migrations failed:\n{done.stdout}{done.stderr}")
+    if process.returncode:
+        raise RuntimeError(f"the migrations failed:\n{process.stdout}{process.stderr}")

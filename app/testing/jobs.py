@@ -1,4 +1,4 @@
-"""What the fixture ``jobs`` gives: look at what was enqueued, run a handler, drain the queue."""
+"""The fixture ``jobs``: check what was enqueued, run a handler, drain the queue."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from app.jobs.registry import Handler
 from app.jobs.testing import run_handler
 from app.worker.kernel import Kernel
 
-#: ``drain`` ends after this many attempts: a handler that enqueues itself would go on forever.
+#: ``drain`` fails after this many attempts, because a handler that enqueues itself would never end.
 MAX_DRAINED = 1_000
 
 
 class Jobs:
-    """The queue as a test sees it; ``db.session`` is ready to use beside it."""
+    """The queue in a test; ``db.session`` can be used as well."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app
@@ -34,7 +34,7 @@ class Jobs:
     ) -> list[Job]:
         """Pending jobs, oldest first, committed or in ``db.session``'s transaction.
 
-        ``payload`` is a part that must be in theirs; ``columns`` are exact: ``queue="mail"``, ``priority=5``.
+        ``payload`` must be contained in the job's payload; ``columns`` must be equal: ``queue="mail"``, ``priority=5``.
         """
         query = select(Job).where(Job.status == "pending").order_by(Job.id)
         if type is not None:
@@ -53,9 +53,9 @@ class Jobs:
         count: int | None = None,
         **columns: Any,
     ) -> None:
-        """Fails unless a job like that is pending (with ``count``: exactly that many), and lists what is."""
-        found = len(self.enqueued(type, payload, **columns))
-        if found == count or (count is None and found):
+        """Fails unless such a job is pending (with ``count``: exactly that many); the message lists all pending jobs."""
+        matches = len(self.enqueued(type, payload, **columns))
+        if matches == count or (count is None and matches):
             return
         wanted = f"{type} {json.dumps(payload or {}, default=str)} {columns or ''}".rstrip()
         expected = (
@@ -63,18 +63,18 @@ class Jobs:
             if count is None
             else f"{count} pending job{'' if count == 1 else 's'}"
         )
-        there = "".join(f"\n  {job.type} {json.dumps(job.payload)}" for job in self.enqueued())
+        pending = "".join(f"\n  {job.type} {json.dumps(job.payload)}" for job in self.enqueued())
         raise AssertionError(
-            f"expected {expected} like {wanted}, found {found or 'none'}."
-            f" Pending jobs:{there or ' none'}"
+            f"expected {expected} like {wanted}, found {matches or 'none'}."
+            f" Pending jobs:{pending or ' none'}"
         )
 
     def run(
         self, handler: str | Handler, payload: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:
-        """What the handler returns for ``payload``. As in a worker, ``db.session`` is committed then.
+        """Run the handler with ``payload`` and return its result. As in a worker, ``db.session`` is committed.
 
-        Whatever the handler raises comes out, after a rollback. ``options`` are those of ``run_handler``:
+        An exception of the handler is raised after a rollback. ``options`` are those of ``run_handler``:
         attempt, max_attempts, tags, context.
         """
         try:
@@ -88,28 +88,28 @@ class Jobs:
         return result
 
     def drain(self, *, with_scheduled: bool = False) -> Counter[str]:
-        """Run due jobs as a worker does, and those they enqueue, until none is due; how they ended.
+        """Run due jobs as a worker does, including the jobs they enqueue, until none is due.
 
-        ``{"completed": 3, "failed": 1}``; a failed attempt that will be retried counts as "pending".
-        ``with_scheduled`` makes all pending jobs due first, retries included, again and again: a job that keeps
-        failing ends as "failed". Commit what you enqueued before you drain.
+        Returns the number of jobs by status, such as ``{"completed": 3, "failed": 1}``; a job that waits for a retry
+        counts as "pending". ``with_scheduled`` also runs jobs that are not due yet, including retries, so that a job
+        that keeps failing ends as "failed". Commit enqueued jobs before you call this.
         """
         db.session.rollback()
-        ran: set[UUID] = set()
+        job_ids: set[UUID] = set()
         kernel = Kernel(self._app, threads=1)
         idle = count = 0
-        # A thread of its own, as in a worker: its session and context are not the test's.
+        # In another thread, as in a worker, so that it does not share the test's session and context.
         with ThreadPoolExecutor(1) as thread:
             while idle < 2 and self._has_due(with_scheduled):
                 job = kernel.inbox.next()
                 idle = 0 if job else idle + 1
                 if job:
                     thread.submit(kernel.run, job).result()
-                    ran.add(job.id)
+                    job_ids.add(job.id)
                     count += 1
                 if count >= MAX_DRAINED:
                     raise AssertionError(f"drain() ran {count} attempts and jobs are still due")
-        statuses = db.session.execute(select(Job.id, Job.status).where(Job.id.in_(ran)))
+        statuses = db.session.execute(select(Job.id, Job.status).where(Job.id.in_(job_ids)))
         return Counter(status for _, status in statuses)
 
     def _has_due(self, with_scheduled: bool) -> bool:

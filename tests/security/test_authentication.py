@@ -133,7 +133,7 @@ def test_a_token_names_whoever_did_it(closed: Any, bearer: Any) -> None:
 
 
 def test_stored_tokens_are_hashed_and_end_when_revoked(closed: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(api_tokens, "REMEMBERED_SECONDS", 0)
+    monkeypatch.setattr(api_tokens, "CACHE_SECONDS", 0)
     runner, client = closed.test_cli_runner(), closed.test_client()
     secret = runner.invoke(args=["tokens", "create", "ci", "--role", "viewer"]).output.strip()
     assert secret.startswith("jq_")

@@ -19,7 +19,7 @@ TICK = {"HX-Request": "true", "HX-Request-Type": "partial", "HX-Source": "div#pu
 
 @pytest.fixture(autouse=True)
 def _always_look(monkeypatch: Any) -> None:
-    monkeypatch.setattr(sessions, "REMEMBERED_SECONDS", 0)
+    monkeypatch.setattr(sessions, "CACHE_SECONDS", 0)
     monkeypatch.setattr(sessions, "TOUCH_SECONDS", 0)
 
 
@@ -160,7 +160,7 @@ def test_no_idle_limit_where_none_is_set(make: Any, sign_in: Any) -> None:
 def test_a_session_is_looked_up_at_most_every_few_seconds(
     closed: Any, sign_in: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(sessions, "REMEMBERED_SECONDS", 60)
+    monkeypatch.setattr(sessions, "CACHE_SECONDS", 60)
     monkeypatch.setattr(sessions, "TOUCH_SECONDS", 60)
     client = sign_in("ada")
     assert is_in(client)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from app.broker.client import LONGEST_ERROR, brief
+from app.broker.client import MAX_ERROR, brief
 from app.broker.keys import Keys
 from app.worker.sweeper import Sweeper
 from app.worker.sweeper.reconcile import reconcile
@@ -171,7 +171,7 @@ def test_a_duty_that_fails_in_any_way_is_reported_once_and_briefly(
             duties.run_due()
 
     [record] = caplog.records
-    assert len(record.getMessage()) < LONGEST_ERROR + 60
+    assert len(record.getMessage()) < MAX_ERROR + 60
 
 
 def test_an_unforeseen_error_of_the_client_pauses_the_popping(
@@ -189,7 +189,7 @@ def test_an_unforeseen_error_of_the_client_pauses_the_popping(
         assert inbox.next() is None
 
     [record] = caplog.records
-    assert len(record.getMessage()) < LONGEST_ERROR + 60
+    assert len(record.getMessage()) < MAX_ERROR + 60
 
 
 @pytest.mark.parametrize("text", ["", "\n", "a\nb", "z" * 10_000_000, "\u2028".join("ab")])
@@ -197,5 +197,5 @@ def test_a_brief_error_is_one_short_line(text: str) -> None:
     line = brief(ValueError(text))
 
     assert line
-    assert len(line) <= LONGEST_ERROR
+    assert len(line) <= MAX_ERROR
     assert len(line.splitlines()) == 1

@@ -42,7 +42,7 @@ def sign_in() -> Response:
         auth.rate_limits.count_failed_sign_in(address, name)
         _record_refusal(name, address)
         return _form_page(next_page, REFUSED, 422, name=name)
-    auth.admit(user)
+    auth.sign_in(user)
     _record(user.name, "sign-in", address)
     return make_response(redirect(next_page, 303))
 
@@ -52,7 +52,7 @@ def sign_in() -> Response:
 def sign_out() -> Response:
     auth = authenticator()
     person = auth.person()
-    auth.leave()
+    auth.sign_out()
     db.session.commit()
     if person is not None:
         _record(person.name, "sign-out", request.remote_addr or "unknown")
@@ -68,7 +68,7 @@ def sign_out_everywhere() -> Response:
     if person is not None:
         auth.sessions.end_all(person.name)
         _record(person.name, "sign-out everywhere", request.remote_addr or "unknown")
-    auth.leave()
+    auth.sign_out()
     db.session.commit()
     return _leave_page()
 

@@ -1,7 +1,7 @@
-"""The one place where secrets are masked: in the dashboard for everyone, in the API for viewers.
+"""Masks secrets: in the dashboard for all users, in the API for viewers.
 
-Masking goes by names, in JSON (secret_names) and in text (secret_texts), and by what looks like a secret
-whatever its name. It errs towards masking.
+A value is masked if its name is the name of a secret, in JSON (``names``) and in text (``texts``), or if it looks like
+a secret. In case of doubt it is masked.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from app.security.masking.texts import (
 
 __all__ = ["MASK", "is_secret_name", "masked"]
 
-#: A text that may hold a secret is looked at up to here, and masked from here on.
+#: A text that may contain a secret is searched up to here; the rest of it is masked.
 TEXT_CHARACTERS = 100_000
-#: A text encoded more often than this is not decoded any further.
+#: The layers of encoding that are decoded to look for secrets.
 LAYERS = 3
-#: An element of a list that names the next one: ["psql", "password", …], ["--password=", …]
+#: A list element that names the next one: ["psql", "password", …], ["--password=", …]
 _NAME_ELEMENT = re.compile(
     r"[\w.\[\]-]{1,100}[:=]?|[\w-]{1,50}: ?(?:Basic|Digest|Token)", re.IGNORECASE
 )
-#: … and one that stands between a name and its value: ["Authorization", "Basic", …]
+#: A list element between a name and its value: ["Authorization", "Basic", …]
 _SCHEMES = ("basic", "digest")
 
 
 def masked(value: Any) -> Any:
-    """The JSON value with whatever is named, or looks, like a secret replaced: of the same shape, in the same order."""
+    """The JSON value with all secrets replaced by MASK; its structure and order stay the same."""
     try:
         return _masked(value)
     except RecursionError:
@@ -71,7 +71,7 @@ def _short_masked_key(key: str) -> str:
 
 
 def _free_key(key: str, taken: dict[str, Any]) -> str:
-    """Keys that differ in their secrets alone stay apart."""
+    """``key``, or ``key (2)`` … if it is taken: keys that differ only in their secrets stay separate."""
     free, n = key, 1
     while free in taken:
         n += 1
@@ -80,7 +80,7 @@ def _free_key(key: str, taken: dict[str, Any]) -> str:
 
 
 def _named_beside(value: dict[str, Any]) -> set[str]:
-    """Keys whose value another key names as a secret: {"name": "Authorization", "value": …}."""
+    """The keys whose values another key identifies as secrets: {"name": "Authorization", "value": …}."""
     is_named = any(
         isinstance(inner, str) and key.lower() in NAMING and is_secret_name(inner)
         for key, inner in value.items()
@@ -106,7 +106,7 @@ def _masked_element(values: list[Any], index: int) -> Any:
 
 
 def _is_named(values: list[Any], index: int) -> bool:
-    """Whether the string before this element names it as a secret."""
+    """Whether the string before this element identifies it as a secret."""
     name = values[index - 1]
     if index > 1 and name.lower() in _SCHEMES and isinstance(values[index - 2], str):
         name = values[index - 2]
@@ -115,13 +115,13 @@ def _is_named(values: list[Any], index: int) -> bool:
 
 
 def _masked_argument(before: list[str], argument: str) -> str:
-    """An argument of a command, masked if the words before it make it a secret: curl -u bob:…"""
+    """A command's argument, masked if the words before it identify it as a secret: curl -u bob:…"""
     line = " ".join([*before, argument])
     start = len(line) - len(argument)
     for option in OPTIONS:
-        for found in option.finditer(line[: start + TEXT_CHARACTERS]):
-            if found.end(1) >= start:
-                return line[start : found.end(1)] + MASK
+        for match in option.finditer(line[: start + TEXT_CHARACTERS]):
+            if match.end(1) >= start:
+                return line[start : match.end(1)] + MASK
     return argument
 
 
@@ -132,7 +132,7 @@ def _masked_text(text: str, layers: int = LAYERS) -> str:
         try:
             parsed = json.loads(text, object_pairs_hook=_object)
         except (ValueError, RecursionError):
-            pass  # text that only begins like JSON
+            pass  # the text is not JSON, although it begins like it
         else:
             result = masked(parsed)
             return text if result == parsed else json.dumps(result, ensure_ascii=False)
@@ -141,15 +141,15 @@ def _masked_text(text: str, layers: int = LAYERS) -> str:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Raises ValueError if a key stands twice: what the second one hides is masked as text."""
+    """Raises ValueError for a duplicate key: the first value would be lost, so all of it is masked as text instead."""
     result = dict(pairs)
     if len(result) < len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("duplicate key")
     return result
 
 
 def _masked_layers(text: str, layers: int) -> str:
-    """The text itself, or decoded if a secret shows up only then."""
+    """The text itself, or its decoded form if only that contains secrets."""
     plain = decoded(text) if layers else text
     if plain == text:
         return text

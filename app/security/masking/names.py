@@ -1,4 +1,4 @@
-"""Which names sound like secrets, in any spelling."""
+"""Which names are names of secrets, in any spelling."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 import unicodedata
 from functools import lru_cache
 
-#: A name is judged by its first characters, up to here.
+#: Only this much of the beginning of a name is checked.
 NAME_CHARACTERS = 200
 
-#: Secret wherever they stand in a name, written in letters alone.
+#: Secret anywhere in a name, which is reduced to its letters first.
 _PARTS = re.compile(
     "passw|passphrase|passcode|passkey|userpass|dbpass|pwd|pswd|secret|credential|bearer|authoriz|cookie|signature|mnemonic"
     "|seedphrase|kennwort|accesstoken|refreshtoken|authtoken|apitoken|(access|auth|security|recovery|backup|verification|onetime|login)code"
@@ -17,7 +17,7 @@ _PARTS = re.compile(
     "|account|deploy|webhook|subscription)keys?(?!board)|sess(ion)?id|connection(string|uri|url)|connstr|cardnumber|creditcard|csrf|xsrf"
     "|tokens?$"
 )
-#: Secret as a word of its own: in the middle of other words they mean nothing.
+#: Secret only as a separate word: inside other words they mean nothing.
 _WORDS = frozenset(
     [
         "pass",
@@ -40,7 +40,7 @@ _WORDS = frozenset(
         "token",
     ]
 )
-#: A number of tokens is none.
+#: With one of these at the end it is not a secret: a token count, for example.
 _HARMLESS_ENDS = frozenset(
     ["count", "counts", "limit", "usage", "budget", "type", "expires", "expiry", "ttl"]
 )
@@ -48,7 +48,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a field called so is masked in the dashboard and in logs: password, api_key, accessToken …"""
+    """Whether a field of this name is masked in the dashboard and in logs: password, api_key, accessToken …"""
     return _is_secret_name(name[:NAME_CHARACTERS])
 
 

@@ -1,7 +1,7 @@
-"""Secrets in text: what names a value (pairs, headers, YAML, XML, options of commands), and what looks like a secret.
+"""Masks secrets in text: values with a name (pairs, headers, YAML, XML, command options), and what looks like a secret.
 
-Patterns are bounded or possessive, and a masked value is not scanned again, so that the work grows with the
-length of the text. Callers bound that length.
+Patterns are bounded or possessive, and a masked value is not scanned again, so that the time is linear in the
+length of the text. Callers limit that length.
 """
 
 from __future__ import annotations
@@ -16,45 +16,45 @@ from app.security.masking.names import is_secret_name
 
 MASK = "••••••"
 
-#: Keys and attributes that name what stands beside them, and the keys and attributes of what they name.
+#: Keys and attributes that contain a name, and the keys and attributes beside them that contain its value.
 NAMING = frozenset(
     ["name", "key", "header", "field", "k", "label", "param", "parameter", "variable", "option"]
 )
 NAMED = frozenset(["value", "values", "val", "v", "content", "data", "text", "default", "body"])
 
-#: Without one of these there is nothing to mask in a text. Searched one by one: much faster than a pattern.
+#: A text without any of these contains nothing to mask. Searched one after another: much faster than a pattern.
 _HINTS = (
     "pass", "pw", "pswd", "secret", "credential", "bearer", "basic", "auth", "cookie", "signature", "sig", "mnemonic", "seed",
     "kennwort", "token", "code", "key", "sess", "sid", "connection", "conn", "card", "csrf", "xsrf", "pin", "otp", "mfa", "jwt",
     "dsn", "cvv", "cvc", "ssn", "psk", "tan", "eyj", "//", "%", "&#", "\\u", "-----begin", " -u", " -p", " -a", " -w", "--user",
     "identified", "gh", "glpat", "xox", "sk", "akia", "asia", "aiza",
 )  # fmt: skip
-#: Characters that are not seen: pass<zero width space>word reads like password.
-_UNSEEN = "\u00ad\u200b-\u200f\u2060\ufeff"
-_UNSEEN_CHARACTER = re.compile(f"[{_UNSEEN}]")
+#: Invisible characters: pass<zero width space>word looks like password.
+_INVISIBLE = "\u00ad\u200b-\u200f\u2060\ufeff"
+_INVISIBLE_CHARACTER = re.compile(f"[{_INVISIBLE}]")
 _ESCAPE = re.compile(r"\\u((?![dD][89a-fA-F])[0-9a-fA-F]{4})")
 
-# ------------------------------------------------------------------ by their looks
+# ------------------------------------------------------------------ by what they look like
 
-# Groups are made atomic, (?>(…)*), not possessive, (…)*+: Python before 3.11.5 matches those wrong.
+# Groups are atomic, (?>(…)*), not possessive, (…)*+, which Python before 3.11.5 matches incorrectly.
 _WORD = r"(?:\"[^\"]*+\"?|'[^']*+'?|[^\s\"']++)"
 _NOT_DIGITS = r"(?!\d{1,20}+(?>(?::\d{1,20}+)?)(?:[\s\"']|$))"
-#: Commands, and their option for a password.
+#: Commands, and the option with their password.
 _PASSWORD_OPTIONS = (
     (r"sshpass|mysql\w{0,9}|mariadb[\w-]{0,9}|mongo\w{0,9}|(?:docker|podman) login", "p"),
     (r"sqlcmd|mosquitto_\w{3}", "P"),
     (r"redis-cli", "a"),
     (r"ldap\w{3,9}", "w"),
 )
-#: Options whose values are secrets though their names don't say so: group 1 stays, what follows is masked.
+#: Options whose values are secrets, although their names don't say so: group 1 is kept, the rest is masked.
 OPTIONS = (
     re.compile(rf"((?<![\w-])(?:-[uU]|--(?:proxy-)?user)[\s=]{{0,2}}+[\"']?{_NOT_DIGITS}[\w.@\\][\w.@+\\-]{{0,99}}+[:%]){_WORD}"),
     re.compile(rf"((?<![\w-])-p=){_NOT_DIGITS}{_WORD}"),
     *(re.compile(rf"(\b(?:{commands})\s[^\n|;&]{{0,300}}?(?<=\s)-{option}[ =]?){_WORD}") for commands, option in _PASSWORD_OPTIONS),
 )  # fmt: skip
-#: The same of secrets that are known by their looks: user information of a URL, credentials of a header, a
-#: JSON Web Token, a private key, keys of well-known services, passwords in SQL and .netrc.
-_LOOKS = (
+#: The same for secrets that can be recognized without a name: user information in a URL, credentials in a header,
+#: JSON Web Tokens, private keys, keys of well-known services, passwords in SQL and .netrc.
+_RECOGNIZABLE = (
     *OPTIONS,
     re.compile(r"(://)[^\s/?#@:\"']++(?=:(?:x|x-oauth-basic)?@)"),
     re.compile(r"(//[^\s/?#@:\"']{0,200}+:)[^\s/?#\"']+(?=@)"),
@@ -70,8 +70,8 @@ _LOOKS = (
 
 # ----------------------------------------------------------------- by their names
 
-#: A name of at most two words, and what stands between it and its value.
-_NAME_PART = rf"[\w%{_UNSEEN}][\w.%\[\]{_UNSEEN}-]{{0,99}}+"
+#: A name of at most two words, and what separates it from its value.
+_NAME_PART = rf"[\w%{_INVISIBLE}][\w.%\[\]{_INVISIBLE}-]{{0,99}}+"
 _PAIR = re.compile(
     rf"(?<![\w%])(?P<name>{_NAME_PART}(?: {_NAME_PART})?)(?P<close>\\*+[\"']?)\s{{0,40}}+"
     r"(?P<sign>[=-]>|[:=\uff1a\uff1d]{1,3}+)\s{0,40}+"
@@ -99,7 +99,7 @@ _NAMING_ATTRIBUTE = re.compile(
     rf"\s(?:{'|'.join(NAMING)})\s?=\s?[\"']([^\"'<>]{{1,200}}+)", re.IGNORECASE
 )
 
-#: Values, as far as they go. A quote, comma, … ends a bare value, unless it stands within a word.
+#: Values up to their ends. A quote, comma, … ends a bare value, unless it is inside a word.
 _QUOTED = re.compile(
     r"\"\"\"(?>(?:(?!\"\"\")[\s\S])*)|'''(?>(?:(?!''')[\s\S])*)"
     r"|\"(?>(?:[^\"\\]|\\[\s\S])*)|'(?>(?:[^'\\]|\\[\s\S])*)"
@@ -114,65 +114,65 @@ _TO_QUOTE = {"'": re.compile(r"[^'\n]*+"), '"': re.compile(r"[^\"\n]*+")}
 _BRACKETS = re.compile(
     r"\"(?>(?:[^\"\\]|\\[\s\S])*)(?:\"|$)|'(?>(?:[^'\\]|\\[\s\S])*)(?:'|$)|[\[\]{}]"
 )
-#: What stands before a name at the start of its line, and a further line of a block.
+#: What may precede a name at the start of its line, and another line of a block.
 _LINE_START = re.compile(r"[ \t]*+(?>(?:[-?][ \t]++)*)[\"']?")
 _BLOCK_LINE = re.compile(r"\n([ \t]*+)([^\n]*+)")
 
 
 def has_hints(text: str) -> bool:
-    """Whether a text may hold a secret at all."""
+    """Whether a text may contain a secret; a quick check."""
     lowered = text.lower()
     if not text.isascii():
-        lowered = _UNSEEN_CHARACTER.sub("", unicodedata.normalize("NFKC", text)).lower()
+        lowered = _INVISIBLE_CHARACTER.sub("", unicodedata.normalize("NFKC", text)).lower()
     return lowered.startswith("-") or any(hint in lowered for hint in _HINTS)
 
 
 def without_secrets(text: str) -> str:
-    """The text with what is named, or looks, like a secret replaced in place."""
-    for pattern, end_of in _KINDS:
+    """The text with MASK in place of every secret, whether recognized by its name or by what it looks like."""
+    for pattern, end_of in _NAMED_VALUES:
         text = _without(text, pattern, end_of)
-    for looks in _LOOKS:
-        text = looks.sub(rf"\1{MASK}", text)
+    for pattern in _RECOGNIZABLE:
+        text = pattern.sub(rf"\1{MASK}", text)
     return text
 
 
 def decoded(text: str) -> str:
-    """The text with one layer of percent-encoding, character references and JSON escapes undone."""
-    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), html.unescape(unquote(text)))
+    """The text with one layer of percent-encoding, character references and JSON escapes decoded."""
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), html.unescape(unquote(text)))
 
 
 def _without(
     text: str, pattern: re.Pattern[str], end_of: Callable[[str, re.Match[str]], int]
 ) -> str:
-    parts, done, at = [], 0, 0
-    while found := pattern.search(text, at):
-        at = found.end()
-        end = end_of(text, found)
+    parts, copied_to, at = [], 0, 0
+    while match := pattern.search(text, at):
+        at = match.end()
+        end = end_of(text, match)
         if end > at:
-            parts += [text[done:at], MASK]
-            done = at = end
-    return "".join([*parts, text[done:]])
+            parts += [text[copied_to:at], MASK]
+            copied_to = at = end
+    return "".join([*parts, text[copied_to:]])
 
 
-# Where the value ends that a match names: 0 if that is no secret.
+# Each returns where the value of the matched name ends, or 0 if the value is not a secret.
 
 
-def _pair_end(text: str, found: re.Match[str]) -> int:
-    if not is_secret_name(unquote(found["name"])):
+def _pair_end(text: str, match: re.Match[str]) -> int:
+    if not is_secret_name(unquote(match["name"])):
         return 0
-    column = _column(text, found.start("name")) if "=" not in found["sign"] else None
-    return max(_value_end(text, found, column), _block_end(text, found, column))
+    column = _column(text, match.start("name")) if "=" not in match["sign"] else None
+    return max(_value_end(text, match, column), _block_end(text, match, column))
 
 
-def _value_end(text: str, found: re.Match[str], column: int | None) -> int:
-    at, before = found.end(), text[found.start("name") - 1 : found.start("name")]
+def _value_end(text: str, match: re.Match[str], column: int | None) -> int:
+    at, before = match.end(), text[match.start("name") - 1 : match.start("name")]
     if text[at : at + 1] in ("[", "{"):
         return _balanced_end(text, at)
     if quoted := _QUOTED.match(text, at):
         return quoted.end()
-    if "=" in found["sign"]:
+    if "=" in match["sign"]:
         value = _BARE
-    elif before in _TO_QUOTE and not found["close"]:
+    elif before in _TO_QUOTE and not match["close"]:
         value = _TO_QUOTE[before]  # 'Authorization: …'
     else:
         value = _REST_OF_LINE if column is None else _LINE
@@ -180,25 +180,25 @@ def _value_end(text: str, found: re.Match[str], column: int | None) -> int:
 
 
 def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
-    found = pattern.match(text, at)
-    return found.end() if found else 0
+    match = pattern.match(text, at)
+    return match.end() if match else 0
 
 
 def _balanced_end(text: str, at: int) -> int:
-    """Where the object or list ends that begins at ``at``; the end of the text if it is cut off."""
+    """The end of the object or list that starts at ``at``; the end of the text if it is cut off."""
     depth = 0
-    for found in _BRACKETS.finditer(text, at):
-        if found[0] in "[{":
+    for match in _BRACKETS.finditer(text, at):
+        if match[0] in "[{":
             depth += 1
-        elif found[0] in "]}":
+        elif match[0] in "]}":
             depth -= 1
             if depth == 0:
-                return found.end()
+                return match.end()
     return len(text)
 
 
 def _column(text: str, at: int) -> int | None:
-    """The column of a name that starts its line, as in YAML and headers; None of any other."""
+    """The column of a name that starts its line, as in YAML and headers; None for any other name."""
     start = text.rfind("\n", max(0, at - 100), at) + 1
     if start == 0 and at > 100:
         return None
@@ -206,9 +206,9 @@ def _column(text: str, at: int) -> int | None:
     return len(before.rstrip("\"'")) if _LINE_START.fullmatch(before) else None
 
 
-def _block_end(text: str, found: re.Match[str], column: int | None) -> int:
-    """Where the further lines of a value end: deeper than its name, or the items of a list below it."""
-    at = text.find("\n", found.end("sign"))
+def _block_end(text: str, match: re.Match[str], column: int | None) -> int:
+    """The end of a value's other lines: those indented deeper than its name, or the items of a list below it."""
+    at = text.find("\n", match.end("sign"))
     if column is None or at < 0:
         return 0
     end = 0
@@ -222,49 +222,49 @@ def _block_end(text: str, found: re.Match[str], column: int | None) -> int:
     return end
 
 
-def _option_end(text: str, found: re.Match[str]) -> int:
-    if not is_secret_name(found["name"]):
+def _option_end(text: str, match: re.Match[str]) -> int:
+    if not is_secret_name(match["name"]):
         return 0
-    return _end(_QUOTED, text, found.end()) or _end(_OPTION_VALUE, text, found.end())
+    return _end(_QUOTED, text, match.end()) or _end(_OPTION_VALUE, text, match.end())
 
 
-def _form_part_end(text: str, found: re.Match[str]) -> int:
-    if not is_secret_name(found["name"]):
+def _form_part_end(text: str, match: re.Match[str]) -> int:
+    if not is_secret_name(match["name"]):
         return 0
-    end = text.find("\n--", found.end())
+    end = text.find("\n--", match.end())
     return end if end >= 0 else len(text)
 
 
-def _element_end(text: str, found: re.Match[str]) -> int:
-    if found["attributes"].endswith("/") or not _is_secret_element(found):
+def _element_end(text: str, match: re.Match[str]) -> int:
+    if match["attributes"].endswith("/") or not _is_secret_element(match):
         return 0
-    return _closing(text, found)
+    return _closing(text, match)
 
 
-def _next_element_end(text: str, found: re.Match[str]) -> int:
-    return _closing(text, found) if is_secret_name(found["name"]) else 0
+def _next_element_end(text: str, match: re.Match[str]) -> int:
+    return _closing(text, match) if is_secret_name(match["name"]) else 0
 
 
-def _attribute_end(text: str, found: re.Match[str]) -> int:
-    return _end(_QUOTED, text, found.end()) if _is_secret_element(found) else 0
+def _attribute_end(text: str, match: re.Match[str]) -> int:
+    return _end(_QUOTED, text, match.end()) if _is_secret_element(match) else 0
 
 
-def _is_secret_element(found: re.Match[str]) -> bool:
-    names = [found["tag"].rpartition(":")[2], *_NAMING_ATTRIBUTE.findall(found["attributes"])]
+def _is_secret_element(match: re.Match[str]) -> bool:
+    names = [match["tag"].rpartition(":")[2], *_NAMING_ATTRIBUTE.findall(match["attributes"])]
     return any(map(is_secret_name, names))
 
 
-def _closing(text: str, found: re.Match[str]) -> int:
-    """Where the element's content ends; without an end tag, as of <input>, before the next tag."""
-    for end_tag in (f"</{found['tag']}", "<"):
-        end = text.find(end_tag, found.end())
+def _closing(text: str, match: re.Match[str]) -> int:
+    """The end of the element's content; without an end tag, as for <input>, the start of the next tag."""
+    for end_tag in (f"</{match['tag']}", "<"):
+        end = text.find(end_tag, match.end())
         if end >= 0:
             return end
     return len(text)
 
 
-#: What names a value, and the function that finds the end of that value.
-_KINDS = (
+#: A pattern for the name of a value, and the function that finds the end of that value.
+_NAMED_VALUES = (
     (_FORM_PART, _form_part_end),
     (_NEXT_ELEMENT, _next_element_end),
     (_ATTRIBUTE, _attribute_end),
