@@ -20,10 +20,10 @@ from app import clock, statement_timeouts
 from app.config import Settings
 from app.errors import DatabaseReadOnly
 
-#: Returns ORM objects.
-Reader = Session | scoped_session[Any]
-#: Returns rows.
-Database = Reader | Connection
+#: A session: returns ORM objects.
+DbSession = Session | scoped_session[Any]
+#: A session or a connection: returns rows.
+Db = DbSession | Connection
 
 READ_ONLY = "25006"
 INSUFFICIENT_PRIVILEGE = "42501"
@@ -194,7 +194,7 @@ def id_array(ids: Iterable[UUID | str]) -> str:
 
 
 def rows_in_order(
-    db: Database, statement: Executable, parameters: dict[str, Any] | None = None
+    db: Db, statement: Executable, parameters: dict[str, Any] | None = None
 ) -> list[Row[Any]]:
     """The rows of a statement, read from the index that has the statement's order.
 

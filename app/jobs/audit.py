@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from app.jobs.publication import Db
+from app.database import Db
 
 _INSERT = text("""
 INSERT INTO audit_events (actor, action, subject, details)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
+from app.database import Db
 from app.errors import InvalidName
 from app.jobs import audit
-from app.jobs.publication import REF, Db, Ref, after_commit, ref
+from app.jobs.publication import REF, Ref, after_commit, ref
 from app.names import NAME, NAME_RULE
 
 # Pausing again keeps the time of the first pause.

@@ -10,13 +10,11 @@ from typing import Any
 
 from flask import current_app
 from sqlalchemy import Connection, event
-from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.orm import Session
 
 from app.broker.publisher import Publisher
 from app.broker.refs import Ref as Ref
-
-#: What verbs take: a session (published after its commit) or a connection in autocommit.
-Db = Session | scoped_session[Any] | Connection
+from app.database import Db
 
 #: The columns of jobs that make a reference; the row that a statement returns with them goes to ref().
 REF = """id, type, queue, priority, run_at <= now() AS is_due,

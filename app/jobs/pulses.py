@@ -11,7 +11,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from app.config import Settings
-from app.jobs.publication import Db
+from app.database import Db
 
 #: The longest time between two heartbeats of one lease, however long leases are.
 CANCEL_SECONDS = 2.0

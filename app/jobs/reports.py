@@ -9,8 +9,8 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from app.database import Db
 from app.jobs.context import LogLine, Progress
-from app.jobs.publication import Db
 
 # The newest lines of a job push out its oldest ones: what the last attempt says matters most.
 _LINES = text("""

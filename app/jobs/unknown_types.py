@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from app.jobs.publication import Db
+from app.database import Db
 
 #: Nobody looked for this long (no worker ran): what was seen before says nothing about now.
 GAP_SECONDS = 600

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from app.database import Db
 from app.errors import WorkerNotFound
 from app.jobs import audit
-from app.jobs.publication import Db
 
 _STOP = text("""
 UPDATE workers SET stop_requested_at = COALESCE(stop_requested_at, now()) WHERE id = :id RETURNING host, pid

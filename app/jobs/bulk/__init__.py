@@ -15,10 +15,10 @@ from uuid import UUID
 from sqlalchemy import func, insert, literal, select, text, true
 
 from app import statement_timeouts
-from app.database import IDLE_SECONDS
+from app.database import IDLE_SECONDS, DbSession
 from app.errors import BulkActionNotFound, PreviewOutdated, TooManyMatches
 from app.jobs import audit, lifecycle
-from app.jobs.bulk.scope import Scope, Sessions, fits, matching
+from app.jobs.bulk.scope import Scope, fits, matching
 from app.jobs.listing.filters import JobFilter
 from app.jobs.models import STATUSES, BulkAction, BulkItem, Job
 from app.jobs.verbs import VERBS
@@ -32,7 +32,7 @@ KEPT_DAYS = 30
 
 
 def create(
-    db: Sessions,
+    db: DbSession,
     verb: str,
     filter: JobFilter,
     *,
@@ -72,7 +72,12 @@ def create(
 
 
 def _write_down(
-    db: Sessions, number: int, verb: str, filter: JobFilter, scope: Scope | None, newest: int | None
+    db: DbSession,
+    number: int,
+    verb: str,
+    filter: JobFilter,
+    scope: Scope | None,
+    newest: int | None,
 ) -> tuple[int, int]:
     """How many jobs belong to the action, and how many match but arrived or changed after its preview."""
     is_in = scope.holds() if scope else true()
@@ -93,7 +98,7 @@ def _write_down(
 
 
 def act(
-    db: Sessions,
+    db: DbSession,
     verb: str,
     ids: list[UUID],
     *,
@@ -138,7 +143,7 @@ WHERE id = :id
 """)
 
 
-def step(db: Sessions) -> int:
+def step(db: DbSession) -> int:
     """One chunk of the oldest running action, committed; how many jobs it looked at."""
     action = db.execute(_NEXT).first()
     if action is None:
@@ -149,7 +154,7 @@ def step(db: Sessions) -> int:
     return looked_at
 
 
-def finish_at_once(db: Sessions, number: int) -> int:
+def finish_at_once(db: DbSession, number: int) -> int:
     """Does all of a small action in the caller's transaction; how many jobs it changed."""
     action = find(db, number)
     while _chunk(db, action):
@@ -158,7 +163,7 @@ def finish_at_once(db: Sessions, number: int) -> int:
     return action.done
 
 
-def _chunk(db: Sessions, action: Any) -> int:
+def _chunk(db: DbSession, action: Any) -> int:
     ids = list(db.scalars(_TAKE, {"id": action.id, "limit": CHUNK}).all())
     done: list[UUID] = []
     if unchanged := _unchanged(db, action, ids):
@@ -171,13 +176,13 @@ def _chunk(db: Sessions, action: Any) -> int:
     return len(ids)
 
 
-def _unchanged(db: Sessions, action: Any, ids: list[UUID]) -> list[UUID]:
+def _unchanged(db: DbSession, action: Any, ids: list[UUID]) -> list[UUID]:
     """Those of the jobs that are as they were when the action was confirmed, locked."""
     values = {"id": action.id, "ids": ids, "confirmed_at": action.created_at}
     return list(db.scalars(_UNCHANGED, values).all()) if ids else []
 
 
-def find(db: Sessions, number: int) -> BulkAction:
+def find(db: DbSession, number: int) -> BulkAction:
     """Raises BulkActionNotFound."""
     action = db.get(BulkAction, number, populate_existing=True)
     if action is None:
@@ -185,19 +190,19 @@ def find(db: Sessions, number: int) -> BulkAction:
     return action
 
 
-def latest(db: Sessions, limit: int = 50) -> list[BulkAction]:
+def latest(db: DbSession, limit: int = 50) -> list[BulkAction]:
     """Newest first."""
     return list(db.scalars(select(BulkAction).order_by(BulkAction.id.desc()).limit(limit)).all())
 
 
-def pause(db: Sessions, number: int, *, by: str) -> None:
+def pause(db: DbSession, number: int, *, by: str) -> None:
     """No further chunk begins."""
     action = find(db, number)
     action.paused_at = func.coalesce(BulkAction.paused_at, func.now())
     audit.record(db, by, "bulk.pause", str(number), {"bulk": number})
 
 
-def resume(db: Sessions, number: int, *, by: str) -> None:
+def resume(db: DbSession, number: int, *, by: str) -> None:
     action = find(db, number)
     action.paused_at = None
     audit.record(db, by, "bulk.resume", str(number), {"bulk": number})
@@ -206,7 +211,7 @@ def resume(db: Sessions, number: int, *, by: str) -> None:
 _LEAVE = text("DELETE FROM bulk_items WHERE bulk_id = :id AND result IS NULL")
 
 
-def stop(db: Sessions, number: int, *, by: str) -> None:
+def stop(db: DbSession, number: int, *, by: str) -> None:
     """The jobs not reached yet are left alone; nothing is undone."""
     action = find(db, number)
     if action.finished_at is None:
@@ -230,7 +235,7 @@ WHERE i.bulk_id = :id AND i.result = 'done' GROUP BY 1
 """)
 
 
-def outcome(db: Sessions, action: BulkAction) -> Outcome:
+def outcome(db: DbSession, action: BulkAction) -> Outcome:
     """Reads all of its jobs: a second for a million of them."""
     counts = {row.status: row.n for row in db.execute(_OUTCOME, {"id": action.id})}
     by_status = {status: counts.get(status, 0) for status in STATUSES}
@@ -248,7 +253,7 @@ WHERE fingerprint = ANY(:fingerprints) ORDER BY fingerprint, id DESC
 """)
 
 
-def latest_retries(db: Sessions, fingerprints: list[str]) -> dict[str, tuple[BulkAction, Outcome]]:
+def latest_retries(db: DbSession, fingerprints: list[str]) -> dict[str, tuple[BulkAction, Outcome]]:
     """Fingerprint → the latest retry of its error group in the last day, and its outcome."""
     retries = {}
     for row in db.execute(_CANARIES, {"fingerprints": fingerprints}).all():

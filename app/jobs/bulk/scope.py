@@ -7,21 +7,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ARRAY, ColumnElement, Uuid, and_, any_, cast, func, select, text, true
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session, scoped_session
 
-from app.database import sqlstate
+from app.database import DbSession, sqlstate
 from app.jobs import committed
 from app.jobs.listing import find_ids, list_jobs
 from app.jobs.listing.filters import IS_AHEAD, LAST_ID, JobFilter, conditions
 from app.jobs.models import PROCESSING, DeadLetter, Job
 from app.jobs.verbs import VERBS
 
-Sessions = Session | scoped_session[Any]
 SAMPLE = 10
 #: Counting every match may take this long; a search in large payloads takes minutes.
 EXACT_MILLISECONDS = 500
@@ -47,7 +45,7 @@ class Scope:
         """Every verb and every attempt sets updated_at, so an old one means: as it was then."""
         return and_(self._is_old(), self._is_seen())
 
-    def listing(self, db: Sessions, matches: list[ColumnElement[bool]]) -> Scope:
+    def listing(self, db: DbSession, matches: list[ColumnElement[bool]]) -> Scope:
         """The same scope, exact for these matches: with the recent transactions that wrote their rows."""
         if self.moment is None:
             return self
@@ -118,7 +116,7 @@ def most_first(counted: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
     return sums.most_common()
 
 
-def take_scope(db: Sessions) -> Scope:
+def take_scope(db: DbSession) -> Scope:
     """This moment, by the transaction's clock."""
     row = db.execute(  # jobs_pkey
         text("SELECT now() AS as_of, (SELECT id FROM jobs ORDER BY id DESC LIMIT 1) AS upto")
@@ -126,7 +124,7 @@ def take_scope(db: Sessions) -> Scope:
     return Scope(row.as_of, row.upto or LAST_ID, committed.now(db))
 
 
-def preview(db: Sessions, filter: JobFilter, scope: Scope | None = None) -> Preview:
+def preview(db: DbSession, filter: JobFilter, scope: Scope | None = None) -> Preview:
     """Counts and the newest matches: all of them where that takes EXACT_MILLISECONDS, else those found in time."""
     scope = scope or take_scope(db)
     sample = list_jobs(db, filter, limit=SAMPLE, is_light=True).items
@@ -145,7 +143,7 @@ def preview(db: Sessions, filter: JobFilter, scope: Scope | None = None) -> Prev
 
 
 def _count(
-    db: Sessions, scope: Scope, matches: list[ColumnElement[bool]]
+    db: DbSession, scope: Scope, matches: list[ColumnElement[bool]]
 ) -> tuple[list[Part], int]:
     """The jobs by kind, and the open dead letters among them."""
     kinds = (Job.type, Job.queue, Job.status, Job.run_at > scope.as_of)
@@ -158,7 +156,7 @@ def _count(
 
 
 @contextmanager
-def _limited(db: Sessions, milliseconds: int) -> Iterator[None]:
+def _limited(db: DbSession, milliseconds: int) -> Iterator[None]:
     """Statements inside have that much time; when one is cut off, the transaction goes on without it."""
     before = db.execute(text("SELECT current_setting('statement_timeout')")).scalar_one()
     with db.begin_nested():

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, TextClause, text
 
-from app.database import id_array
+from app.database import Db, id_array
 from app.jobs.ending import Ending
 from app.jobs.holds import none_applies
 from app.jobs.lifecycle.sql import (
@@ -23,7 +23,7 @@ from app.jobs.lifecycle.sql import (
     is_fenced_by,
     locked,
 )
-from app.jobs.publication import REF, Db
+from app.jobs.publication import REF
 
 _CLAIMABLE = f"""
     SELECT j.id, j.type FROM jobs j

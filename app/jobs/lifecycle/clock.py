@@ -6,8 +6,8 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from app.database import Db
 from app.jobs.lifecycle.sql import IS_LOCKED, locked
-from app.jobs.publication import Db
 
 _EXPIRED = locked(
     "SELECT id FROM jobs WHERE status = 'pending' AND expires_at IS NOT NULL AND expires_at <= now()",

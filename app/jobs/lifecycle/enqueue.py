@@ -11,12 +11,13 @@ from uuid import UUID
 
 from sqlalchemy import Row, text
 
+from app.database import Db
 from app.errors import UniqueConflict
 from app.extensions import current_settings
 from app.jobs import registry
 from app.jobs.ids import new_id
 from app.jobs.models import UNIQUE_KEY_IS_LIVE
-from app.jobs.publication import REF, Db, after_commit, ref
+from app.jobs.publication import REF, after_commit, ref
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.exc import IntegrityError
 
-from app.database import id_array
+from app.database import Db, id_array
 from app.errors import InvalidTransition, JobNotFound, JobQueueError, UniqueConflict
 from app.jobs import audit
 from app.jobs.lifecycle.sql import GIVEN, IS_LOCKED, locked
-from app.jobs.publication import REF, Db, after_commit, ref
+from app.jobs.publication import REF, after_commit, ref
 from app.jobs.statuses import LIVE, has_one_of
 from app.jobs.verbs import CANCEL, DELETE, EDIT, RETRY, RUN, VERBS
 

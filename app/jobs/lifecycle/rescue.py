@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import Row, text
 
+from app.database import Db
 from app.extensions import current_settings
 from app.jobs import registry
 from app.jobs.ending import BURY, CRASH, RELEASE, AttemptError, Ending, Held
 from app.jobs.lifecycle.attempts import end_attempts
 from app.jobs.lifecycle.sql import LEASE_IS_OVER
-from app.jobs.publication import Db
 
 _EXPIRED_LEASES = text(f"""
 SELECT j.id, j.lease_token AS token, j.type, j.attempts AS attempt, j.max_attempts,

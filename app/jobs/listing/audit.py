@@ -6,11 +6,11 @@ from datetime import timedelta
 
 from sqlalchemy import func, select
 
-from app.database import Reader
+from app.database import DbSession
 from app.jobs.models import AuditEvent
 
 
-def audit_of(db: Reader, subject: str, *, limit: int = 50) -> list[AuditEvent]:
+def audit_of(db: DbSession, subject: str, *, limit: int = 50) -> list[AuditEvent]:
     """The latest of one job or queue, oldest first; a bulk action's jobs have none of their own."""
     events = (  # ix_audit_events_subject
         select(AuditEvent)
@@ -21,7 +21,7 @@ def audit_of(db: Reader, subject: str, *, limit: int = 50) -> list[AuditEvent]:
     return list(reversed(db.scalars(events).all()))
 
 
-def has_audit_event(db: Reader, *, actor: str, action: str, subject: str, days: float) -> bool:
+def has_audit_event(db: DbSession, *, actor: str, action: str, subject: str, days: float) -> bool:
     """Whether ``actor`` has done this to ``subject`` within the last ``days``."""
     since = func.now() - timedelta(days=days)
     event = (  # ix_audit_events_subject
@@ -34,7 +34,7 @@ def has_audit_event(db: Reader, *, actor: str, action: str, subject: str, days: 
     return db.scalar(event) is not None
 
 
-def audit_events(db: Reader, *, limit: int, before: int | None = None) -> list[AuditEvent]:
+def audit_events(db: DbSession, *, limit: int, before: int | None = None) -> list[AuditEvent]:
     """Newest first; ``before``: older than the event with that id."""
     events = select(AuditEvent).order_by(AuditEvent.id.desc()).limit(limit)  # audit_events_pkey
     if before is not None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, func, select
 
-from app.database import Database, Reader
+from app.database import Db, DbSession
 from app.errors import DeadLetterNotFound
 from app.jobs.listing.cursors import Direction, Page, Position, check_offset, decode, paginate
 from app.jobs.listing.filters import (
@@ -29,7 +29,7 @@ _LAST = (datetime(9999, 1, 1, tzinfo=UTC), LAST_ID)
 
 
 def list_dead_letters(
-    db: Reader,
+    db: DbSession,
     *,
     limit: int,
     offset: int = 0,
@@ -61,7 +61,7 @@ def list_dead_letters(
 
 
 def count_newer_dead_letters(
-    db: Reader,
+    db: DbSession,
     cursor: str,
     *,
     limit: int,
@@ -77,7 +77,7 @@ def count_newer_dead_letters(
 
 
 def _finder(
-    db: Reader,
+    db: DbSession,
     type: str | None,
     queue: str | None,
     search: str | None,
@@ -121,7 +121,7 @@ def _conditions(
         yield is_found(words, DeadLetter.job_id, payload, DeadLetter.type, DeadLetter.reason)
 
 
-def _load(db: Reader, keys: list[Key]) -> tuple[list[DeadLetter], int]:
+def _load(db: DbSession, keys: list[Key]) -> tuple[list[DeadLetter], int]:
     """The letters of these keys in their order, without those closed since."""
     # ix_dead_letters_job; "is open" is judged here, in WHERE it would invite another index.
     rows = select(DeadLetter, json_bytes(DeadLetter.payload))
@@ -141,7 +141,7 @@ def _load(db: Reader, keys: list[Key]) -> tuple[list[DeadLetter], int]:
     return load_page(db, ids, key=DeadLetter.job_id, columns=(DeadLetter.payload,), load=load)
 
 
-def dead_letters_of(db: Reader, job_id: UUID, *, limit: int = 50) -> list[DeadLetter]:
+def dead_letters_of(db: DbSession, job_id: UUID, *, limit: int = 50) -> list[DeadLetter]:
     """The last dead letters of a job, open or closed, oldest first."""
     newest = (  # ix_dead_letters_job
         select(DeadLetter)
@@ -153,7 +153,7 @@ def dead_letters_of(db: Reader, job_id: UUID, *, limit: int = 50) -> list[DeadLe
     return list(reversed(db.scalars(newest).all()))
 
 
-def open_dead_letter(db: Reader, job_id: UUID) -> DeadLetter:
+def open_dead_letter(db: DbSession, job_id: UUID) -> DeadLetter:
     """The open dead letter of a job. Raises DeadLetterNotFound."""
     letters = dead_letters_of(db, job_id, limit=1)
     if not letters or letters[0].closed_at is not None:
@@ -161,7 +161,7 @@ def open_dead_letter(db: Reader, job_id: UUID) -> DeadLetter:
     return letters[0]
 
 
-def count_dead_letters(db: Database) -> Count:
+def count_dead_letters(db: Db) -> Count:
     """How many are open, up to a bound."""
     some = (  # uq_dead_letters_open
         select(DeadLetter.job_id).where(DeadLetter.closed_at.is_(None)).limit(COUNT_BOUND + 1)

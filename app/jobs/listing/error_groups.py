@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import text
 
-from app.database import Reader
+from app.database import DbSession
 from app.jobs.error_groups import place_in_traceback
 
 MAX_ERROR_GROUPS = 50
@@ -63,13 +63,13 @@ class ErrorGroup:
     per_hour: list[int]  # failed attempts in the last HOURS, oldest first
 
 
-def error_group_name(db: Reader, fingerprint: str) -> str | None:
+def error_group_name(db: DbSession, fingerprint: str) -> str | None:
     """ "KeyError in charge-card"; None where no attempt of the group is kept."""
     row = db.execute(_NAME, {"fingerprint": fingerprint}).first()
     return f"{row.error_class or row.outcome.replace('_', ' ')} in {row.type}" if row else None
 
 
-def list_error_groups(db: Reader) -> list[ErrorGroup]:
+def list_error_groups(db: DbSession) -> list[ErrorGroup]:
     """The MAX_ERROR_GROUPS largest, largest first."""
     rows = db.execute(_GROUPS, {"limit": MAX_ERROR_GROUPS}).all()
     groups = [row.fingerprint for row in rows]

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import defer
 
-from app.database import Reader
+from app.database import DbSession
 from app.errors import JobNotFound
 from app.jobs import ids
 from app.jobs.listing.cursors import Direction, Page, Position, check_offset, decode, paginate
@@ -48,7 +48,7 @@ ATTEMPTS_SHOWN = 200
 _LAST_LINE = 2**63 - 1
 
 
-def get_job(db: Reader, job_id: UUID) -> Job:
+def get_job(db: DbSession, job_id: UUID) -> Job:
     """The job as it stands now. Raises JobNotFound."""
     job = db.get(Job, job_id, populate_existing=True)  # jobs_pkey
     if job is None:
@@ -56,13 +56,13 @@ def get_job(db: Reader, job_id: UUID) -> Job:
     return job
 
 
-def oldest_created(db: Reader) -> datetime | None:
+def oldest_created(db: DbSession) -> datetime | None:
     """When the oldest job was created; None without jobs."""
     oldest = db.scalar(select(Job.id).order_by(Job.id).limit(1))  # jobs_pkey
     return ids.created_at(oldest) if oldest else None
 
 
-def attempts_of(db: Reader, job_id: UUID, *, limit: int = ATTEMPTS_SHOWN) -> list[JobAttempt]:
+def attempts_of(db: DbSession, job_id: UUID, *, limit: int = ATTEMPTS_SHOWN) -> list[JobAttempt]:
     """The last ``limit`` attempts that did not complete, oldest first."""
     newest = (  # job_attempts_pkey (job_id, …)
         select(JobAttempt)
@@ -74,7 +74,7 @@ def attempts_of(db: Reader, job_id: UUID, *, limit: int = ATTEMPTS_SHOWN) -> lis
 
 
 def log_of(
-    db: Reader, job_id: UUID, after: int | None = None, limit: int = 500
+    db: DbSession, job_id: UUID, after: int | None = None, limit: int = 500
 ) -> list[JobLogLine]:
     """Up to ``limit`` lines in the order written, from the start or after the line with id ``after``."""
     # ix_job_log_lines_job; rows compared whole, or the primary key might be walked (see walk.py).
@@ -89,7 +89,7 @@ def log_of(
 
 
 def list_jobs(
-    db: Reader,
+    db: DbSession,
     filter: JobFilter | None = None,
     *,
     limit: int,
@@ -123,7 +123,7 @@ def list_jobs(
 
 
 def count_newer_jobs(
-    db: Reader, filter: JobFilter, cursor: str, *, limit: int, order: Order = NEWEST
+    db: DbSession, filter: JobFilter, cursor: str, *, limit: int, order: Order = NEWEST
 ) -> int:
     """How many matches come before a page's start_cursor, up to ``limit``. Raises InvalidCursor."""
     filter = filter.normalized()
@@ -132,7 +132,7 @@ def count_newer_jobs(
 
 
 def find_ids(
-    db: Reader, filter: JobFilter, *, limit: int, seconds: float
+    db: DbSession, filter: JobFilter, *, limit: int, seconds: float
 ) -> tuple[list[UUID], bool]:
     """The newest matches, found within about ``seconds``, and whether they are all there are."""
     filter = filter.normalized()
@@ -155,7 +155,7 @@ def find_ids(
 
 
 def _find(
-    db: Reader, filter: JobFilter, order: Order, at: Position | None, offset: int, limit: int
+    db: DbSession, filter: JobFilter, order: Order, at: Position | None, offset: int, limit: int
 ) -> Found:
     direction: Direction = at.direction if at else "next"
     plan = _plan(db, filter, order)
@@ -179,14 +179,14 @@ def _find(
     return merge(plan, found, ahead, limit=limit)
 
 
-def _plan(db: Reader, filter: JobFilter, order: Order) -> Walk:
+def _plan(db: DbSession, filter: JobFilter, order: Order) -> Walk:
     if order.by != "created":
         return timed_walk(filter, order)
     plan = index_to_walk(filter, _best_driver(db, filter))
     return replace(plan, is_ascending=order.is_ascending)
 
 
-def _best_driver(db: Reader, filter: JobFilter) -> str:
+def _best_driver(db: DbSession, filter: JobFilter) -> str:
     """The index with the fewest rows, by the counters (near enough without their deltas)."""
     possible = drivers(filter)
     if len(possible) == 1:
@@ -203,7 +203,7 @@ def _best_driver(db: Reader, filter: JobFilter) -> str:
     return min(zip(db.execute(sizes).one(), possible, strict=True))[1]
 
 
-def _count(db: Reader, filter: JobFilter) -> int:
+def _count(db: DbSession, filter: JobFilter) -> int:
     """How many jobs match a countable filter, exactly."""
     wanted = {"status": filter.stored_status, "type": filter.type, "queue": filter.queue}
     return counters.count(
@@ -211,7 +211,7 @@ def _count(db: Reader, filter: JobFilter) -> int:
     )
 
 
-def _few(db: Reader, filter: JobFilter, order: Order) -> ColumnElement[bool] | None:
+def _few(db: DbSession, filter: JobFilter, order: Order) -> ColumnElement[bool] | None:
     """A condition that every match fulfils, and few enough rows to sort; None if there is none."""
     digits = filter.id_part or filter.id_prefix
     if digits is not None and looks_like_id(digits):
@@ -225,7 +225,7 @@ def _few(db: Reader, filter: JobFilter, order: Order) -> ColumnElement[bool] | N
     return _few_of_kind(db, filter) if order.by != "created" else None
 
 
-def _few_of_kind(db: Reader, filter: JobFilter) -> ColumnElement[bool] | None:
+def _few_of_kind(db: DbSession, filter: JobFilter) -> ColumnElement[bool] | None:
     """As _few, for what the index of the order knows nothing of."""
     if filter.fingerprint is not None:
         of_group = Job.fingerprint == filter.fingerprint  # ix_jobs_fingerprint
@@ -239,18 +239,18 @@ def _few_of_kind(db: Reader, filter: JobFilter) -> ColumnElement[bool] | None:
     return None
 
 
-def _is_small(db: Reader, bulk: int) -> bool:
+def _is_small(db: DbSession, bulk: int) -> bool:
     action = db.get(BulkAction, bulk)
     return action is None or action.total <= FEW
 
 
-def _has_few_ahead(db: Reader) -> bool:
+def _has_few_ahead(db: DbSession) -> bool:
     # ix_jobs_run_at; ordered, or another partial index might be read to its end.
     ahead = select(literal(1)).where(IS_AHEAD).order_by(Job.run_at).limit(FEW + 1)
     return db.execute(select(func.count()).select_from(ahead.subquery())).scalar_one() <= FEW
 
 
-def _estimated_tagged(db: Reader, tag: str) -> int:
+def _estimated_tagged(db: DbSession, tag: str) -> int:
     """About how many jobs have this tag, by the planner's statistics: no row is read."""
     statement = text(
         "EXPLAIN (FORMAT JSON) SELECT FROM jobs WHERE tags @> ARRAY[:tag] AND tags <> '{}'"
@@ -260,7 +260,7 @@ def _estimated_tagged(db: Reader, tag: str) -> int:
     return int(plan[0]["Plan"]["Plan Rows"])
 
 
-def _by_name(db: Reader, filter: JobFilter, plan: Walk, limit: int) -> list[Key]:
+def _by_name(db: DbSession, filter: JobFilter, plan: Walk, limit: int) -> list[Key]:
     """Jobs older than the walk reached, whose unique key, tag or type is exactly the search."""
     words = filter.search or ""
     # uq_jobs_unique_key (live ones only).
@@ -276,7 +276,7 @@ def _by_name(db: Reader, filter: JobFilter, plan: Walk, limit: int) -> list[Key]
 
 
 def _load(
-    db: Reader, filter: JobFilter, job_ids: list[UUID], is_light: bool
+    db: DbSession, filter: JobFilter, job_ids: list[UUID], is_light: bool
 ) -> tuple[list[Job], int]:
     # What changed since its key was found no longer matches, and is left out. Judged here, not in
     # WHERE: there it would tempt the planner to another index than jobs_pkey.

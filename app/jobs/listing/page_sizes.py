@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Text, case, cast, func, literal_column, select
 
-from app.database import Reader
+from app.database import DbSession
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ def _json_bytes(column: Any) -> ColumnElement[int]:
 
 
 def load_page(
-    db: Reader,
+    db: DbSession,
     ids: Sequence[UUID],
     *,
     key: Any,
@@ -62,7 +62,7 @@ def load_page(
 
 
 def _stored_bytes(
-    db: Reader, ids: Sequence[UUID], key: Any, columns: Sequence[Any]
+    db: DbSession, ids: Sequence[UUID], key: Any, columns: Sequence[Any]
 ) -> dict[UUID, int]:
     # Of a large value only the pointer to it is read.
     stored: ColumnElement[int] = sum(

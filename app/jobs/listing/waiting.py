@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from app.database import Database, Reader
+from app.database import Db, DbSession
 from app.jobs.models import Job, Pause, UnknownType
 from app.jobs.statistics.count import COUNT_BOUND, Count
 
@@ -49,7 +49,7 @@ class Waiting:
     unknown_seconds: float | None  # since when no worker knows the type
 
 
-def waiting(db: Reader, job: Job) -> Waiting:
+def waiting(db: DbSession, job: Job) -> Waiting:
     """Why ``job``, which is pending, may not be running."""
     unknown = db.get(UnknownType, job.type)
     since = unknown.since if unknown else None
@@ -62,19 +62,19 @@ def waiting(db: Reader, job: Job) -> Waiting:
     )
 
 
-def count_ahead(db: Database, job: Job) -> Count:
+def count_ahead(db: Db, job: Job) -> Count:
     """Due jobs that workers of the queue claim before ``job``; stops counting at COUNT_BOUND."""
     facts = {"queue": job.queue, "priority": job.priority, "run_at": job.run_at, "id": job.id}
     n = db.execute(_AHEAD, {**facts, "limit": COUNT_BOUND}).scalar_one()
     return Count(n, is_exact=n < COUNT_BOUND)
 
 
-def _refusal(db: Database, job: Job) -> Refusal | None:
+def _refusal(db: Db, job: Job) -> Refusal | None:
     last = db.execute(_LAST_ATTEMPT, {"id": job.id}).first()
     if last is None or last.outcome != "released" or last.error_class not in REFUSALS:
         return None
     return Refusal(last.error, last.times, last.seconds)
 
 
-def _seconds_until(db: Database, at: object) -> float:
+def _seconds_until(db: Db, at: object) -> float:
     return float(db.execute(_SECONDS, {"at": at}).scalar_one())

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, literal, select, true, tuple_
 
-from app.database import Database, rows_in_order
+from app.database import Db, rows_in_order
 from app.jobs.listing.cursors import Direction
 
 #: A walk looks at so many rows (0.3 µs each; 2 µs if it reads payloads) and then says it stopped …
@@ -73,7 +73,7 @@ class Found:
 
 
 def walk(
-    db: Database,
+    db: Db,
     plan: Walk,
     *,
     after: Key | None,
@@ -114,7 +114,7 @@ def walk(
 
 
 def _all(
-    db: Database, plan: Walk, *, after: Key | None, direction: Direction, skip: int, limit: int
+    db: Db, plan: Walk, *, after: Key | None, direction: Direction, skip: int, limit: int
 ) -> list[Key]:
     rows = _candidates(plan, after, direction, plan.key).offset(skip).limit(limit)
     return [tuple(row) for row in rows_in_order(db, rows)]
@@ -160,7 +160,7 @@ def _columns(plan: Walk) -> list[Any]:
 
 
 def gather(
-    db: Database,
+    db: Db,
     plan: Walk,
     few: ColumnElement[bool],
     *,

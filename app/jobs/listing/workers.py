@@ -11,7 +11,7 @@ from uuid import UUID
 from flask import current_app
 from sqlalchemy import Float, cast, extract, func, select
 
-from app.database import Reader
+from app.database import DbSession
 from app.errors import WorkerNotFound
 from app.jobs.models import Job, WorkerRow
 
@@ -57,7 +57,7 @@ class WorkerSummary:
         return "busy" if self.running else "idle"
 
 
-def list_workers(db: Reader) -> list[WorkerSummary]:
+def list_workers(db: DbSession) -> list[WorkerSummary]:
     """Workers that are alive or stopped recently: alive ones first, then by start, newest first."""
     # The table has a row per process and is pruned: no index but its key is wanted.
     rows = select(WorkerRow, _silence()).where(
@@ -68,7 +68,7 @@ def list_workers(db: Reader) -> list[WorkerSummary]:
     return sorted(workers, key=lambda worker: (not worker.is_alive, -worker.started_at.timestamp()))
 
 
-def worker(db: Reader, worker_id: UUID) -> WorkerSummary:
+def worker(db: DbSession, worker_id: UUID) -> WorkerSummary:
     """One worker, however long it is gone. Raises WorkerNotFound."""
     row = db.execute(  # workers_pkey
         select(WorkerRow, _silence()).where(WorkerRow.id == worker_id), execution_options=_FRESH
@@ -78,7 +78,7 @@ def worker(db: Reader, worker_id: UUID) -> WorkerSummary:
     return _summary(row)
 
 
-def still_running(db: Reader, workers: Sequence[WorkerSummary]) -> list[WorkerSummary]:
+def still_running(db: DbSession, workers: Sequence[WorkerSummary]) -> list[WorkerSummary]:
     """The workers, with only those of their reported attempts that have not ended since."""
     reported = [UUID(run["jobId"]) for worker in workers for run in worker.running]
     # jobs_pkey; a worker reports at most as many as it has threads.

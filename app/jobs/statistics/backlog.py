@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from app.database import Database, rows_in_order
+from app.database import Db, rows_in_order
 from app.jobs.models import PENDING, STATUSES
 from app.jobs.statistics.count import Count
 from app.jobs.statistics.counters import COUNTED, WAITING
@@ -67,7 +67,7 @@ class Backlog:
     retrying: Count
 
 
-def backlogs(db: Database) -> dict[str, Backlog]:
+def backlogs(db: Db) -> dict[str, Backlog]:
     """Queue → its backlog, for every queue that ever had a job.
 
     Exact, unless more than SOON_BOUND jobs start within the present minute.
@@ -101,6 +101,6 @@ def total(counts: Iterable[Count]) -> Count:
     return Count(sum(parts), all(one.is_exact for one in parts))
 
 
-def oldest_waits(db: Database) -> dict[str, float]:
+def oldest_waits(db: Db) -> dict[str, float]:
     """Queue → seconds since its oldest due job was due, paused queues too; only queues with one."""
     return {row.queue: max(row.seconds, 0.0) for row in rows_in_order(db, LANES)}

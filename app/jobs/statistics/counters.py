@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
-from app.database import Database
+from app.database import Db
 from app.jobs.models import STATUSES
 
 #: Past this age the series is kept per hour. Compaction waits an hour longer than fold, so that
@@ -185,7 +185,7 @@ class Drift:
         return not self.rows
 
 
-def status_counts(db: Database) -> dict[str, int]:
+def status_counts(db: Db) -> dict[str, int]:
     """Status → number of jobs, all five statuses, exact."""
     found = db.execute(
         text(f"SELECT status, sum(n)::bigint FROM ({COUNTED}) AS all_counts GROUP BY 1")
@@ -195,7 +195,7 @@ def status_counts(db: Database) -> dict[str, int]:
 
 
 def count(
-    db: Database, *, queue: str | None = None, type: str | None = None, status: str | None = None
+    db: Db, *, queue: str | None = None, type: str | None = None, status: str | None = None
 ) -> int:
     """How many jobs have that queue, type and status (None: any), exact."""
     found = db.execute(
@@ -209,7 +209,7 @@ def count(
     return int(found.scalar_one())
 
 
-def fold(db: Database, limit: int = 20_000) -> int:
+def fold(db: Db, limit: int = 20_000) -> int:
     """Moves up to ``limit`` deltas of each kind into the base; returns how many, 0 when all are in.
 
     Nobody need be elected for it; the caller commits, soon.
@@ -229,7 +229,7 @@ def fold_if_overdue(engine: Engine, limit: int = 20_000) -> int:
         return fold(connection, limit)
 
 
-def check(db: Database, *, fix: bool = False) -> Drift:
+def check(db: Db, *, fix: bool = False) -> Drift:
     """Compares the counters with count(*) in one snapshot; ``fix`` adds what is missing.
 
     Reads the whole table (seconds with millions of jobs) and blocks nobody. The caller commits.
@@ -243,7 +243,7 @@ def check(db: Database, *, fix: bool = False) -> Drift:
     return _drift(db, REPAIR, REPAIR_WAITING, is_fixed=True)
 
 
-def _drift(db: Database, *statements: str, is_fixed: bool) -> Drift:
+def _drift(db: Db, *statements: str, is_fixed: bool) -> Drift:
     rows = [
         CounterDrift(**row)
         for statement in statements
@@ -252,7 +252,7 @@ def _drift(db: Database, *statements: str, is_fixed: bool) -> Drift:
     return Drift(rows, is_fixed=is_fixed)
 
 
-def prune_series(db: Database, limit: int = 20_000) -> int:
+def prune_series(db: Db, limit: int = 20_000) -> int:
     """Drops series older than SERIES_DAYS and turns minutes of some hours ago into hours.
 
     At most ``limit`` rows of each; returns how many, 0 when there is nothing left to do.

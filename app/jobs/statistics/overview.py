@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import select, text
 
-from app.database import Database, Reader
+from app.database import Db, DbSession
 from app.jobs import registry
 from app.jobs.models import COMPLETED, PENDING, PROCESSING, STATUSES, Pause
 from app.jobs.registry import JobType
@@ -50,7 +50,7 @@ class TypeSummary:
     completed_per_minute: float  # over the last 5 minutes
 
 
-def queue_overview(db: Reader) -> list[QueueSummary]:
+def queue_overview(db: DbSession) -> list[QueueSummary]:
     """Every queue that holds jobs, is some registered type's, or is paused; by name."""
     waiting = backlogs(db)
     paused, waits, rates = paused_queues(db), oldest_waits(db), _completed_per_minute(db)
@@ -79,7 +79,7 @@ def _queue(
     )
 
 
-def _completed_per_minute(db: Reader) -> dict[str, float]:
+def _completed_per_minute(db: DbSession) -> dict[str, float]:
     """Queue → completed jobs a minute; the series knows types, the counters where they complete."""
     places: dict[str, dict[str, int]] = defaultdict(dict)
     statement = text(f"SELECT queue, type, n FROM ({COUNTED}) AS counted WHERE status = :completed")
@@ -93,7 +93,7 @@ def _completed_per_minute(db: Reader) -> dict[str, float]:
     return rates
 
 
-def job_type_overview(db: Reader) -> list[TypeSummary]:
+def job_type_overview(db: DbSession) -> list[TypeSummary]:
     """Every type that is registered here, has jobs, or is paused; by name."""
     counts: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(STATUSES, 0))
     for row in db.execute(text(f"SELECT type, status, n FROM ({COUNTED}) AS counted")):
@@ -120,15 +120,15 @@ def _type(name: str, counts: dict[str, int], is_paused: bool, hour: TypeActivity
     )
 
 
-def paused_queues(db: Database) -> set[str]:
+def paused_queues(db: Db) -> set[str]:
     """The names of the paused queues; any other runs."""
     return _paused(db, "queue")
 
 
-def paused_types(db: Database) -> set[str]:
+def paused_types(db: Db) -> set[str]:
     """The names of the paused job types; any other runs."""
     return _paused(db, "type")
 
 
-def _paused(db: Database, kind: str) -> set[str]:
+def _paused(db: Db, kind: str) -> set[str]:
     return set(db.execute(select(Pause.name).where(Pause.kind == kind)).scalars())

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sqlalchemy import text
 
-from app.database import Database
+from app.database import Db
 from app.jobs.statistics.histogram import percentile_ms
 
 MINUTES = 60
@@ -134,7 +134,7 @@ def _ended(minute: Minute) -> int:
     return minute.completed + minute.failed
 
 
-def last_hour(db: Database) -> LastHour:
+def last_hour(db: Db) -> LastHour:
     """The last hour by the database clock."""
     now = db.execute(text("SELECT now()")).scalar_one()
     this_minute = now.replace(second=0, microsecond=0)
@@ -189,7 +189,7 @@ _TREND = text("""
 """)
 
 
-def trend(db: Database) -> Trend:
+def trend(db: Db) -> Trend:
     """By the database clock; the running minute is left out."""
     row = db.execute(_TREND, {"recent": RATE_MINUTES, "all": MINUTES}).one()
     return Trend(*(int(n) for n in row))
@@ -207,7 +207,7 @@ _HISTORY = text("""
 """)
 
 
-def history(db: Database, name: str) -> list[Minute]:
+def history(db: Db, name: str) -> list[Minute]:
     """What ended in each point of a range of RANGES, oldest first; the last point is still running."""
     count, seconds = RANGES[name]
     now = db.execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.cache import cached, forget
-from app.database import Database
+from app.database import Db
 from app.jobs.listing.dead_letters import count_dead_letters
 from app.jobs.models import STATUSES
 from app.jobs.statistics.backlog import backlogs, oldest_waits, total
@@ -85,7 +85,7 @@ class Overview:
     failing_types: list[FailingType]  # most failures first
 
 
-def view_counts(db: Database) -> dict[str, Count]:
+def view_counts(db: Db) -> dict[str, Count]:
     """Jobs by status (exact), by view (``scheduled``, ``retrying``: with ``is_exact`` False at least
     so many), ``all`` of them, and open ``dead_letters``."""
     queues = backlogs(db).values()
@@ -97,7 +97,7 @@ def view_counts(db: Database) -> dict[str, Count]:
     return counts
 
 
-def overview(db: Database) -> Overview:
+def overview(db: Db) -> Overview:
     """Everything the overview page says in numbers; ask through cached()."""
     paused = paused_queues(db)
     running = {name: queue for name, queue in backlogs(db).items() if name not in paused}
