@@ -12,13 +12,12 @@ from sqlalchemy import text
 from app.broker.publisher import Publisher
 from app.doctor.finding import OK, WARNING, Finding
 from app.extensions import db
-from app.jobs import dead_letter_mirror, lifecycle, listing, pulses
+from app.jobs import dead_letter_mirror, lifecycle, listing, pulses, unknown_types
+from app.jobs.holds import MIN_AGE_SECONDS, QUEUE_PAUSED, TYPE_PAUSED
 from app.jobs.publication import REF, Ref, current_publisher, ref
 from app.jobs.statistics import summary
 
 BATCH = 1000
-#: A job due for longer than this is in the ready set, unless Redis lost it; as in worker/sweeper/reconcile.py.
-MIN_AGE_SECONDS = 2
 
 
 def check_workers() -> Finding:
@@ -80,10 +79,13 @@ def _fix_counters() -> str:
     return f"fixed {len(drift.rows)} counters"
 
 
-# Jobs of types that no worker knows are not in Redis until a worker knows them.
+# Jobs of unknown types, and due jobs that are paused, need not be in Redis: what resumes them publishes them.
 _PENDING = text(f"""
-SELECT {REF} FROM jobs WHERE status = 'pending' AND (run_at > now() OR run_at <= now() - make_interval(secs => :age))
-  AND NOT EXISTS (SELECT 1 FROM type_switches t WHERE t.type = jobs.type AND t.unknown_since IS NOT NULL)
+SELECT {REF} FROM jobs WHERE status = 'pending'
+  AND (run_at > now() OR (run_at <= now() - make_interval(secs => :age)
+    AND {QUEUE_PAUSED.absent("jobs")}
+    AND {TYPE_PAUSED.absent("jobs")}))
+  AND {unknown_types.is_known("jobs")}
 ORDER BY queue, priority DESC, run_at, id
 """)
 

@@ -1,6 +1,6 @@
 """What keeps a due job from being claimed: for each reason its SQL and its sentence for people.
 
-The claim and the reconciliation of Redis read the SQL, the page of a job the sentences.
+The claim, the reconciliation of Redis and the doctor use the SQL, the page of a job the sentences.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 class Hold:
     """One reason why a due job waits."""
 
-    condition: str  # SQL, true for a job that is NOT held; {job} is the alias of its row
-    sentence: str  # for people; its gaps are filled by explain()
+    absence: str  # SQL that is true where this reason does NOT hold the job; {job} is the alias of its row
+    sentence: str  # for people; explain() fills in its placeholders
 
     def absent(self, job: str = "j") -> str:
-        """The SQL condition that the reason doesn't apply to the row ``job``."""
-        return self.condition.format(job=job)
+        """The SQL condition that this reason does not hold the row ``job``."""
+        return self.absence.format(job=job)
 
     def explain(self, **facts: object) -> str:
-        """The sentence, with the gaps filled."""
+        """The sentence, with its placeholders filled in."""
         return self.sentence.format(**facts)
 
 
@@ -44,6 +44,9 @@ TYPE_UNKNOWN = Hold(
     "(:is_any_type OR {job}.type = ANY(CAST(:types AS text[])))",
     "No running worker has a handler for {type}{span}. Start one that does.{limit}",
 )
+
+#: A job that has been due for longer is in its ready set unless Redis lost it; a younger one may be being claimed.
+MIN_AGE_SECONDS = 2
 
 #: All of them, in the order in which the claim checks them.
 HOLDS = (EXPIRED, QUEUE_PAUSED, TYPE_PAUSED, QUEUE_NOT_SERVED, TYPE_UNKNOWN)

@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from app.database import Db
 
-#: Nobody looked for this long (no worker ran): what was seen before says nothing about now.
+#: If no sweeper ran for this long, what was recorded before no longer counts.
 GAP_SECONDS = 600
 
 _MARK = text("""
@@ -33,7 +33,13 @@ RETURNING type, unknown_since <= now() - make_interval(secs => :seconds) AS is_o
 """)
 
 
+def is_known(job: str) -> str:
+    """The SQL condition that the type of the row ``job`` is not recorded as unknown."""
+    return f"""NOT EXISTS (
+      SELECT 1 FROM type_switches t WHERE t.type = {job}.type AND t.unknown_since IS NOT NULL)"""
+
+
 def mark(db: Db, *, alive_seconds: float, seconds: float) -> list[str]:
-    """Note which types no live worker knows; answers those unknown for ``seconds`` and more."""
+    """Record which types no live worker knows; returns those unknown for at least ``seconds``."""
     values = {"alive_seconds": alive_seconds, "seconds": seconds, "gap_seconds": GAP_SECONDS}
     return [row.type for row in db.execute(_MARK, values) if row.is_over]

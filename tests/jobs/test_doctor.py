@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from app import doctor
 from app.broker.publisher import Publisher
-from app.jobs import lifecycle
+from app.jobs import lifecycle, pauses
 from app.jobs.lifecycle import NewJob
 from tests import factories
 from tests.support.redis_servers import starter
@@ -64,6 +64,20 @@ def test_jobs_that_redis_lost_are_found_and_published(see: Any, session: Any, re
     assert code == 0, output
     assert "published 2 jobs again" in output
     code, output = see()
+    assert code == 0, output
+
+
+def test_paused_jobs_may_be_missing_from_redis(see: Any, session: Any) -> None:
+    """A worker drops the ids of paused jobs that it pops; resuming publishes them again."""
+    for field in ("queue", "type"):
+        factories.pending_job(due_in=-10, **{field: f"paused-{field}"})
+    pauses.pause_queue(session, "paused-queue", by="ada")
+    pauses.pause_type(session, "paused-type", by="ada")
+    session.commit()
+
+    code, output = see()
+
+    assert lines(output)["pending jobs"] == "ok", output
     assert code == 0, output
 
 

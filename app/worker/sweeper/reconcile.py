@@ -13,7 +13,7 @@ from app.broker.lanes import lane
 from app.broker.ready_set import ReadySet
 from app.database import elected, id_array
 from app.jobs import registry
-from app.jobs.holds import QUEUE_PAUSED, TYPE_PAUSED
+from app.jobs.holds import MIN_AGE_SECONDS, QUEUE_PAUSED, TYPE_PAUSED
 from app.jobs.publication import REF, ref
 
 log = logging.getLogger(__name__)
@@ -21,8 +21,6 @@ log = logging.getLogger(__name__)
 #: Due jobs of each queue that are compared with its ready set.
 WINDOW = 500
 REPUBLISH_BATCH = 1000
-#: A job due for longer than this and not in the ready set was lost by Redis, or is being claimed.
-MIN_AGE_SECONDS = 2
 
 _QUEUES = text(f"""
 SELECT DISTINCT queue FROM (
