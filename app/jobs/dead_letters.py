@@ -12,33 +12,34 @@ from app.jobs.models import DeadLetter
 from app.json_values import iso
 
 
-def dead_letter_entry(letter: DeadLetter | Mapping[Any, Any]) -> str:
+def dead_letter_entry(dead_letter: DeadLetter | Mapping[Any, Any]) -> str:
     """Canonical JSON: ``attempts, failedAt, jobId, payload, reason, type``; sorted, compact, UTF-8.
 
-    Takes the row, or a mapping with its column names as PostgreSQL's to_jsonb() makes it. The same
-    letter gives the same bytes, whoever writes it and whenever: the mirror compares and removes by
-    them. failedAt is UTC with milliseconds and Z.
+    Takes the row, or a mapping of its column names such as PostgreSQL's to_jsonb() makes. The same
+    dead letter always gives the same bytes: the mirror compares and removes entries by them.
+    failedAt is UTC with milliseconds and Z.
     """
     return json.dumps(
-        dead_letter_fields(letter), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        dead_letter_fields(dead_letter), sort_keys=True, separators=(",", ":"), ensure_ascii=False
     )
 
 
-def dead_letter_fields(letter: DeadLetter | Mapping[Any, Any]) -> dict[str, Any]:
-    """What the entry says, as a dict ready for JSON."""
-    column = letter.__getitem__ if isinstance(letter, Mapping) else partial(getattr, letter)
+def dead_letter_fields(dead_letter: DeadLetter | Mapping[Any, Any]) -> dict[str, Any]:
+    """The fields of the entry, ready for JSON."""
+    column = (
+        dead_letter.__getitem__
+        if isinstance(dead_letter, Mapping)
+        else partial(getattr, dead_letter)
+    )
     return {
         "jobId": str(column("job_id")),
         "type": column("type"),
         "payload": column("payload"),
         "reason": column("reason"),
         "attempts": column("attempts"),
-        "failedAt": iso_milliseconds(column("failed_at")),
+        "failedAt": iso(_instant(column("failed_at"))),
     }
 
 
-def iso_milliseconds(instant: datetime | str) -> str:
-    """As ``json_values.iso``; also for ISO text."""
-    if isinstance(instant, str):
-        instant = datetime.fromisoformat(instant)
-    return str(iso(instant))
+def _instant(value: datetime | str) -> datetime:
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
