@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy import func, select
 
 from app.dashboard.present.timeline import OUTCOMES, TRACEBACK_LIMIT, tail, timeline
-from app.jobs import lifecycle, listing
+from app.jobs import audit, lifecycle, listing
 from app.jobs.models import Job, JobAttempt
 from tests import factories as make
 
 
 def titles(session: Any, job: Job) -> list[str]:
     attempts = listing.attempts_of(session, job.id)
-    letters, acts = listing.dead_letters_of(session, job.id), listing.audit_of(session, str(job.id))
+    letters, acts = listing.dead_letters_of(session, job.id), audit.events_of(session, str(job.id))
     return [event.title for event in timeline(job, attempts, letters, acts)]
 
 
@@ -54,7 +54,7 @@ def test_what_people_did_is_told_with_their_names(session: Any) -> None:
     lifecycle.cancel(session, [job.id], by="eve").one()
     session.commit()
     session.refresh(job)
-    letters, acts = listing.dead_letters_of(session, job.id), listing.audit_of(session, str(job.id))
+    letters, acts = listing.dead_letters_of(session, job.id), audit.events_of(session, str(job.id))
     events = [(e.title, e.note) for e in timeline(job, [], letters, acts)]
     assert events == [
         ("Cancelled", "by eve"),

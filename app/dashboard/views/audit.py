@@ -8,7 +8,7 @@ from app.dashboard import render
 from app.dashboard.blueprint import dashboard
 from app.dashboard.list_query import PAGE_SIZE
 from app.extensions import db
-from app.jobs import listing
+from app.jobs import audit as audit_log
 from app.security.roles import requires
 
 
@@ -16,7 +16,7 @@ from app.security.roles import requires
 @requires("admin")
 def audit() -> Response:
     before = request.args.get("before", type=int)
-    events = listing.audit_events(db.session, limit=PAGE_SIZE + 1, before=before)
+    events = audit_log.latest_events(db.session, limit=PAGE_SIZE + 1, before=before)
     older = events[PAGE_SIZE - 1].id if len(events) > PAGE_SIZE else None
     return render.page(
         "audit/index.html",

@@ -15,7 +15,7 @@ from app.dashboard.present.json_tree import Document, document
 from app.dashboard.present.timeline import timeline
 from app.dashboard.redirects import commit, done, job_name, leave
 from app.extensions import db
-from app.jobs import lifecycle, listing, registry
+from app.jobs import audit, lifecycle, listing, registry
 from app.jobs.listing import WorkerSummary
 from app.jobs.models import PENDING, DeadLetter, Job
 from app.jobs.publication import Ref, current_publisher
@@ -46,7 +46,7 @@ def job(job_id: UUID) -> Response:
         why=why_waiting(job),
         curl=curl.same_job(render.server(), job, clock.now()),
         no_result=job_facts.no_result(job),
-        events=timeline(job, attempts, dead_letters, listing.audit_of(db.session, str(job_id))),
+        events=timeline(job, attempts, dead_letters, audit.events_of(db.session, str(job_id))),
         log=lines if whole_log else lines[-LOG_LINES:],
         log_has_more=not whole_log and len(lines) > LOG_LINES,
         whole_log=whole_log,

@@ -9,7 +9,7 @@ from flask import Response, make_response, redirect, render_template, request, u
 from app.dashboard.blueprint import dashboard
 from app.dashboard.render import page_facts
 from app.extensions import db
-from app.jobs import audit, listing
+from app.jobs import audit
 from app.security import events
 from app.security.authentication import authenticator
 from app.security.roles import PUBLIC, requires
@@ -76,7 +76,7 @@ def sign_out_everywhere() -> Response:
 def _wait(name: str, address: str) -> int:
     rate_limits = authenticator().rate_limits
     # Read only while somebody guesses this account's password.
-    is_known_here = rate_limits.is_account_guessed(name) and listing.has_audit_event(
+    is_known_here = rate_limits.is_account_guessed(name) and audit.has_event(
         db.session, actor=name, action="sign-in", subject=address, days=KNOWN_DAYS
     )
     return rate_limits.sign_in_wait(address, name, is_known_here=is_known_here)

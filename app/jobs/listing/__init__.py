@@ -5,7 +5,6 @@ and stays within a bound however large the table: lists are keyset pages, search
 candidates and then say that they stopped, and counts that stopped say so (``Count.is_exact``).
 """
 
-from app.jobs.listing.audit import audit_events, audit_of, has_audit_event
 from app.jobs.listing.cursors import OFFSET_BOUND, Page
 from app.jobs.listing.dead_letters import (
     count_newer_dead_letters,
@@ -59,8 +58,6 @@ __all__ = [
     "Waiting",
     "WorkerSummary",
     "attempts_of",
-    "audit_events",
-    "audit_of",
     "count_ahead",
     "count_newer_dead_letters",
     "count_newer_jobs",
@@ -68,7 +65,6 @@ __all__ = [
     "error_group_name",
     "find_ids",
     "get_job",
-    "has_audit_event",
     "job_type_overview",
     "list_dead_letters",
     "list_error_groups",
