@@ -217,9 +217,33 @@ def test_a_writer_that_was_cut_off_is_replaced_soon(
     assert listed() == [job_id]
 
 
+def test_a_writer_whose_transaction_ended_leaves_a_newer_list_alone(
+    session: Any, redis_url: str, follow: Any, listed: Any, wait_until: Any
+) -> None:
+    """While its push was on the way, PostgreSQL ended its transaction and another process wrote the list."""
+    old = factories.failed_job(finished_ago=10).id
+    new: list[UUID] = []
+
+    class SlowRedis(Redis):
+        def rpush(self, *args: Any) -> Any:
+            session.execute(text(f"SELECT pg_terminate_backend(pid) {_HOLDERS}"))
+            wait_until(lambda: _holders(session) == 0, what="the transaction has ended")
+            new.append(factories.failed_job().id)
+            assert follow() == 2
+            return super().rpush(*args)
+
+    with pytest.raises(SQLAlchemyError):
+        dead_letter_mirror.run_once(ReadySet(SlowRedis.from_url(redis_url)), OURS)
+
+    assert listed() == [*new, old]
+
+
+_HOLDERS = """FROM pg_locks WHERE locktype = 'advisory' AND granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+
+
 def _holders(session: Any) -> int:
-    count = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-    holders: int = session.execute(text(count)).scalar_one()
+    holders: int = session.execute(text(f"SELECT count(*) {_HOLDERS}")).scalar_one()
     session.rollback()
     return holders
 
