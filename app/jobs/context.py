@@ -11,14 +11,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from app import clock, json_values
+from app.config import Settings
 from app.jobs.control_flow import CANCEL_REQUESTED, Cancel, JobTimeout
-
-if TYPE_CHECKING:
-    from app.config import Settings
 
 LogLine = tuple[datetime, str, str]  # at, level, message
 Progress = dict[str, Any]  # {"percent": 40.0, "note": "…"}
