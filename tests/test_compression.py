@@ -1,4 +1,4 @@
-"""Answers by gzip: who gets them, and what they say."""
+"""Compressed responses: which clients get them, and what they contain."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAGES = (
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_what_shrinks_is_sent_small_and_says_the_same(client, path, wait_until):
+def test_compressible_responses_are_compressed_without_loss(client, path, wait_until):
     def pair():
         # Pages change with the time and with counts that are kept for a moment.
         plain, small = client.get(path), client.get(path, headers=GZIP)
@@ -42,33 +42,33 @@ def test_what_shrinks_is_sent_small_and_says_the_same(client, path, wait_until):
 @pytest.mark.parametrize(
     "accepted", ["", "identity", "br", "gzip;q=0", "*;q=0", "deflate, gzip;q=0.0"]
 )
-def test_who_does_not_take_it_gets_it_plain(client, accepted):
+def test_a_client_that_does_not_accept_gzip_gets_the_plain_response(client, accepted):
     answer = client.get("/jobs", headers={"Accept-Encoding": accepted})
     assert "Content-Encoding" not in answer.headers
     assert answer.text.startswith("<!doctype html>")
 
 
 @pytest.mark.parametrize("accepted", ["gzip", "GZIP", "*", "br;q=1, gzip;q=0.1"])
-def test_who_takes_it_gets_it(client, accepted):
+def test_a_client_that_accepts_gzip_gets_it(client, accepted):
     answer = client.get("/jobs", headers={"Accept-Encoding": accepted})
     assert answer.headers["Content-Encoding"] == "gzip"
 
 
-def test_short_answers_are_left_as_they_are(client):
+def test_short_responses_are_not_compressed(client):
     for path in ("/api/jobs/stats", "/health"):
         answer = client.get(path, headers=GZIP)
         assert "Content-Encoding" not in answer.headers
         assert "Accept-Encoding" in answer.headers["Vary"]
 
 
-def test_a_head_says_no_more_than_it_knows(client):
+def test_a_head_response_is_not_compressed(client):
     answer = client.head("/jobs", headers=GZIP)
     assert answer.data == b""
     assert "Content-Encoding" not in answer.headers
 
 
 @pytest.mark.parametrize("path", ["/static/css/base.css", "/assets/dashboard.css"])
-def test_a_kept_file_is_known_by_its_tag_in_either_form(client, path):
+def test_the_etag_of_a_file_is_valid_with_and_without_compression(client, path):
     tags = {client.get(path, headers=headers).headers["ETag"] for headers in ({}, GZIP)}
     assert len(tags) == 2
     for tag in tags:
@@ -79,14 +79,14 @@ def test_a_kept_file_is_known_by_its_tag_in_either_form(client, path):
             assert "Accept-Encoding" in answer.headers["Vary"]
 
 
-def test_a_part_of_a_file_is_a_part_of_the_plain_one(client):
+def test_a_range_of_a_file_is_not_compressed(client):
     answer = client.get("/static/css/base.css", headers={**GZIP, "Range": "bytes=0-99"})
     assert answer.status_code == 206
     assert "Content-Encoding" not in answer.headers
     assert len(answer.data) == 100
 
 
-def test_the_length_of_a_page_tells_nothing_about_its_token(client):
+def test_the_length_of_a_page_does_not_reveal_its_token(client):
     # Padded by a random length: the same page is never reliably as long as before.
     lengths = {len(client.get("/nope", headers=GZIP).data) for _ in range(12)}
     assert len(lengths) > 3

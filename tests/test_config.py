@@ -1,4 +1,4 @@
-"""Settings from the environment: defaults, forms of URLs, and one sentence for whatever is wrong."""
+"""Settings from the environment: defaults, forms of URLs, and one sentence for each error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load(**env: str) -> Any:
     return config.load({**URLS, **env})
 
 
-def test_two_urls_are_all_that_is_needed() -> None:
+def test_only_two_urls_are_required() -> None:
     settings = load()
     assert settings.app_env == "production"
     assert (settings.host, settings.port) == ("0.0.0.0", 3000)
@@ -40,17 +40,17 @@ def test_development_is_private_and_writes_mail_to_files() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
-def test_a_database_url_in_any_spelling(scheme: str) -> None:
+def test_database_url_is_normalized(scheme: str) -> None:
     settings = load(DATABASE_URL=f"{scheme}://u:p@h/n?sslmode=require")
     assert settings.database_url == "postgresql+psycopg2://u:p@h/n?sslmode=require"
 
 
 @pytest.mark.parametrize("url", ["redis://h", "rediss://:pw@h:6380/1", "unix:///run/redis.sock"])
-def test_a_redis_url_in_any_spelling(url: str) -> None:
+def test_redis_url_is_accepted(url: str) -> None:
     assert load(REDIS_URL=url).redis_url == url
 
 
-def test_redis_host_and_port_serve_where_the_url_is_absent() -> None:
+def test_redis_host_and_port_replace_a_missing_url() -> None:
     env = {"DATABASE_URL": URLS["DATABASE_URL"], "REDIS_HOST": "cache"}
     assert config.load(env).redis_url == "redis://cache:6379/0"
     assert config.load({**env, "REDIS_PORT": "7000"}).redis_url == "redis://cache:7000/0"
@@ -101,7 +101,9 @@ def test_the_key_is_the_same_in_every_process_and_differs_between_databases() ->
         ({"CORS_ORIGIN": "example.com"}, "CORS_ORIGIN contains 'example.com'; set it to origins"),
     ],
 )
-def test_what_is_wrong_is_named_in_one_sentence(env: dict[str, str], sentence: str) -> None:
+def test_an_invalid_setting_is_described_in_one_sentence(
+    env: dict[str, str], sentence: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         load(**env)
     message = str(caught.value)
@@ -181,7 +183,7 @@ def test_the_configuration_guide_shows_the_defaults() -> None:
     assert len(checked) > 25
 
 
-def test_the_example_uncommented_as_a_whole_sets_no_secret() -> None:
+def test_uncommenting_the_whole_example_sets_no_secret() -> None:
     lines = dotenv_values(stream=StringIO("\n".join(EXAMPLE_LINES)))
 
     settings = load(**{name: value or "" for name, value in lines.items()})
@@ -214,7 +216,7 @@ PUBLIC_SECRETS = [
 
 
 @pytest.mark.parametrize("env", PUBLIC_SECRETS, ids=lambda env: "".join(env.values()))
-def test_a_secret_that_the_documentation_publishes_is_refused(env: dict[str, str]) -> None:
+def test_a_secret_from_the_documentation_is_refused(env: dict[str, str]) -> None:
     [(name, value)] = env.items()
 
     with pytest.raises(ConfigError) as caught:
@@ -237,7 +239,7 @@ def test_a_secret_that_the_documentation_publishes_is_refused(env: dict[str, str
     ],
     ids=lambda env: "".join(env.values()),
 )
-def test_a_secret_of_ones_own_is_taken(env: dict[str, str]) -> None:
+def test_a_new_secret_is_accepted(env: dict[str, str]) -> None:
     load(**env)
 
 
@@ -248,7 +250,7 @@ SECRETS = (
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_pasting_from_the_documentation_never_sets_a_public_secret(document: Path) -> None:
+def test_commands_in_the_documentation_set_no_public_secret(document: Path) -> None:
     for name, value in re.findall(SECRETS, document.read_text(), re.MULTILINE):
         if not value:
             continue

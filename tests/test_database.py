@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors mean, and connections that are replaced when the server's role changed."""
+"""The meaning of PostgreSQL's errors, and the replacement of connections when the server's role changes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def raising(code: str) -> str:
         ("42P01", None),
     ],
 )
-def test_each_sqlstate_has_one_meaning(
+def test_the_meaning_of_each_sqlstate(
     app: Any, engine: Engine, code: str, meaning: str | None
 ) -> None:
     error = failure(engine, raising(code))
@@ -59,9 +59,7 @@ def test_each_sqlstate_has_one_meaning(
 
 
 @pytest.mark.parametrize("code", sorted(database.STALE))
-def test_every_pooled_connection_is_replaced_once_the_server_changed(
-    engine: Engine, code: str
-) -> None:
+def test_pooled_connections_are_replaced_when_the_server_changes(engine: Engine, code: str) -> None:
     def pids(count: int) -> set[int]:
         held = [engine.connect() for _ in range(count)]
         found = {one.execute(text("SELECT pg_backend_pid()")).scalar_one() for one in held}

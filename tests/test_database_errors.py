@@ -39,7 +39,7 @@ def failing(app: Any, database_url: str) -> Iterator[Callable[[str], None]]:
 
 @pytest.mark.parametrize("path", FACES)
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01", "55P03"])
-def test_a_lost_race_is_no_outage(
+def test_a_lost_race_is_not_an_outage(
     failing: Callable[[str], None], client: FlaskClient, path: str, sqlstate: str
 ) -> None:
     failing(sqlstate)
@@ -80,7 +80,7 @@ def test_each_outage_has_its_own_message(
 
 
 @pytest.mark.parametrize("path", FACES)
-def test_a_defect_of_ours_is_not_blamed_on_the_database(
+def test_a_bug_is_not_blamed_on_the_database(
     failing: Callable[[str], None], client: FlaskClient, caplog: Any, path: str
 ) -> None:
     failing("P0001")

@@ -43,7 +43,7 @@ P = "postgresql+psycopg2://"
         ),
     ],
 )
-def test_a_form_that_works(url: str, expected: str) -> None:
+def test_a_valid_database_url(url: str, expected: str) -> None:
     found = database_url.normalize(url)
     assert found == expected
     create_engine(found).dialect.create_connect_args(make_url(found))
@@ -70,7 +70,7 @@ def test_a_form_that_works(url: str, expected: str) -> None:
         ("postgresql://u:p@h/n?schema=Jobs;drop", "has a schema with characters other than"),
     ],
 )
-def test_any_other_is_one_sentence_at_start(url: str, words: str) -> None:
+def test_an_invalid_database_url_is_one_sentence(url: str, words: str) -> None:
     env = {"DATABASE_URL": url, "REDIS_URL": "redis://h:6379/0", "SECRET_KEY": "k" * 40}
     with pytest.raises(ConfigError) as caught:
         config.load(env)
@@ -79,7 +79,7 @@ def test_any_other_is_one_sentence_at_start(url: str, words: str) -> None:
     assert "p[x" not in str(caught.value)
 
 
-def test_of_several_hosts_the_one_that_answers_is_used(private: PrivateServices) -> None:
+def test_the_first_of_multiple_hosts_that_responds_is_used(private: PrivateServices) -> None:
     head, _, tail = private.database_url.rpartition("@")
     address, _, name = tail.partition("/")
     env = {**private.env(), "DATABASE_URL": f"{head}@127.0.0.1:1,{address}/{name}?schema=public"}
@@ -89,7 +89,7 @@ def test_of_several_hosts_the_one_that_answers_is_used(private: PrivateServices)
     assert app.test_client().get("/health").json["status"] == "ok"
 
 
-def test_a_schema_of_its_own_keeps_clear_of_the_applications_tables(
+def test_a_separate_schema_does_not_touch_other_tables(
     private: PrivateServices, redis: Any
 ) -> None:
     import psycopg2

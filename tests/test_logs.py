@@ -1,4 +1,4 @@
-"""Lines of the log: JSON that ties them to a request or to a job, and no secrets."""
+"""Lines of the log: JSON with the request or the job, and without secrets."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def lines(test_env: dict[str, str]) -> Any:
     logger.removeHandler(handler)
 
 
-def test_a_line_is_one_object(lines: Any) -> None:
+def test_a_line_is_a_json_object(lines: Any) -> None:
     logging.getLogger("app.x").warning("two\nlines and %s", "a ž")
     [line] = lines()
     assert line.pop("time").endswith("+00:00")
     assert line == {"level": "warning", "logger": "app.x", "message": "two\nlines and a ž"}
 
 
-def test_in_a_handler_it_names_the_job(lines: Any) -> None:
+def test_a_line_from_a_handler_names_the_job(lines: Any) -> None:
     with logs.during(jobId="7", jobType="echo", attempt=2):
         logging.getLogger("app.x").warning("inside")
     logging.getLogger("app.x").warning("outside")
@@ -45,7 +45,7 @@ def test_in_a_handler_it_names_the_job(lines: Any) -> None:
     assert "jobId" not in outside
 
 
-def test_in_a_request_it_names_the_request(app: Any, lines: Any) -> None:
+def test_a_line_from_a_request_names_the_request(app: Any, lines: Any) -> None:
     with app.test_request_context(headers={"X-Request-Id": "abc-1"}):
         logging.getLogger("app.x").warning("hello")
     assert lines()[0]["requestId"] == "abc-1"
@@ -59,7 +59,7 @@ def test_a_traceback_is_a_field(lines: Any) -> None:
     assert lines()[0]["traceback"].endswith("ValueError: boom")
 
 
-def test_what_a_statement_was_given_is_in_no_log(session: Any, lines: Any) -> None:
+def test_parameters_of_statements_are_not_logged(session: Any, lines: Any) -> None:
     try:
         db.session.execute(text("SELECT CAST(:payload AS int)"), {"payload": "hunter2"})
     except SQLAlchemyError as error:
@@ -69,13 +69,15 @@ def test_what_a_statement_was_given_is_in_no_log(session: Any, lines: Any) -> No
     assert "parameters hidden" in line["traceback"]
 
 
-def test_development_has_lines_for_people_and_production_json(test_env: dict[str, str]) -> None:
+def test_development_logs_text_and_production_json(test_env: dict[str, str]) -> None:
     assert config.load({**test_env, "APP_ENV": "development"}).log_format == "text"
     assert config.load({**test_env, "APP_ENV": "production"}).log_format == "json"
 
 
 @pytest.mark.parametrize("breaks", ["\n", "\r\n", "\u2028", "\x85", "\x1b[2K\r", "\v", "\x00"])
-def test_log_forging_text_and_errors_begin_no_line(test_env: dict[str, str], breaks: str) -> None:
+def test_log_forging_messages_and_errors_can_not_start_a_line(
+    test_env: dict[str, str], breaks: str
+) -> None:
     formatter = logs.formatter(config.load({**test_env, "LOG_FORMAT": "text"}))
     forged = "2026-01-01 00:00:00,000 INFO app.security sign-in actor=ada"
     try:

@@ -1,4 +1,4 @@
-"""Connecting to Redis: which URLs are accepted, what least rights suffice, and failover."""
+"""Connecting to Redis: accepted URLs, the least permissions needed, and failover."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ GUIDE = (Path(__file__).parent.parent / "docs" / "deployment.md").read_text()
         "unix://user:pw@/run/redis.sock",
     ],
 )
-def test_urls_that_work(url: str) -> None:
+def test_valid_redis_urls(url: str) -> None:
     check_url(url)
 
 
@@ -79,7 +79,7 @@ def test_urls_that_work(url: str) -> None:
         ("unix://", "has no socket"),
     ],
 )  # fmt: skip
-def test_urls_that_do_not_work_are_refused_in_one_sentence(url: str, expected: str) -> None:
+def test_invalid_redis_urls_are_refused_in_one_sentence(url: str, expected: str) -> None:
     env = {"DATABASE_URL": "postgresql://u:p@h/n", "REDIS_URL": url}
     with pytest.raises(config.ConfigError) as caught:
         config.load(env)
@@ -92,7 +92,7 @@ def test_urls_that_do_not_work_are_refused_in_one_sentence(url: str, expected: s
     assert "\n" not in message
 
 
-def test_a_certificate_nobody_signed_is_explained() -> None:
+def test_the_error_for_a_self_signed_certificate_has_a_remedy() -> None:
     error = RedisError(
         "Error 1 connecting to h:6380. [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
         "self-signed certificate in certificate chain (_ssl.c:1006)."
@@ -109,7 +109,7 @@ def make_server(tmp_path: Path) -> Iterator[Callable[[], Server]]:
         yield start
 
 
-def test_a_unix_socket_does_all_that_tcp_does(
+def test_a_unix_socket_works_like_tcp(
     make_server: Any, app: Any, session: Any, settings: Any
 ) -> None:
     server = make_server()
@@ -162,7 +162,9 @@ def factories_ref() -> Any:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_demoted_server_is_left_at_the_first_refusal(pair: Any, command: str) -> None:
+def test_connections_to_a_demoted_server_are_closed_at_the_first_refusal(
+    pair: Any, command: str
+) -> None:
     primary, replica, address = pair
     ready = ReadySet(connect(address.url, timeout_seconds=5))
     pool = ready.client.connection_pool
@@ -189,7 +191,7 @@ def test_a_demoted_server_is_left_at_the_first_refusal(pair: Any, command: str) 
     "-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
     "-ERR Error running script (call to f_1): @user_script:2: -READONLY You can't write",
 ])  # fmt: skip
-def test_every_answer_of_a_server_that_is_not_the_primary_closes_the_connection(
+def test_each_error_of_a_server_that_is_not_the_primary_closes_the_connection(
     answer: str,
 ) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
@@ -280,7 +282,7 @@ def limited(request: Any, make_server: Any, settings: Any) -> Any:
     return replace(settings, redis_url=url, redis_prefix=prefix), server
 
 
-def test_the_rights_that_the_guide_names_are_enough_for_everything(
+def test_the_documented_redis_permissions_are_sufficient(
     limited: Any, app: Any, session: Any, monkeypatch: Any
 ) -> None:
     settings, server = limited
@@ -330,7 +332,7 @@ def pending(session: Any) -> Any:
 
 
 @pytest.mark.parametrize("refused", ["-@scripting", "-del", "-type", "-zrange", "-sadd"])
-def test_rights_that_lack_are_named(
+def test_missing_redis_permissions_are_named(
     refused: str, make_server: Any, app: Any, session: Any, settings: Any, monkeypatch: Any,
 ) -> None:  # fmt: skip
     server = make_server()

@@ -1,4 +1,4 @@
-"""No statement of the web runs for longer than its limit, whatever the method; a worker's may."""
+"""Statements of the web server are limited for all request methods; those of a worker are not."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ JOB = f"/api/jobs/{NOWHERE}"
         ("DELETE", JOB, None),
     ],
 )
-def test_the_api_answers_503_in_time(impatient, locked, method, path, body):
+def test_the_api_returns_503_in_time(impatient, locked, method, path, body):
     started = time.monotonic()
     answer = impatient.test_client().open(path, method=method, json=body)
     assert answer.status_code == 503
@@ -71,7 +71,7 @@ def test_the_api_answers_503_in_time(impatient, locked, method, path, body):
         ("POST", f"/jobs/{NOWHERE}/delete"),
     ],
 )
-def test_the_dashboard_answers_503_in_time(impatient, locked, method, path):
+def test_the_dashboard_returns_503_in_time(impatient, locked, method, path):
     started = time.monotonic()
     answer = impatient.test_client().open(path, method=method)
     assert answer.status_code == 503
@@ -85,14 +85,14 @@ def limit_of(app) -> str:
         return db.session.execute(text("SHOW statement_timeout")).scalar_one()
 
 
-def test_a_process_that_serves_no_request_has_no_limit(test_env):
+def test_a_process_without_requests_has_no_limit(test_env):
     app = create_app(config.load(test_env))
     assert limit_of(app) == "0"
     app.test_client().get("/api/jobs/stats")
     assert limit_of(app) == "5s"
 
 
-def test_threads_of_the_web_have_the_limit_as_well(test_env):
+def test_other_threads_of_the_web_server_have_the_limit(test_env):
     app = create_app(config.load(test_env))
     app.test_client().get("/health")
     found: list[str] = []
@@ -102,7 +102,7 @@ def test_threads_of_the_web_have_the_limit_as_well(test_env):
     assert found == ["5s"]
 
 
-def test_a_bulk_write_has_more_time_in_its_transaction_alone(test_env):
+def test_a_bulk_write_has_a_higher_limit_only_in_its_transaction(test_env):
     app = create_app(config.load(test_env))
     with app.test_request_context("/api/jobs/stats"):
         app.preprocess_request()
@@ -120,7 +120,7 @@ def test_a_worker_gets_no_limit_from_a_bulk_action(test_env):
 
 
 @pytest.mark.parametrize("ignored", ["extra_float_digits", "options, statement_timeout"])
-def test_behind_a_pooler_the_limit_holds_and_reaches_nobody_else(
+def test_behind_a_pooler_the_limit_applies_only_to_us(
     test_env, database_url, monkeypatch, locked, ignored
 ):
     monkeypatch.setattr(statement_timeouts, "SECONDS", 0.3)

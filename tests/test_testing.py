@@ -1,4 +1,4 @@
-"""The pytest plugin, as a package outside this checkout uses it."""
+"""The pytest plugin as used by a package outside this checkout."""
 
 from __future__ import annotations
 
@@ -63,21 +63,21 @@ def test_every_test_starts_empty(jobs):
     assert db.session.get(Order, 7) is None
 
 
-def test_what_a_handler_that_raises_wrote_is_gone(jobs):
+def test_writes_of_a_handler_that_raises_are_rolled_back(jobs):
     with pytest.raises(Permanent):
         jobs.run("place-order", {"order": 8, "is_bad": True})
     assert db.session.get(Order, 8) is None
     assert jobs.enqueued() == []
 
 
-def test_the_queue_is_drained_children_included(jobs):
+def test_drain_runs_jobs_that_jobs_enqueue(jobs):
     enqueue("place-order", {"order": 9})
     db.session.commit()
     assert jobs.drain() == {"completed": 2}
     assert db.session.get(Order, 9)
 
 
-def test_a_failing_job_is_pending_and_in_the_end_failed(jobs):
+def test_a_failing_job_is_pending_and_finally_failed(jobs):
     enqueue("send-receipt", {"order": -1})
     db.session.commit()
     assert jobs.drain() == {"pending": 1}
@@ -85,7 +85,7 @@ def test_a_failing_job_is_pending_and_in_the_end_failed(jobs):
     assert jobs.drain(with_scheduled=True) == {"failed": 1}
 
 
-def test_what_is_missing_is_told_with_what_is_there(jobs):
+def test_a_failed_assertion_lists_the_pending_jobs(jobs):
     enqueue("send-receipt", {"order": 1})
     with pytest.raises(AssertionError, match=r'send-receipt \\{"order": 1\\}'):
         jobs.assert_enqueued("place-order", {"order": 1})
@@ -94,7 +94,7 @@ def test_what_is_missing_is_told_with_what_is_there(jobs):
 """
 
 
-def test_a_package_beside_the_product_tests_its_handlers(tmp_path: Path, redis_url: str) -> None:
+def test_another_package_can_test_its_handlers(tmp_path: Path, redis_url: str) -> None:
     package = tmp_path / "shop"
     package.mkdir()
     (package / "__init__.py").touch()

@@ -1,4 +1,4 @@
-"""Bodies that come late, too large, cut off or not at all, over real connections."""
+"""Bodies that are late, too large, cut off or missing, over real connections."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def is_healthy(server, seconds: float = 2) -> bool:
 
 
 @pytest.mark.long
-def test_slow_bodies_hold_nobody_up_and_are_answered_408(server, wire, stored):
+def test_slow_bodies_block_no_other_request_and_get_408(server, wire, stored):
     slow = [
         wire(server, 20).post("/sign-in", "name=a", FORM, "Content-Length: 100"),
         wire(server, 20).post("/jobs/selected", "3\r\nabc\r\n", FORM, CHUNKED),
@@ -59,7 +59,7 @@ def test_slow_bodies_hold_nobody_up_and_are_answered_408(server, wire, stored):
         ("/api/jobs/bulk", 16 * 1024 * 1024),
     ],
 )
-def test_a_body_over_its_limit_is_refused_unread(server, wire, path, limit):
+def test_a_body_over_its_limit_is_refused_before_it_is_read(server, wire, path, limit):
     for more in ((), ("Expect: 100-continue",)):
         one = wire(server).post(path, b"", JSON, f"Content-Length: {limit + 1}", *more)
         status, headers, body = one.answer()
@@ -78,7 +78,7 @@ def test_a_body_without_a_length_has_the_same_limit(server, wire):
     assert one.answer()[0] != 413
 
 
-def test_a_client_that_sends_everything_first_reads_why_it_was_refused(server, wire):
+def test_a_client_that_sends_everything_first_can_read_the_refusal(server, wire):
     one = wire(server).post("/sign-in", b"a" * 8_000_000, FORM, "Content-Length: 8000000")
     assert one.answer()[0] == 413
 
@@ -102,7 +102,7 @@ def test_a_body_that_is_cut_off_stores_nothing(server, wire, stored, headers, se
 @pytest.mark.parametrize(
     "sent", [b"zz\r\n", b"-1\r\n", b"f\r\n" + JOB + b"\r\n0\r\nX-More: 1\r\n\r\n"]
 )
-def test_chunks_that_are_none_are_refused(server, wire, stored, sent):
+def test_invalid_chunked_encoding_is_refused(server, wire, stored, sent):
     one = wire(server).post("/api/jobs", b"f\r\n" + JOB + b"\r\n" + sent, JSON, CHUNKED)
     assert one.answer()[0] == 400
     assert one.is_over()
@@ -119,14 +119,14 @@ def test_chunks_that_are_none_are_refused(server, wire, stored, sent):
         ["Transfer-Encoding: identity", "Content-Length: 15"],
     ],
 )
-def test_odd_lengths_and_encodings_are_no_job(server, wire, stored, headers):
+def test_invalid_lengths_and_encodings_create_no_job(server, wire, stored, headers):
     one = wire(server).post("/api/jobs", JOB, JSON, *headers)
     one.end()
     assert one.answer()[0] in (400, 501)
     assert stored() == []
 
 
-def test_a_length_beside_chunks_is_ignored_and_ends_the_connection(server, wire, stored):
+def test_a_length_with_chunked_encoding_is_ignored_and_ends_the_connection(server, wire, stored):
     one = wire(server).post(
         "/api/jobs", b"f\r\n" + JOB + b"\r\n0\r\n\r\n", JSON, CHUNKED, "Content-Length: 3"
     )
@@ -134,14 +134,14 @@ def test_a_length_beside_chunks_is_ignored_and_ends_the_connection(server, wire,
     assert len(stored()) <= 1
 
 
-def test_continue_is_said_before_a_body_that_is_wanted(server, wire, stored):
+def test_100_continue_is_sent_for_an_acceptable_body(server, wire, stored):
     one = wire(server).post("/api/jobs", b"", JSON, "Expect: 100-continue", "Content-Length: 15")
     assert one.answer()[0] == 100
     assert one.send(JOB).answer()[0] == 201
     assert len(stored()) == 1
 
 
-def test_requests_of_one_connection_are_answered_in_their_order(server, wire, stored):
+def test_responses_on_a_connection_are_in_the_order_of_the_requests(server, wire, stored):
     one = wire(server)
     get = b"GET /api/jobs/stats HTTP/1.1\r\nHost: localhost\r\n\r\n"
     post = (
@@ -157,7 +157,7 @@ def test_requests_of_one_connection_are_answered_in_their_order(server, wire, st
     assert len(stored()) == 2
 
 
-def test_a_body_by_nobody_is_not_waited_for(guarded, wire):
+def test_the_body_of_an_anonymous_request_is_not_read(guarded, wire):
     for path, kind in (("/api/jobs", JSON), ("/api/jobs/bulk", JSON), ("/api/nope", JSON)):
         one = wire(guarded).post(path, b"", kind, "Content-Length: 1000")
         status, headers, _ = one.answer()
@@ -168,7 +168,7 @@ def test_a_body_by_nobody_is_not_waited_for(guarded, wire):
         assert 300 <= one.answer()[0] < 500
 
 
-def test_a_body_by_somebody_is_read(guarded, wire, stored):
+def test_the_body_of_a_request_with_credentials_is_read(guarded, wire, stored):
     one = wire(guarded).post("/api/jobs", JOB, JSON, TOKEN, "Content-Length: 15")
     assert one.answer()[0] == 201
     # The connection is there for the next one.
@@ -177,12 +177,12 @@ def test_a_body_by_somebody_is_read(guarded, wire, stored):
     assert len(stored()) == 2
 
 
-def test_header_names_with_underscores_pretend_nothing(server, wire):
+def test_headers_with_underscores_are_ignored(server, wire):
     one = wire(server).post("/api/jobs", JOB, JSON, "Content_Length: 3", "Content-Length: 15")
     assert one.answer()[0] == 201
 
 
-def test_a_key_that_is_not_ascii_is_refused_and_not_dropped(server, wire, stored):
+def test_a_non_ascii_key_is_refused_and_not_dropped(server, wire, stored):
     one = wire(server).post("/api/jobs", JOB, JSON, "Content-Length: 15", "Idempotency-Key: ä")
     assert one.answer()[0] == 422
     assert stored() == []

@@ -1,4 +1,4 @@
-"""A Host header that is none."""
+"""Invalid Host headers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GOOD = ["localhost", "localhost:80", "LOCALHOST", "127.0.0.1:65535", "[::1]:3000
     "path", ["/", "/nope", "/api/jobs", "/sign-in", "/static/css/base.css", "/health"]
 )
 @pytest.mark.parametrize("host", BAD)
-def test_a_bad_host_is_a_plain_400_with_headers(app, caplog, host, path):
+def test_an_invalid_host_gets_a_plain_400_with_security_headers(app, caplog, host, path):
     response = app.test_client().get(path, environ_overrides={"HTTP_HOST": host})
     assert response.status_code == 400
     assert "valid host name" in response.text
@@ -24,12 +24,12 @@ def test_a_bad_host_is_a_plain_400_with_headers(app, caplog, host, path):
 
 
 @pytest.mark.parametrize("host", GOOD)
-def test_a_good_host_is_no_400(app, host):
+def test_a_valid_host_is_accepted(app, host):
     response = app.test_client().get("/health", environ_overrides={"HTTP_HOST": host})
     assert response.status_code == 200
 
 
-def test_two_hosts_and_none_are_refused_over_the_wire(server, wire):
+def test_multiple_hosts_and_a_missing_host_are_refused(server, wire):
     one = wire(server).send("GET /nope HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
     status, headers, _ = one.answer()
     assert (status, headers["x-frame-options"]) == (400, "DENY")

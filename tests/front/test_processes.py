@@ -1,4 +1,4 @@
-"""Processes of the web that die, and connections that say nothing."""
+"""Processes of the web server that die, and silent connections."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def workers_of(server) -> list[psutil.Process]:
     return psutil.Process(server.pid).children()
 
 
-def test_a_process_that_dies_is_replaced_alone(web, wait_until):
+def test_only_the_process_that_dies_is_replaced(web, wait_until):
     server = web(WEB_CONCURRENCY="2")
     wait_until(
         lambda: len(re.findall(r"Started worker-\d$", server.output, re.M)) == 2,
@@ -36,7 +36,7 @@ def test_a_process_that_dies_is_replaced_alone(web, wait_until):
         assert is_healthy(server)
 
 
-def test_processes_without_their_main_process_stop(web, wait_until):
+def test_processes_stop_without_their_main_process(web, wait_until):
     server = web(WEB_CONCURRENCY="2")
     orphans = workers_of(server)
     os.kill(server.pid, signal.SIGKILL)
@@ -51,7 +51,7 @@ def is_running(process: psutil.Process) -> bool:
 
 
 @pytest.mark.long
-def test_silent_connections_cost_nothing_and_are_closed(server, wire):
+def test_silent_connections_block_nothing_and_are_closed(server, wire):
     silent = [wire(server, 10) for _ in range(700)]
     for one in silent[::2]:
         one.send("GET / HTTP/1.1\r\nHos")
@@ -64,7 +64,7 @@ def test_silent_connections_cost_nothing_and_are_closed(server, wire):
     assert all(one.is_over() for one in [*silent, asked])
 
 
-def test_slow_readers_hold_no_thread(server, wire, stored):
+def test_slow_readers_block_no_thread(server, wire, stored):
     large = b'{"type":"echo","payload":{"a":"' + b"x" * 900_000 + b'"}}'
     for _ in range(4):
         one = wire(server).post(

@@ -1,4 +1,4 @@
-"""Which addresses http-request may connect to: by a table of our own, whatever Python knows."""
+"""The addresses that http-request may connect to, by our own table and not by that of the Python release."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ PUBLIC = [
 
 
 @pytest.mark.parametrize("address", FORBIDDEN)
-def test_what_is_not_public_is_forbidden(address: str) -> None:
+def test_addresses_that_are_not_public_are_refused(address: str) -> None:
     assert special_kind(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_what_is_public_is_not(address: str) -> None:
+def test_public_addresses_are_allowed(address: str) -> None:
     assert special_kind(ipaddress.ip_address(address)) is None
 
 
@@ -67,11 +67,11 @@ def test_what_is_public_is_not(address: str) -> None:
         ("3fff::1", "documentation"),
     ],
 )
-def test_the_reason_names_the_kind(address: str, reason: str) -> None:
+def test_the_error_names_the_kind_of_address(address: str, reason: str) -> None:
     assert reason in (special_kind(ipaddress.ip_address(address)) or "")
 
 
-def test_the_table_forbids_at_least_what_python_does() -> None:
+def test_the_table_covers_everything_that_python_calls_special() -> None:
     """Each network that this Python calls special begins and ends forbidden."""
     constants = [ipaddress._IPv4Constants, ipaddress._IPv6Constants]  # type: ignore[attr-defined]
     for constant in constants:
@@ -89,7 +89,7 @@ def test_the_table_forbids_at_least_what_python_does() -> None:
         ("localhost", "localhost is 127.0.0.1, a loopback address; "),
     ],
 )
-def test_the_refusal_is_a_sentence(host: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_is_a_sentence(host: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [(None, None, None, "", ("127.0.0.1", 80))]
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: found)
     with pytest.raises(Permanent) as refused:

@@ -1,4 +1,4 @@
-"""http-request is done in time, whatever the server does, and stops when cancelled."""
+"""http-request ends in time whatever the server does, and stops when its job is cancelled."""
 
 import socket
 import threading
@@ -67,26 +67,26 @@ SLOW = (slow_status, slow_headers, slow_body, slow_chunks, endless_continue, sil
 
 
 @pytest.mark.parametrize("talk", SLOW)
-def test_the_timeout_bounds_the_whole_answer(raw_server: Start, talk: Talk) -> None:
+def test_the_timeout_limits_the_whole_response(raw_server: Start, talk: Talk) -> None:
     server = raw_server(talk)
     with within(2), pytest.raises(RequestFailed, match=r"did not respond within 0\.3 s"):
         run_handler("http-request", {"url": server.url, "timeout": 0.3})
 
 
-def test_the_attempts_deadline_bounds_it_too(raw_server: Start) -> None:
+def test_the_deadline_of_the_attempt_limits_it_as_well(raw_server: Start) -> None:
     server = raw_server(slow_body)
     with within(2), pytest.raises(JobTimeout):
         run_handler("http-request", {"url": server.url}, timeout_seconds=0.3)
 
 
-def test_a_server_that_never_reads_is_given_up(raw_server: Start) -> None:
+def test_a_server_that_never_reads_does_not_block_the_job(raw_server: Start) -> None:
     server = raw_server(silent)
     payload = {"url": server.url, "method": "POST", "body": "x" * 10_000_000, "timeout": 0.3}
     with within(2), pytest.raises(RequestFailed):
         run_handler("http-request", payload)
 
 
-def test_a_tls_handshake_that_never_ends_is_given_up(raw_server: Start) -> None:
+def test_a_tls_handshake_that_never_ends_does_not_block_the_job(raw_server: Start) -> None:
     server = raw_server(silent)
     url = server.url.replace("http", "https")
     with within(2), pytest.raises(RequestFailed):
@@ -114,7 +114,7 @@ def test_no_thread_is_left_behind(http_server: ScriptedServer, wait_until: Any) 
     wait_until(lambda: threading.active_count() <= before + 1)  # the server may keep one
 
 
-def test_a_huge_body_is_not_read_to_its_end(raw_server: Start) -> None:
+def test_a_huge_body_is_read_only_up_to_the_limit(raw_server: Start) -> None:
     sent = 0
 
     def flood(connection: socket.socket) -> None:
@@ -143,7 +143,7 @@ def test_a_huge_body_is_not_read_to_its_end(raw_server: Start) -> None:
     ],
     ids=["no-http", "long-header", "many-headers", "short-body", "bad-chunk"],
 )
-def test_a_broken_answer_is_retried(raw_server: Start, talk: Talk) -> None:
+def test_an_invalid_response_is_retried(raw_server: Start, talk: Talk) -> None:
     def answer(connection: socket.socket) -> None:
         connection.recv(4096)
         talk(connection)
@@ -153,7 +153,7 @@ def test_a_broken_answer_is_retried(raw_server: Start, talk: Talk) -> None:
         run_handler("http-request", {"url": server.url, "timeout": 4})
 
 
-def test_an_early_refusal_of_a_big_body_is_read(raw_server: Start) -> None:
+def test_an_early_response_to_a_big_body_is_read(raw_server: Start) -> None:
     def refuse(connection: socket.socket) -> None:
         connection.recv(1024)
         connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")

@@ -1,4 +1,4 @@
-"""http-request follows redirects by hand: what goes along, and what does not."""
+"""Redirects of http-request: which method, headers and body the next request has."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -65,7 +65,7 @@ def test_302_leaves_other_methods_alone(http_server: ScriptedServer, method: str
     assert last(http_server).method == method
 
 
-def test_another_origin_gets_neither_keys_nor_signature(
+def test_another_origin_gets_no_keys_and_no_signature(
     http_server: ScriptedServer, other_server: ScriptedServer
 ) -> None:
     http_server.script(redirect(307, f"{other_server.url}/to"))
@@ -80,7 +80,7 @@ def test_another_origin_gets_neither_keys_nor_signature(
     assert request.header("Host") == other_server.url.removeprefix("http://")
 
 
-def test_the_same_origin_gets_everything_again(http_server: ScriptedServer) -> None:
+def test_the_same_origin_gets_all_headers_again(http_server: ScriptedServer) -> None:
     http_server.script(redirect(307, f"{http_server.url}/to"))
     post(http_server, headers={"Authorization": "Bearer x"}, secret="s")
     assert last(http_server).header("Authorization") == "Bearer x"
@@ -124,13 +124,13 @@ def test_a_redirect_to_something_else_is_refused(
     assert len(http_server.requests) == 1
 
 
-def test_a_relative_location_with_raw_utf8_is_understood(http_server: ScriptedServer) -> None:
+def test_a_relative_location_with_raw_utf8_is_followed(http_server: ScriptedServer) -> None:
     http_server.script(redirect(302, "../žluť".encode().decode("latin-1")))
     run_handler("http-request", {"url": f"{http_server.url}/a/b"})
     assert last(http_server).path == "/%C5%BElu%C5%A5"
 
 
-def test_https_never_leads_to_plain_http(
+def test_a_redirect_from_https_to_http_is_refused(
     https_server: ScriptedServer, other_server: ScriptedServer
 ) -> None:
     https_server.script(redirect(302, other_server.url))

@@ -1,4 +1,4 @@
-"""http-request against real servers: what is sent, what comes of each answer."""
+"""http-request with real servers: what is sent, and what each response means for the job."""
 
 import base64
 import hashlib
@@ -53,24 +53,24 @@ def test_an_object_is_sent_as_json(http_server: ScriptedServer) -> None:
 
 
 @pytest.mark.parametrize("body", [[], 0, False])
-def test_falsy_json_is_a_body_too(http_server: ScriptedServer, body: Any) -> None:
+def test_falsy_json_is_sent_as_a_body(http_server: ScriptedServer, body: Any) -> None:
     call(http_server, method="POST", body=body)
     assert json.loads(http_server.requests[0].body) == body
 
 
-def test_text_is_sent_as_it_is(http_server: ScriptedServer) -> None:
+def test_a_string_is_sent_unchanged(http_server: ScriptedServer) -> None:
     call(http_server, method="POST", body="a=1&ž=2", headers={"content-type": "application/x-me"})
     (request,) = http_server.requests
     assert request.body == "a=1&ž=2".encode()
     assert request.header("Content-Type") == "application/x-me"
 
 
-def test_a_post_without_a_body_says_so(http_server: ScriptedServer) -> None:
+def test_a_post_without_a_body_has_content_length_0(http_server: ScriptedServer) -> None:
     call(http_server, method="POST", body=None)
     assert http_server.requests[0].header("Content-Length") == "0"
 
 
-def test_own_headers_replace_ours_in_any_case(http_server: ScriptedServer) -> None:
+def test_headers_of_the_payload_replace_defaults_in_any_case(http_server: ScriptedServer) -> None:
     call(http_server, headers={"USER-AGENT": "mine"})
     names = [name for name in http_server.requests[0].headers if name.lower() == "user-agent"]
     assert names == ["USER-AGENT"]
@@ -81,7 +81,7 @@ def test_own_headers_replace_ours_in_any_case(http_server: ScriptedServer) -> No
     ("secret", "key"),
     [("s3cret ž", "s3cret ž".encode()), ("whsec_" + base64.b64encode(b"key").decode(), b"key")],
 )
-def test_a_secret_signs_as_standard_webhooks_describes(
+def test_a_secret_signs_the_request_by_standard_webhooks(
     http_server: ScriptedServer, secret: str, key: bytes
 ) -> None:
     ctx = make_context()
@@ -99,7 +99,7 @@ def test_a_secret_signs_as_standard_webhooks_describes(
 # What comes back
 
 
-def test_the_result_holds_status_headers_and_body(http_server: ScriptedServer) -> None:
+def test_the_result_contains_status_headers_and_body(http_server: ScriptedServer) -> None:
     headers = {"Content-Type": "text/plain", "ETag": '"1"', "Set-Cookie": "s=1"}
     http_server.script(Answer(201, "žluť".encode(), headers))
     result = call(http_server, "/x?y")
@@ -126,7 +126,7 @@ def test_the_result_holds_status_headers_and_body(http_server: ScriptedServer) -
         (b"compressed, it says", {"Content-Encoding": "gzip"}),
     ],
 )
-def test_what_is_not_text_is_kept_as_base64(
+def test_a_body_that_is_not_text_is_stored_as_base64(
     http_server: ScriptedServer, body: bytes, headers: dict[str, str]
 ) -> None:
     http_server.script(Answer(200, body, headers))
@@ -136,13 +136,13 @@ def test_what_is_not_text_is_kept_as_base64(
 
 
 @pytest.mark.parametrize("charset", ["iso-8859-2", "no-such-charset", "unicode_escape", "zip"])
-def test_only_plain_charsets_are_believed(http_server: ScriptedServer, charset: str) -> None:
+def test_only_known_charsets_are_used(http_server: ScriptedServer, charset: str) -> None:
     body = "ž\\x41".encode("iso-8859-2" if charset == "iso-8859-2" else "utf-8")
     http_server.script(Answer(200, body, {"Content-Type": f'text/plain; charset="{charset}"'}))
     assert call(http_server)["body"] == "ž\\x41"
 
 
-def test_a_long_body_is_cut_at_a_whole_character(http_server: ScriptedServer) -> None:
+def test_a_long_body_is_cut_between_characters(http_server: ScriptedServer) -> None:
     http_server.script(Answer(200, b"x" + "ž".encode() * 100_000))
     result = call(http_server)
     assert result["bodyTruncated"] is True
@@ -170,21 +170,23 @@ def test_4xx_is_permanent(http_server: ScriptedServer, status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 504, 599])
-def test_5xx_and_patience_are_retried(http_server: ScriptedServer, status: int) -> None:
+def test_5xx_and_temporary_4xx_are_retried(http_server: ScriptedServer, status: int) -> None:
     http_server.script(status)
     with pytest.raises(UnexpectedStatus, match=rf"GET {http_server.url}/hook returned {status}"):
         call(http_server, "/hook?key=hidden")
 
 
 @pytest.mark.parametrize("status", [300, 304, 302])
-def test_a_redirect_to_nowhere_is_permanent(http_server: ScriptedServer, status: int) -> None:
+def test_a_redirect_without_a_location_is_permanent(
+    http_server: ScriptedServer, status: int
+) -> None:
     http_server.script(Answer(status, b""))
     with pytest.raises(Permanent, match=f"returned {status}"):
         call(http_server)
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_retry_after_in_seconds_is_honoured(http_server: ScriptedServer, status: int) -> None:
+def test_retry_after_in_seconds_is_honored(http_server: ScriptedServer, status: int) -> None:
     http_server.script(Answer(status, headers={"Retry-After": "17"}))
     with pytest.raises(RetryAfter) as caught:
         call(http_server)
@@ -192,7 +194,7 @@ def test_retry_after_in_seconds_is_honoured(http_server: ScriptedServer, status:
     assert f"returned {status}" in str(caught.value)
 
 
-def test_retry_after_as_a_date_is_honoured(http_server: ScriptedServer) -> None:
+def test_retry_after_as_a_date_is_honored(http_server: ScriptedServer) -> None:
     at = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
     http_server.script(Answer(503, headers={"Retry-After": at}))
     with pytest.raises(RetryAfter) as caught:
@@ -222,7 +224,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ("Thu, 99 Foo 2026 99:99:99 GMT", None),
     ],
 )
-def test_retry_after_is_1_second_to_a_day(value: str | None, wait: float | None) -> None:
+def test_retry_after_is_between_1_second_and_a_day(value: str | None, wait: float | None) -> None:
     assert retry_after_seconds(value, NOW) == wait
 
 
@@ -252,7 +254,7 @@ def test_an_unknown_host_is_retried() -> None:
         (b"a < b and c > d", ": a < b and c > d"),
     ],
 )  # fmt: skip
-def test_a_web_page_as_an_error_is_told_in_words(
+def test_a_web_page_as_an_error_is_reduced_to_its_text(
     http_server: ScriptedServer, body: bytes, words: str
 ) -> None:
     http_server.script(Answer(404, body=body))

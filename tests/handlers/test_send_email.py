@@ -1,4 +1,4 @@
-"""send-email over real SMTP: what arrives, who is refused, and what each answer means for the job."""
+"""send-email over real SMTP: what arrives, which recipients are refused, and what each reply means for the job."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ class TestArrival:
             "refused": [],
         }
 
-    def test_everyone_gets_it_and_blind_copies_stay_blind(self, smtp_server: MailServer) -> None:
+    def test_all_recipients_get_the_message_and_bcc_stays_hidden(
+        self, smtp_server: MailServer
+    ) -> None:
         send(
             smtp_server.url,
             {
@@ -68,7 +70,7 @@ class TestArrival:
         assert got.message["Reply-To"] == "help@example.net"
         assert "dora" not in got.message.as_string()
 
-    def test_any_alphabet_arrives_whole(self, smtp_server: MailServer) -> None:
+    def test_text_in_any_alphabet_arrives_unchanged(self, smtp_server: MailServer) -> None:
         text = "Žluťoučký kůň 🐎\n.\n..leading dots\n" + "long " * 400
         send(smtp_server.url, {"subject": "Účet č. 5 ✓", "body": text})
         [got] = smtp_server.received
@@ -84,26 +86,24 @@ class TestArrival:
             "text/html",
         ]
 
-    def test_a_domain_of_any_alphabet_is_spelled_as_the_dns_does(
-        self, smtp_server: MailServer
-    ) -> None:
+    def test_a_domain_in_any_alphabet_is_encoded_for_the_dns(self, smtp_server: MailServer) -> None:
         send(smtp_server.url, {"to": "ada@bücher.example"})
         assert smtp_server.received[0].recipients == ["ada@xn--bcher-kva.example"]
 
 
 class TestRefusals:
-    def test_a_temporary_answer_is_retried(self, smtp_server: MailServer) -> None:
+    def test_a_temporary_reply_is_retried(self, smtp_server: MailServer) -> None:
         smtp_server.refuse(TEMPORARY)
         with pytest.raises(MailFailed, match="replied 451 Try again later"):
             send(smtp_server.url)
         assert send(smtp_server.url)["accepted"] == ["ada@example.com"]
 
-    def test_a_final_answer_is_not(self, smtp_server: MailServer) -> None:
+    def test_a_permanent_reply_is_not_retried(self, smtp_server: MailServer) -> None:
         smtp_server.refuse(PERMANENT)
         with pytest.raises(Permanent, match="replied 550 No such user here"):
             send(smtp_server.url)
 
-    def test_one_refused_recipient_is_told_and_the_others_get_it(
+    def test_a_refused_recipient_is_reported_and_the_others_get_the_message(
         self, smtp_server: MailServer
     ) -> None:
         smtp_server.refuse_recipients(PERMANENT)
@@ -121,7 +121,7 @@ class TestRefusals:
         ("answers", "error"),
         [((PERMANENT, PERMANENT), Permanent), ((PERMANENT, TEMPORARY), MailFailed)],
     )
-    def test_all_refused_is_final_only_if_all_refusals_are(
+    def test_refusal_of_all_recipients_is_permanent_only_if_each_refusal_is(
         self, smtp_server: MailServer, answers: tuple[str, ...], error: type[Exception]
     ) -> None:
         smtp_server.refuse_recipients(*answers)
@@ -131,12 +131,12 @@ class TestRefusals:
 
 
 class TestServersThatMisbehave:
-    def test_nobody_there(self) -> None:
+    def test_a_server_that_does_not_listen(self) -> None:
         port = free_port()
         with pytest.raises(MailFailed, match=f"127.0.0.1 port {port}: "):
             send(f"smtp://127.0.0.1:{port}")
 
-    def test_a_greeting_that_is_none(self, raw_server: Any) -> None:
+    def test_an_invalid_greeting(self, raw_server: Any) -> None:
         server = raw_server(lambda s: s.sendall(b"554 go away\r\n"))
         with pytest.raises(Permanent, match="554 go away"):
             send(server.url.replace("http", "smtp"))
@@ -146,7 +146,7 @@ class TestServersThatMisbehave:
         with pytest.raises(MailFailed):
             send(server.url.replace("http", "smtp"))
 
-    def test_silence_lasts_until_the_deadline(self, raw_server: Any) -> None:
+    def test_a_silent_server_is_waited_for_until_the_deadline(self, raw_server: Any) -> None:
         hold = threading.Event()
         server = raw_server(lambda s: hold.wait(20))
         try:
@@ -155,7 +155,7 @@ class TestServersThatMisbehave:
         finally:
             hold.set()
 
-    def test_drops_of_answers_do_not_outlast_the_deadline(self, raw_server: Any) -> None:
+    def test_a_server_that_sends_slowly_is_cut_off_at_the_deadline(self, raw_server: Any) -> None:
         def drip(connection: socket.socket) -> None:
             for _ in range(200):
                 connection.sendall(b"2")
@@ -202,7 +202,7 @@ class TestEncryption:
         send(f"smtp://me:p%40ss%20word@localhost:{provider}?starttls")
         assert len(smtp_server.received) == 1
 
-    def test_a_wrong_password_is_final_and_not_repeated_in_the_error(
+    def test_a_wrong_password_is_permanent_and_not_in_the_error(
         self, provider: int, smtp_server: MailServer
     ) -> None:
         with pytest.raises(Permanent) as caught:
@@ -210,7 +210,7 @@ class TestEncryption:
         assert "535" in str(caught.value)
         assert "wr0ng" not in str(caught.value)
 
-    def test_a_server_that_is_someone_else_gets_nothing(
+    def test_a_server_with_an_untrusted_certificate_gets_nothing(
         self, provider: int, smtp_server: MailServer
     ) -> None:
         with pytest.raises(MailFailed, match="CERTIFICATE_VERIFY_FAILED"):
@@ -234,7 +234,9 @@ class TestEncryption:
             ("smtp://h:2525?starttls=0", 2525, False, False),
         ],
     )
-    def test_urls(self, url: str, port: int, is_tls: bool, is_starttls: bool) -> None:
+    def test_the_parts_of_smtp_url(
+        self, url: str, port: int, is_tls: bool, is_starttls: bool
+    ) -> None:
         server = parse_server(url)
         assert (server.port, server.is_tls, server.is_starttls) == (port, is_tls, is_starttls)
 
@@ -249,7 +251,7 @@ class TestFiles:
         assert "X-Envelope-To: ada@example.com, b@example.com" in text
         assert [p.suffix for p in (tmp_path / "mail").iterdir()] == [".eml"]
 
-    def test_a_file_is_for_its_owner_only(self, tmp_path: Path) -> None:
+    def test_only_its_owner_can_read_a_file(self, tmp_path: Path) -> None:
         settings = make_settings(smtp_url=None, mail_dir=tmp_path / "var" / "mail")
         before = os.umask(0o022)
         try:
@@ -287,9 +289,7 @@ class TestFiles:
         ({"colour": "red"}, "colour"),
     ],
 )
-def test_a_payload_that_can_not_be_sent_is_refused_with_its_field(
-    payload: dict[str, Any], field: str
-) -> None:
+def test_an_invalid_payload_is_refused_with_the_field(payload: dict[str, Any], field: str) -> None:
     with pytest.raises(ValidationFailed) as caught:
         run_handler("send-email", {**MAIL, **payload})
     assert field in str(caught.value.errors)
@@ -307,7 +307,9 @@ class TestSenders:
     @pytest.mark.parametrize(
         "sender", ["a@example.org", "A <x@EXAMPLE.ORG>", "Shop <Shop@example.net>", None]
     )
-    def test_an_allowed_sender_sends(self, smtp_server: MailServer, sender: str | None) -> None:
+    def test_an_allowed_sender_is_accepted(
+        self, smtp_server: MailServer, sender: str | None
+    ) -> None:
         settings = make_settings(
             smtp_url=smtp_server.url, mail_from="j@own.example", mail_from_allowed=self.ALLOWED
         )
@@ -338,7 +340,7 @@ class TestInjection:
             "x" * 900,
         ],
     )
-    def test_a_subject_is_taken_literally(self, smtp_server: MailServer, subject: str) -> None:
+    def test_a_subject_is_sent_literally(self, smtp_server: MailServer, subject: str) -> None:
         send(smtp_server.url, {"subject": subject.strip()})
         [got] = smtp_server.received
         assert got.message["Subject"] == subject.strip()
@@ -360,13 +362,13 @@ class TestInjection:
             "=?utf-8?q?Ada?=",
         ],
     )
-    def test_a_name_is_no_encoded_word(self, field: str, name: str) -> None:
+    def test_a_name_with_encoded_words_is_refused(self, field: str, name: str) -> None:
         with pytest.raises(ValidationFailed) as caught:
             run_handler("send-email", {**MAIL, field: f"{name} <ada@example.com>"})
         assert list(caught.value.errors) == [f"payload.{field}"]
 
     @pytest.mark.parametrize("character", [*LINE_SEPARATORS, "\0", "\x7f", "\x9b", "\t"])
-    def test_no_header_holds_a_line_break_or_a_control_character(self, character: str) -> None:
+    def test_headers_contain_no_line_breaks_or_control_characters(self, character: str) -> None:
         for field, value in (
             ("subject", f"a{character}Bcc: eve@evil.example"),
             *((name, f"A{character}b <ada@example.com>") for name in ("to", "cc", "bcc")),
@@ -377,7 +379,7 @@ class TestInjection:
                 run_handler("send-email", {**MAIL, field: value})
             assert list(caught.value.errors) == [f"payload.{field}"]
 
-    def test_a_name_of_any_alphabet_still_arrives(self, smtp_server: MailServer) -> None:
+    def test_a_name_in_any_alphabet_arrives(self, smtp_server: MailServer) -> None:
         send(smtp_server.url, {"to": "Žofie = ? <zofie@example.com>"})
         [got] = smtp_server.received
         assert got.message["To"].addresses[0].display_name == "Žofie = ?"

@@ -30,7 +30,7 @@ def test_sleep_shows_its_progress() -> None:
     assert 0 <= progress["percent"] < 100
 
 
-def test_sleep_may_be_no_time_at_all() -> None:
+def test_sleep_can_take_zero_seconds() -> None:
     assert run_handler("sleep", {"seconds": 0}) == {"seconds": 0}
 
 
@@ -51,7 +51,7 @@ def test_sleep_wakes_up_at_its_deadline() -> None:
     ["1", True, None, -1, 1e9, 10**400, float("nan"), [1]],
     ids=lambda seconds: repr(seconds)[:30],
 )
-def test_sleep_wants_a_number_of_seconds(seconds: Any) -> None:
+def test_sleep_needs_a_number_of_seconds(seconds: Any) -> None:
     (message,) = refused("sleep", {"seconds": seconds})["payload.seconds"]
     assert message.endswith("give a number of seconds from 0 to 86400, such as 1.5")
 
@@ -69,7 +69,7 @@ def test_fail_fails_always_without_a_number() -> None:
         run_handler("fail", {}, attempt=99)
 
 
-def test_fail_can_be_buried_at_once() -> None:
+def test_fail_can_be_permanent() -> None:
     with pytest.raises(Permanent, match=r"^never$"):
         run_handler("fail", {"permanent": True, "message": "never", "times": 0})
 
@@ -88,11 +88,11 @@ def test_fail_can_be_buried_at_once() -> None:
         ({"time": 1}, "time"),
     ],
 )
-def test_fail_refuses_what_it_does_not_understand(payload: dict[str, Any], field: str) -> None:
+def test_fail_refuses_invalid_fields(payload: dict[str, Any], field: str) -> None:
     assert list(refused("fail", payload)) == [f"payload.{field}"]
 
 
-def test_an_unknown_field_is_answered_with_the_known_ones() -> None:
+def test_the_error_for_an_unknown_field_lists_the_known_fields() -> None:
     assert refused("sleep", {"seconds": 1, "minutes": 2}) == {
         "payload.minutes": ["is not a field of this type; the fields are: seconds"]
     }

@@ -1,4 +1,4 @@
-"""The application as it stands on the internet: production, with tokens, users and a key."""
+"""The application as on the internet: in production mode, with tokens, users and a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One test per attack, named after it."""
+"""One test for each attack, with the attack in its name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.security.conftest import PASSWORDS
 
 
-def test_csrf_a_form_of_another_site_changes_nothing(closed: Any) -> None:
+def test_csrf_a_form_on_another_site_changes_nothing(closed: Any) -> None:
     client = closed.test_client()
     page = client.get("/sign-in").text
     token = re.search(r'name="csrf_token" value="([^"]+)"', page)[1]
@@ -34,7 +34,7 @@ def test_guessing_passwords_is_slowed_down(closed: Any) -> None:
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_guessing_passwords_over_several_processes_is_slowed_down_too(make: Any) -> None:
+def test_guessing_passwords_across_processes_is_slowed_down(make: Any) -> None:
     statuses = []
     for n in range(12):
         app = make()
@@ -45,7 +45,7 @@ def test_guessing_passwords_over_several_processes_is_slowed_down_too(make: Any)
     assert statuses[-1] == 429
 
 
-def test_guessing_passwords_while_redis_is_away_is_slowed_down_too(make: Any) -> None:
+def test_guessing_passwords_without_redis_is_slowed_down(make: Any) -> None:
     app = make(REDIS_URL="redis://127.0.0.1:1/0")
     app.config["WTF_CSRF_ENABLED"] = False
     client = app.test_client()
@@ -65,7 +65,9 @@ def test_guessing_tokens_is_slowed_down(closed: Any) -> None:
     assert statuses == {401, 429}
 
 
-def test_guessing_tokens_does_not_shut_out_those_who_have_one(closed: Any, bearer: Any) -> None:
+def test_guessing_tokens_does_not_block_clients_with_a_valid_token(
+    closed: Any, bearer: Any
+) -> None:
     client = closed.test_client()
     assert client.get("/api/jobs", headers=bearer("viewer")).status_code == 200
     for n in range(101):
@@ -74,7 +76,7 @@ def test_guessing_tokens_does_not_shut_out_those_who_have_one(closed: Any, beare
     assert client.get("/api/jobs", headers=bearer("viewer")).status_code == 200
 
 
-def test_a_flood_of_requests_is_refused_by_caller(make: Any, bearer: Any) -> None:
+def test_too_many_requests_are_refused_per_caller(make: Any, bearer: Any) -> None:
     client = make(API_RATE_LIMIT="3").test_client()
     statuses = [
         client.get("/api/jobs/stats", headers=bearer("viewer")).status_code for _ in range(4)
@@ -95,21 +97,23 @@ def test_a_flood_of_requests_is_refused_by_caller(make: Any, bearer: Any) -> Non
         "http:evil.example",
     ],
 )
-def test_open_redirect_signing_in_leads_only_here(closed: Any, address: str) -> None:
+def test_open_redirect_sign_in_redirects_only_within_the_site(closed: Any, address: str) -> None:
     closed.config["WTF_CSRF_ENABLED"] = False
     data = {"name": "ada", "password": PASSWORDS["ada"][0], "next": address}
     answer = closed.test_client().post("/sign-in", data=data)
     assert answer.headers["Location"] == "/"
 
 
-def test_session_forgery_a_cookie_of_another_key_is_nobodys(make: Any, sign_in: Any) -> None:
+def test_session_forgery_a_cookie_signed_with_another_key_is_ignored(
+    make: Any, sign_in: Any
+) -> None:
     cookie = sign_in("ada").get_cookie("session").value
     other = make(SECRET_KEY="another key of thirty-two characters").test_client()
     other.set_cookie("session", cookie)
     assert other.get("/").status_code == 303
 
 
-def test_session_forgery_a_cookie_names_no_role(sign_in: Any) -> None:
+def test_session_forgery_a_cookie_contains_no_role(sign_in: Any) -> None:
     client = sign_in("eve")
     with client.session_transaction() as session:
         assert set(session["who"]) == {"name", "at", "proof", "id"}
@@ -117,7 +121,7 @@ def test_session_forgery_a_cookie_names_no_role(sign_in: Any) -> None:
     assert client.get("/").status_code == 303
 
 
-def test_session_fixation_signing_in_forgets_what_was_there(closed: Any) -> None:
+def test_session_fixation_sign_in_clears_the_previous_session(closed: Any) -> None:
     closed.config["WTF_CSRF_ENABLED"] = False
     client = closed.test_client()
     with client.session_transaction() as session:
@@ -127,7 +131,7 @@ def test_session_fixation_signing_in_forgets_what_was_there(closed: Any) -> None
         assert "planted" not in session
 
 
-def test_cookie_theft_the_cookie_is_closed_to_scripts_and_secure_behind_tls(closed: Any) -> None:
+def test_cookie_theft_the_cookie_is_http_only_and_secure_with_tls(closed: Any) -> None:
     closed.config["WTF_CSRF_ENABLED"] = False
     data = {"name": "ada", "password": PASSWORDS["ada"][0]}
     answer = closed.test_client().post(
@@ -145,26 +149,26 @@ def test_cookie_theft_the_cookie_is_closed_to_scripts_and_secure_behind_tls(clos
     "host",
     ["evil.example", "evil.example:3000", "localhost.evil.example", "127.0.0.1.evil.example"],
 )
-def test_dns_rebinding_an_open_server_answers_only_to_its_own_names(app: Any, host: str) -> None:
+def test_dns_rebinding_an_open_server_accepts_only_local_host_names(app: Any, host: str) -> None:
     answer = app.test_client().get("/api/jobs", headers={"Host": host})
     assert (answer.status_code, answer.json["code"]) == (403, "only_this_machine")
 
 
-def test_an_open_server_answers_only_this_machine(app: Any) -> None:
+def test_an_open_server_accepts_only_this_machine(app: Any) -> None:
     answer = app.test_client().get("/api/jobs", environ_base={"REMOTE_ADDR": "192.168.1.7"})
     assert answer.status_code == 403
     for host in ("localhost:3000", "127.0.0.1:3000", "[::1]:3000"):
         assert app.test_client().get("/api/jobs", headers={"Host": host}).status_code == 200
 
 
-def test_clickjacking_and_sniffing_are_refused_by_headers(closed: Any) -> None:
+def test_clickjacking_and_sniffing_are_prevented_by_headers(closed: Any) -> None:
     headers = closed.test_client().get("/sign-in").headers
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert "unsafe" not in headers["Content-Security-Policy"]
     assert (headers["X-Frame-Options"], headers["X-Content-Type-Options"]) == ("DENY", "nosniff")
 
 
-def test_an_attacker_learns_no_names_from_the_sign_in(closed: Any) -> None:
+def test_the_sign_in_reveals_no_names(closed: Any) -> None:
     closed.config["WTF_CSRF_ENABLED"] = False
     client = closed.test_client()
     pages = [
@@ -175,7 +179,7 @@ def test_an_attacker_learns_no_names_from_the_sign_in(closed: Any) -> None:
     assert pages[0] == pages[1]
 
 
-def test_injection_into_the_name_of_a_sign_in_is_only_text(closed: Any) -> None:
+def test_injection_the_name_of_a_sign_in_is_treated_as_text(closed: Any) -> None:
     closed.config["WTF_CSRF_ENABLED"] = False
     client = closed.test_client()
     for name in ("\0", "x' OR 1=1 --", "<script>", "a" * 5000, "\ud800"):
@@ -197,12 +201,12 @@ def test_no_pickle_anywhere() -> None:
             )
 
 
-def test_a_form_of_this_morning_still_works(closed: Any) -> None:
+def test_a_form_opened_hours_ago_still_works(closed: Any) -> None:
     # Not an attack: a dashboard stays open all day, and its buttons must not expire before its session.
     assert closed.config["WTF_CSRF_TIME_LIMIT"] is None
 
 
-def test_a_password_is_taken_as_it_is_whatever_its_length_and_characters(make: Any) -> None:
+def test_a_password_of_any_length_and_characters_works(make: Any) -> None:
     password = "  ünïcode 'quoted\"   " + "x" * 1500
     app = make(DASHBOARD_PASSWORD=password, API_TOKENS="")
     app.config["WTF_CSRF_ENABLED"] = False

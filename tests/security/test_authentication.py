@@ -1,4 +1,4 @@
-"""Who is let in, with which credentials and role: over the whole route map, so that no new route is missed."""
+"""Access by credentials and role: for all routes in the route map, so that no new route is missed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_every_route_declares_its_role(closed: Any) -> None:
 
 
 @pytest.mark.parametrize("is_open", [True, False])
-def test_a_route_without_a_role_answers_nobody(
+def test_requests_to_a_route_without_a_role_fail(
     make: Any, bearer: Any, caplog: Any, is_open: bool
 ) -> None:
     app = make(AUTH_DISABLED="1" if is_open else "")
@@ -63,12 +63,12 @@ def test_a_route_without_a_role_answers_nobody(
     assert "RoleNotDeclared: undeclared" in caplog.text
 
 
-def test_a_role_that_does_not_exist_is_refused() -> None:
+def test_an_unknown_role_is_refused() -> None:
     with pytest.raises(ValueError, match="'root' is not a role"):
         requires("root")
 
 
-def test_without_a_token_nothing_is_answered_but_what_is_open(closed: Any) -> None:
+def test_without_a_token_only_public_routes_are_accessible(closed: Any) -> None:
     client = closed.test_client()
     for rule, method, path in routes(closed):
         if rule.endpoint in PUBLIC_ENDPOINTS:
@@ -85,7 +85,9 @@ def test_without_a_token_nothing_is_answered_but_what_is_open(closed: Any) -> No
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-def test_a_viewer_changes_nothing_by_any_route(closed: Any, bearer: Any, sign_in: Any) -> None:
+def test_a_viewer_can_change_nothing_through_any_route(
+    closed: Any, bearer: Any, sign_in: Any
+) -> None:
     browser, client = sign_in("eve"), closed.test_client()
     changing = 0
     for rule, method, path in routes(closed):
@@ -100,9 +102,7 @@ def test_a_viewer_changes_nothing_by_any_route(closed: Any, bearer: Any, sign_in
     assert changing > 15
 
 
-def test_an_operator_is_refused_what_only_an_admin_may(
-    closed: Any, bearer: Any, sign_in: Any
-) -> None:
+def test_an_operator_is_refused_on_admin_routes(closed: Any, bearer: Any, sign_in: Any) -> None:
     browser, client = sign_in("bob"), closed.test_client()
     for rule, method, path in routes(closed):
         if rule.endpoint not in ADMIN_ENDPOINTS:
@@ -122,7 +122,7 @@ def test_a_wrong_token_is_refused(closed: Any, header: str) -> None:
     assert (answer.status_code, answer.json["code"]) == (401, "unauthenticated")
 
 
-def test_a_token_names_whoever_did_it(closed: Any, bearer: Any) -> None:
+def test_the_audit_log_names_the_owner_of_the_token(closed: Any, bearer: Any) -> None:
     client = closed.test_client()
     job = client.post("/api/jobs", json={"type": "echo"}, headers=bearer("operator")).json
     client.post(f"/api/jobs/{job['id']}/cancel", headers=bearer("operator"))
@@ -132,7 +132,7 @@ def test_a_token_names_whoever_did_it(closed: Any, bearer: Any) -> None:
         assert db.session.execute(db.text("SELECT created_by FROM jobs")).scalar() == "operator"
 
 
-def test_stored_tokens_are_hashed_and_end_when_revoked(closed: Any, monkeypatch: Any) -> None:
+def test_stored_tokens_are_hashed_and_can_be_revoked(closed: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(api_tokens, "CACHE_SECONDS", 0)
     runner, client = closed.test_cli_runner(), closed.test_client()
     secret = runner.invoke(args=["tokens", "create", "ci", "--role", "viewer"]).output.strip()
@@ -151,7 +151,7 @@ def test_stored_tokens_are_hashed_and_end_when_revoked(closed: Any, monkeypatch:
     assert runner.invoke(args=["tokens", "revoke", "ci"]).exit_code == 1
 
 
-def test_metrics_want_a_token_and_tell_the_counts(closed: Any, bearer: Any) -> None:
+def test_metrics_need_a_token_and_contain_the_counts(closed: Any, bearer: Any) -> None:
     client = closed.test_client()
     client.post("/api/jobs", json={"type": "echo"}, headers=bearer("operator"))
     refused = client.get("/metrics")
@@ -163,7 +163,7 @@ def test_metrics_want_a_token_and_tell_the_counts(closed: Any, bearer: Any) -> N
     assert client.get("/health").json["status"] == "ok"
 
 
-def test_a_viewer_sees_no_secrets_of_a_payload(closed: Any, bearer: Any) -> None:
+def test_a_viewer_sees_no_secrets_in_a_payload(closed: Any, bearer: Any) -> None:
     client = closed.test_client()
     payload = {"to": "ada", "password": "hunter2", "deep": [{"api_key": "k"}]}
     client.post("/api/jobs", json={"type": "echo", "payload": payload}, headers=bearer("operator"))
@@ -178,7 +178,7 @@ def test_a_viewer_sees_no_secrets_of_a_payload(closed: Any, bearer: Any) -> None
 # --------------------------------------------------------------------------------- sessions
 
 
-def test_signing_in_leads_back_and_out_again(closed: Any, sign_in: Any) -> None:
+def test_sign_in_redirects_back_and_sign_out_ends_the_session(closed: Any, sign_in: Any) -> None:
     answer = closed.test_client().get("/jobs?status=failed")
     assert answer.status_code == 303
     assert answer.headers["Location"] == "/sign-in?next=/jobs?status%3Dfailed"
@@ -194,7 +194,7 @@ def test_signing_in_leads_back_and_out_again(closed: Any, sign_in: Any) -> None:
     assert client.get("/").status_code == 303
 
 
-def test_a_part_of_a_page_sends_the_whole_page_to_sign_in(closed: Any) -> None:
+def test_a_request_for_a_fragment_redirects_the_page_to_sign_in(closed: Any) -> None:
     headers = {
         "HX-Request": "true",
         "HX-Request-Type": "partial",
@@ -204,7 +204,9 @@ def test_a_part_of_a_page_sends_the_whole_page_to_sign_in(closed: Any) -> None:
     assert answer.headers["HX-Redirect"] == "/sign-in?next=/jobs"
 
 
-def test_a_session_ends_after_its_hours_and_with_its_password(make: Any, sign_in: Any) -> None:
+def test_a_session_ends_after_session_hours_and_with_a_password_change(
+    make: Any, sign_in: Any
+) -> None:
     app = make(SESSION_HOURS="0.01")
     client = sign_in("ada", app)
     with client.session_transaction() as session:
@@ -217,7 +219,7 @@ def test_a_session_ends_after_its_hours_and_with_its_password(make: Any, sign_in
     assert other.get("/").status_code == 303
 
 
-def test_a_viewer_is_shown_no_buttons(closed: Any, sign_in: Any, bearer: Any) -> None:
+def test_a_viewer_sees_no_buttons(closed: Any, sign_in: Any, bearer: Any) -> None:
     job = (
         closed.test_client()
         .post("/api/jobs", json={"type": "echo"}, headers=bearer("operator"))
@@ -242,14 +244,14 @@ def test_a_viewer_is_shown_no_buttons(closed: Any, sign_in: Any, bearer: Any) ->
        for password in ("12345678", "Qwertyuiop", "trustno1", "admin123!", "jobqueue2026", "Dashboard1")],
      ({"DASHBOARD_USERS": "katharina:Katharina7:viewer"}, "password of 'katharina'")],
 )  # fmt: skip
-def test_it_refuses_to_start_with_an_open_door(
+def test_the_web_server_does_not_start_without_authentication(
     test_env: dict[str, str], without: dict[str, str], message: str
 ) -> None:
     with pytest.raises(config.ConfigError, match=message):
         config.check_access(config.load({**test_env, **PRODUCTION, **without}))
 
 
-def test_it_starts_open_only_when_told_out_loud(test_env: dict[str, str]) -> None:
+def test_the_web_server_starts_open_only_with_auth_disabled(test_env: dict[str, str]) -> None:
     env = {**test_env, **PRODUCTION, "API_TOKENS": "", "DASHBOARD_USERS": "", "AUTH_DISABLED": "1"}
     config.check_access(config.load(env))
 
@@ -260,7 +262,7 @@ def test_it_starts_open_only_when_told_out_loud(test_env: dict[str, str]) -> Non
      ({"API_TOKENS": "ci"}, "entry 1"), ({"DASHBOARD_PASSWORD": "short"}, "too short"),
      ({"API_TOKENS": "a:0123456789abcdef:read,a:0123456789abcdeg:read"}, "twice")],
 )  # fmt: skip
-def test_bad_credentials_are_told_without_repeating_them(
+def test_errors_about_credentials_do_not_repeat_them(
     test_env: dict[str, str], variables: dict[str, str], message: str
 ) -> None:
     with pytest.raises(config.ConfigError, match=message) as caught:
@@ -268,7 +270,7 @@ def test_bad_credentials_are_told_without_repeating_them(
     assert "0123456789" not in str(caught.value)
 
 
-def test_secrets_are_in_no_repr(test_env: dict[str, str]) -> None:
+def test_repr_contains_no_secrets(test_env: dict[str, str]) -> None:
     settings = config.load({**test_env, **PRODUCTION})
     assert "correct horse" not in repr(settings.dashboard_users)
     assert "viewer-token" not in repr(settings.api_tokens)

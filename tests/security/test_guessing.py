@@ -1,4 +1,4 @@
-"""Guessing passwords and tokens is slow: by address, by IPv6 network, by account, over all processes."""
+"""Limits on guessing passwords and tokens: by address, IPv6 network and account, across processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def attempt(app: Any, address: str, name: str = "ada", password: str = "wrong gu
     return status
 
 
-def test_an_ipv6_network_is_one_guesser(closed: Any) -> None:
+def test_an_ipv6_network_counts_as_one_address(closed: Any) -> None:
     statuses = [attempt(closed, f"2001:db8:1:2::{n:x}", name=f"user{n}") for n in range(11)]
     assert statuses == [422] * 10 + [429]
     assert attempt(closed, "2001:db8:1:3::1") == 422
@@ -46,11 +46,11 @@ def test_an_ipv6_network_is_one_guesser(closed: Any) -> None:
         ("x" * 1000, "x" * 100),
     ],
 )
-def test_whom_an_address_belongs_to(address: str, source: str) -> None:
+def test_the_source_of_an_address(address: str, source: str) -> None:
     assert source_of(address) == source
 
 
-def test_an_account_is_guessed_slowly_from_however_many_addresses(make: Any) -> None:
+def test_guesses_at_an_account_are_limited_across_all_addresses(make: Any) -> None:
     one, other = make(), make()
     statuses = [attempt((one, other)[n % 2], f"198.51.100.{n}") for n in range(101)]
     assert statuses == [422] * 100 + [429]
@@ -59,7 +59,7 @@ def test_an_account_is_guessed_slowly_from_however_many_addresses(make: Any) -> 
     assert attempt(one, "203.0.113.1", name="bob", password=PASSWORDS["bob"][0]) == 303
 
 
-def test_an_account_is_never_locked_where_it_signed_in_before(closed: Any) -> None:
+def test_an_account_is_not_blocked_at_an_address_where_it_signed_in_before(closed: Any) -> None:
     assert attempt(closed, "203.0.113.9", password=RIGHT) == 303
     for n in range(100):
         attempt(closed, f"198.51.100.{n}")
@@ -86,7 +86,7 @@ def tokens(app: Any, address: str, n: int) -> list[int]:
     ]
 
 
-def test_wrong_tokens_are_counted_over_all_processes(make: Any) -> None:
+def test_wrong_tokens_are_counted_across_processes(make: Any) -> None:
     one, other = make(), make()
     assert set(tokens(one, "192.0.2.1", 60)) == {401}
     # 40 are left; one more is what it takes the other process to learn of the first's.
@@ -96,18 +96,18 @@ def test_wrong_tokens_are_counted_over_all_processes(make: Any) -> None:
     assert tokens(one, "192.0.2.2", 1) == [401]
 
 
-def test_wrong_tokens_of_an_ipv6_network_are_counted_together(closed: Any) -> None:
+def test_wrong_tokens_from_an_ipv6_network_are_counted_together(closed: Any) -> None:
     for n in range(100):
         tokens(closed, f"2001:db8::{n:x}", 1)
     assert tokens(closed, "2001:db8::ffff", 1) == [429]
 
 
-def test_wrong_tokens_are_limited_while_redis_is_away(make: Any) -> None:
+def test_wrong_tokens_are_limited_without_redis(make: Any) -> None:
     app = make(REDIS_URL="redis://127.0.0.1:1/0")
     assert tokens(app, "192.0.2.1", 101)[-1] == 429
 
 
-def test_a_redis_that_does_not_answer_costs_one_wait_not_one_a_guess(make: Any) -> None:
+def test_a_silent_redis_delays_only_the_first_guess(make: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         app = make(REDIS_URL=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
         started = time.monotonic()
@@ -117,7 +117,7 @@ def test_a_redis_that_does_not_answer_costs_one_wait_not_one_a_guess(make: Any) 
         assert time.monotonic() - started < 5
 
 
-def test_a_redis_that_refuses_costs_a_sign_in_no_time(app: Any) -> None:
+def test_a_redis_that_refuses_connections_does_not_delay_sign_in(app: Any) -> None:
     """redis-py's default client retries for 4 s; ours takes 2 ms."""
     settings = replace(app.extensions["settings"], redis_url="redis://127.0.0.1:1/0")
 

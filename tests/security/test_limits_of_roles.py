@@ -1,4 +1,4 @@
-"""What a role may not do by a detour, and names that only the API refused."""
+"""Indirect ways around the limits of a role, and names that only the API refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests import factories
 
 
 @pytest.mark.parametrize("what", ["resume", "pause", "stop"])
-def test_an_operator_does_not_steer_a_bulk_deletion(
+def test_an_operator_can_not_control_a_bulk_deletion(
     closed: Any, sign_in: Any, session: Any, what: str
 ) -> None:
     factories.completed_job()
@@ -47,7 +47,7 @@ def test_an_operator_does_not_steer_a_bulk_deletion(
 )  # fmt: skip
 @pytest.mark.parametrize("what", ["pause", "resume"])
 @pytest.mark.parametrize("kind", ["queues", "job-types"])
-def test_only_a_name_that_a_job_could_have_is_paused(
+def test_only_a_valid_name_can_be_paused(
     closed: Any, sign_in: Any, bearer: Any, kind: str, what: str, name: str
 ) -> None:
     page = sign_in("bob").post(f"/{kind}/{name}/{what}")
@@ -75,7 +75,7 @@ SECRET = "hunter2Zq"
         f"tag:vip {SECRET} payload.a:1",
     ],
 )
-def test_a_viewer_is_not_shown_what_an_operators_bulk_action_searched_for(
+def test_a_viewer_does_not_see_the_search_of_a_bulk_action(
     closed: Any, sign_in: Any, session: Any, q: str
 ) -> None:
     factories.failed_job(payload={"password": SECRET, "a": 1}, tags=["vip"], error=f"no {SECRET}")
@@ -99,7 +99,7 @@ def test_a_viewer_is_not_shown_what_an_operators_bulk_action_searched_for(
     assert viewer.get("/audit").status_code == 403
 
 
-def test_a_viewer_is_shown_what_is_no_secret_of_a_bulk_action(
+def test_a_viewer_sees_the_other_filters_of_a_bulk_action(
     closed: Any, sign_in: Any, session: Any
 ) -> None:
     number = bulk.create(
@@ -112,7 +112,7 @@ def test_a_viewer_is_shown_what_is_no_secret_of_a_bulk_action(
     assert 'id="bulk-filter"' in page
 
 
-def test_a_viewer_is_not_shown_searches_of_actions_that_kept_no_filter(
+def test_a_viewer_does_not_see_the_search_of_a_bulk_action_without_a_stored_filter(
     closed: Any, sign_in: Any, session: Any
 ) -> None:
     number = bulk.create(

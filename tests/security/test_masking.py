@@ -1,4 +1,4 @@
-"""What is named like a secret is masked: by words in any spelling, in pairs, URLs, text and JSON in strings."""
+"""Masking of values with the name of a secret: in any spelling, in pairs, URLs, text and JSON in strings."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_names_of_other_things(name: str) -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_secrets_are_masked_wherever_they_stand(value: Any) -> None:
+def test_secrets_are_masked_anywhere_in_json(value: Any) -> None:
     shown = json.dumps(masked(value), ensure_ascii=False)
     assert SECRET not in shown
     assert MASK in shown
@@ -243,7 +243,7 @@ HARMLESS = [
 
 
 @pytest.mark.parametrize("value", HARMLESS, ids=str)
-def test_text_that_only_mentions_secrets_stays_as_it_is(value: Any) -> None:
+def test_text_that_only_mentions_secrets_is_unchanged(value: Any) -> None:
     assert masked(value) == value
 
 
@@ -260,18 +260,18 @@ def test_text_that_only_mentions_secrets_stays_as_it_is(value: Any) -> None:
         (f"postgres://{SECRET}@db/x", f"postgres://{MASK}@db/x"),
     ],
 )  # fmt: skip
-def test_what_stands_around_a_value_stays(text: str, shown: str) -> None:
+def test_text_around_a_masked_value_is_unchanged(text: str, shown: str) -> None:
     assert masked(text) == shown
 
 
-def test_arguments_around_a_secret_stay() -> None:
+def test_arguments_around_a_secret_are_unchanged() -> None:
     words = ["curl", "-u", f"bob:{SECRET}", "--token", SECRET, "-v", "https://example.com"]
     assert masked(words) == [
         "curl", "-u", f"bob:{MASK}", "--token", MASK, "-v", "https://example.com",
     ]  # fmt: skip
 
 
-def test_masked_keys_stay_apart_and_in_order() -> None:
+def test_masked_keys_stay_separate_and_in_order() -> None:
     value = {"ftp://b:one@host": 1, "a": 2, "ftp://b:two@host": 3}
     assert list(masked(value).items()) == [
         (f"ftp://b:{MASK}@host", 1), ("a", 2), (f"ftp://b:{MASK}@host (2)", 3),
@@ -279,7 +279,7 @@ def test_masked_keys_stay_apart_and_in_order() -> None:
 
 
 @pytest.mark.parametrize("value", FURTHER, ids=_short)
-def test_masking_what_is_masked_changes_nothing(value: Any) -> None:
+def test_masking_is_idempotent(value: Any) -> None:
     once = masked(value)
     assert masked(once) == once
 
@@ -299,11 +299,11 @@ def test_masking_what_is_masked_changes_nothing(value: Any) -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_all_else_stays_as_it_is(value: Any) -> None:
+def test_other_values_are_unchanged(value: Any) -> None:
     assert masked(value) == value
 
 
-def test_what_stands_around_a_secret_stays() -> None:
+def test_text_around_a_secret_is_unchanged() -> None:
     value = {"url": f"https://ada:{SECRET}@example.com/hook?api_key={SECRET}&page=2"}
     assert masked(value) == {"url": f"https://ada:{MASK}@example.com/hook?api_key={MASK}&page=2"}
     text = f"user=ada\npassword={SECRET}\nhost=db"
@@ -320,7 +320,7 @@ def test_the_original_is_not_changed() -> None:
 # -------------------------------------------------------------------------------- bounded
 
 
-def test_long_names_are_not_kept() -> None:
+def test_long_names_are_not_cached() -> None:
     _is_secret_name.cache_clear()
     for n in range(50):
         is_secret_name(f"{n:04}" + "x" * 900_000)
@@ -350,13 +350,13 @@ def test_a_hostile_text_is_masked_in_linear_time(text: str) -> None:
     assert time.process_time() - started < 1.5
 
 
-def test_a_long_text_with_secrets_ends_masked() -> None:
+def test_the_end_of_a_long_text_with_secrets_is_masked() -> None:
     text = "x" * 200_000 + f" password={SECRET}"
     assert SECRET not in masked(text)
     assert masked("x" * 200_000) == "x" * 200_000
 
 
-def test_deep_json_is_masked_whole() -> None:
+def test_deep_json_is_masked_entirely() -> None:
     value: Any = SECRET
     for _ in range(5000):
         value = [value]
@@ -384,7 +384,7 @@ def stored(closed: Any, session: Any) -> str:
 WORDS = [f'"password": "{SECRET[0]}', SECRET, SECRET[:4], "user_id", "42"]
 
 
-def test_masked_values_are_not_read_by_search(
+def test_search_does_not_reveal_masked_values(
     closed: Any, stored: str, bearer: Any, sign_in: Any
 ) -> None:
     client, eve = closed.test_client(), sign_in("eve")
@@ -412,7 +412,7 @@ def test_masked_values_are_not_read_by_search(
 @pytest.mark.parametrize(
     "filter", [{"db": {"password": SECRET}}, {"db": {}}, {"user_id": 42}, {"user_id": 5}, {}]
 )
-def test_a_viewer_does_not_filter_by_payload(
+def test_a_viewer_can_not_filter_by_payload(
     closed: Any, stored: str, bearer: Any, filter: dict[str, Any]
 ) -> None:
     client = closed.test_client()
@@ -426,7 +426,7 @@ def test_a_viewer_does_not_filter_by_payload(
 
 
 @pytest.mark.parametrize("path", ["/jobs", "/jobs/all"])
-def test_a_viewer_does_not_filter_by_payload_in_the_dashboard(
+def test_a_viewer_can_not_filter_by_payload_in_the_dashboard(
     stored: str, sign_in: Any, path: str
 ) -> None:
     query = {"q": f"payload.db.password:{SECRET}"}
@@ -453,7 +453,7 @@ def test_the_command_for_another_job_asks_for_its_secrets(stored: str, sign_in: 
     assert "${VALUE:?}" in page
 
 
-def test_the_pages_and_answers_of_a_viewer_hold_no_secret(
+def test_pages_and_responses_for_a_viewer_contain_no_secret(
     closed: Any, stored: str, bearer: Any, sign_in: Any
 ) -> None:
     client, eve = closed.test_client(), sign_in("eve")

@@ -1,4 +1,4 @@
-"""Who shows nothing valid is nobody: no role, no shell around an error, no try to sign in by accident."""
+"""Senders without valid credentials: no role, no layout around an error page, no accidental sign-in attempt."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def inside(closed: Any, session: Any) -> None:
         ("OPTIONS", "/nope"),
     ],
 )
-def test_an_error_page_shows_nobody_the_inside(
+def test_error_pages_reveal_nothing_without_authentication(
     closed: Any, inside: None, method: str, path: str
 ) -> None:
     for headers in (
@@ -65,7 +65,7 @@ def test_an_error_page_shows_nobody_the_inside(
 
 
 @pytest.mark.parametrize("path", ["/queues/x/pause", "/jobs/selected", "/jobs/all"])
-def test_the_door_is_asked_before_the_form(closed: Any, path: str) -> None:
+def test_authentication_comes_before_the_csrf_check(closed: Any, path: str) -> None:
     """A form is read for the CSRF check: not before it is known who sends it."""
 
     class Body:
@@ -84,13 +84,13 @@ def test_the_door_is_asked_before_the_form(closed: Any, path: str) -> None:
     assert (answer.status_code, body.reads) == (303, 0)
 
 
-def test_whoever_is_let_in_still_sees_where_they_are(closed: Any, sign_in: Any) -> None:
+def test_error_pages_show_the_layout_to_people_who_are_signed_in(closed: Any, sign_in: Any) -> None:
     page = sign_in("eve").get("/nope")
     assert (page.status_code, "data-count" in page.text) == (404, True)
     assert ">Audit<" not in page.text
 
 
-def test_an_open_server_shows_strangers_no_inside_either(app: Any) -> None:
+def test_error_pages_of_an_open_server_reveal_nothing_to_strangers(app: Any) -> None:
     near = app.test_client().get("/nope")
     assert (near.status_code, "data-count" in near.text) == (404, True)
     for path, status in (("/nope", 404), ("/", 403)):
@@ -109,7 +109,7 @@ def test_nobody_has_no_role(closed: Any) -> None:
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET", "OPTIONS", "PUT"])
-def test_only_post_is_a_try_to_sign_in(closed: Any, method: str) -> None:
+def test_only_a_post_counts_as_a_sign_in_attempt(closed: Any, method: str) -> None:
     client = closed.test_client()
     for _ in range(12):
         answer = client.open("/sign-in", method=method)
@@ -123,6 +123,6 @@ def test_only_post_is_a_try_to_sign_in(closed: Any, method: str) -> None:
         assert db.session.execute(text("SELECT count(*) FROM audit_events")).scalar() == 0
 
 
-def test_a_head_reads_the_api_as_a_get_does(sign_in: Any) -> None:
+def test_head_can_read_the_api_like_get(sign_in: Any) -> None:
     client = sign_in("eve")
     assert client.head("/api/jobs").status_code == 200

@@ -1,4 +1,4 @@
-"""Who came in, who did not, and what was done about it: in the log, and in an audit that only grows."""
+"""Sign-ins, refusals and changes in the security log and in the append-only audit log."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def audit(app: Any) -> list[tuple[str, str, str]]:
         return [tuple(row) for row in rows]  # type: ignore[misc]
 
 
-def test_refusals_at_the_door_are_logged(closed: Any, bearer: Any, lines: Any, make: Any) -> None:
+def test_refused_requests_are_logged(closed: Any, bearer: Any, lines: Any, make: Any) -> None:
     client = closed.test_client()
     client.get("/api/jobs")
     client.get("/api/jobs", headers={"Authorization": "Bearer wrong"})
@@ -87,7 +87,7 @@ def test_a_forged_form_is_logged(closed: Any, sign_in: Any, lines: Any) -> None:
     assert [(event, record.actor) for event, _, record in lines()][1:] == [("form.refused", "ada")]
 
 
-def test_tokens_made_and_revoked_are_logged_and_audited(closed: Any, lines: Any) -> None:
+def test_created_and_revoked_tokens_are_logged_and_audited(closed: Any, lines: Any) -> None:
     runner = closed.test_cli_runner()
     secret = runner.invoke(args=["tokens", "create", "ci", "--role", "viewer"]).output.strip()
     runner.invoke(args=["tokens", "revoke", "ci"])
@@ -99,7 +99,7 @@ def test_tokens_made_and_revoked_are_logged_and_audited(closed: Any, lines: Any)
     assert secret not in "".join(record.getMessage() for *_, record in lines())
 
 
-def test_a_flood_of_refusals_is_a_few_lines(closed: Any, lines: Any) -> None:
+def test_many_refusals_write_only_a_few_lines(closed: Any, lines: Any) -> None:
     client = closed.test_client()
     for n in range(40):
         client.get("/api/jobs", headers={"Authorization": f"Bearer guess-{n}"})
@@ -109,7 +109,7 @@ def test_a_flood_of_refusals_is_a_few_lines(closed: Any, lines: Any) -> None:
     assert lines()[-1][2].leftOut == 30
 
 
-def test_a_flood_from_many_addresses_is_bounded_in_lines_and_memory(
+def test_refusals_from_many_addresses_are_limited_in_lines_and_memory(
     closed: Any, lines: Any
 ) -> None:
     for n in range(400):
@@ -125,7 +125,7 @@ def test_a_flood_from_many_addresses_is_bounded_in_lines_and_memory(
     assert len(lines()) == 310
 
 
-def test_log_forging_a_path_or_a_name_begins_no_line(closed: Any, lines: Any) -> None:
+def test_log_forging_a_path_or_a_name_can_not_start_a_line(closed: Any, lines: Any) -> None:
     closed.config["WTF_CSRF_ENABLED"] = False
     client = closed.test_client()
     client.get(
@@ -161,7 +161,7 @@ def test_one_name_is_one_actor(
 
 
 @pytest.mark.parametrize("name", ["viewer", "Viewer", "ada", "cli", "nobody"])
-def test_a_stored_token_takes_no_name_of_the_settings(closed: Any, name: str) -> None:
+def test_a_stored_token_can_not_have_a_name_from_the_settings(closed: Any, name: str) -> None:
     done = closed.test_cli_runner().invoke(args=["tokens", "create", name])
     assert done.exit_code == 1
     assert "take another name" in done.output
@@ -169,13 +169,13 @@ def test_a_stored_token_takes_no_name_of_the_settings(closed: Any, name: str) ->
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "a:b", "a,b", "x" * 101, "a\u2028b", " a"])
-def test_a_token_has_a_name_that_can_be_read(closed: Any, name: str) -> None:
+def test_a_token_needs_a_readable_name(closed: Any, name: str) -> None:
     done = closed.test_cli_runner().invoke(args=["tokens", "create", "--", name])
     assert done.exit_code == 1
     assert "can't be a token's name" in done.output
 
 
-def test_an_actor_twin_a_stored_token_that_got_a_twin_is_refused(
+def test_ambiguous_actor_a_stored_token_is_refused_once_the_settings_have_its_name(
     closed: Any, make: Any, lines: Any
 ) -> None:
     with closed.app_context():
@@ -216,7 +216,7 @@ def old_event(closed: Any) -> Any:
         "INSERT INTO audit_events SELECT * FROM audit_events ON CONFLICT (id) DO UPDATE SET actor = 'ada'",
     ],
 )
-def test_audit_tampering_what_was_done_can_not_be_undone(
+def test_audit_tampering_events_can_not_be_changed_or_deleted(
     closed: Any, old_event: None, statement: str
 ) -> None:
     with pytest.raises(DBAPIError, match="append-only"):
@@ -225,14 +225,16 @@ def test_audit_tampering_what_was_done_can_not_be_undone(
     assert len(audit(closed)) == 3
 
 
-def test_audit_tampering_even_retention_leaves_the_last_day(closed: Any, old_event: None) -> None:
+def test_audit_tampering_retention_can_not_delete_the_last_day(
+    closed: Any, old_event: None
+) -> None:
     db.session.execute(text("SET LOCAL jobqueue.audit_retention = 'on'"))
     with pytest.raises(DBAPIError, match="append-only"):
         db.session.execute(text("DELETE FROM audit_events"))
 
 
 @pytest.mark.parametrize(("days", "left"), [("365", ["y", "z"]), ("1", ["z"]), ("0", ["x", "y", "z"])])  # fmt: skip
-def test_the_audit_is_kept_for_its_days(
+def test_audit_events_are_kept_for_the_configured_days(
     make: Any, old_event: None, days: str, left: list[str]
 ) -> None:
     app = make(AUDIT_RETENTION_DAYS=days)

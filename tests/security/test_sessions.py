@@ -1,4 +1,4 @@
-"""Sessions end: at sign-out, everywhere, by an administrator, when idle, and for copies of the cookie."""
+"""The end of sessions: at sign-out, everywhere, by an administrator, when idle, and for copies of the cookie."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def is_in(client: Any) -> bool:
     return status == 200
 
 
-def test_cookie_theft_a_copied_cookie_ends_at_sign_out(closed: Any, sign_in: Any) -> None:
+def test_cookie_theft_a_copied_cookie_is_invalid_after_sign_out(closed: Any, sign_in: Any) -> None:
     client = sign_in("ada")
     thief = copy_of(client, closed)
     other_device = sign_in("ada")
@@ -47,7 +47,7 @@ def test_cookie_theft_a_copied_cookie_ends_at_sign_out(closed: Any, sign_in: Any
     assert thief.get("/api/jobs").status_code == 401
 
 
-def test_signing_out_everywhere_ends_all_sessions_of_one_person(
+def test_sign_out_everywhere_ends_all_sessions_of_a_person(
     closed: Any, sign_in: Any, make: Any
 ) -> None:
     client, other_device, somebody_else = sign_in("eve"), sign_in("eve"), sign_in("bob")
@@ -62,7 +62,7 @@ def test_signing_out_everywhere_ends_all_sessions_of_one_person(
 
 @pytest.mark.parametrize("header", ["Bearer nope", "Basic dmVyYTp4", "Bearer ops-token-0123456789"])
 @pytest.mark.parametrize("path", ["/sign-out", "/sign-out/everywhere"])
-def test_signing_out_goes_by_the_session_whatever_a_proxy_adds(
+def test_sign_out_uses_the_session_even_if_a_proxy_adds_credentials(
     closed: Any, sign_in: Any, path: str, header: str
 ) -> None:
     client = sign_in("ada")
@@ -76,7 +76,7 @@ def test_signing_out_goes_by_the_session_whatever_a_proxy_adds(
         assert actors.all() == ["ada"]
 
 
-def test_made_up_cookies_make_no_new_caller(closed: Any, sign_in: Any) -> None:
+def test_forged_cookies_do_not_count_as_new_callers(closed: Any, sign_in: Any) -> None:
     """Expensive reads are limited by caller: one person is one, whatever else the header holds."""
     name = partial(signed_in_name, closed)
     cookie = f"session={sign_in('ada').get_cookie('session').value}"
@@ -90,18 +90,18 @@ def test_made_up_cookies_make_no_new_caller(closed: Any, sign_in: Any) -> None:
     assert caller("session=made.up.cookie") == caller("other=1") == "192.0.2.1"
 
 
-def test_signing_out_everywhere_needs_the_form(closed: Any, sign_in: Any) -> None:
+def test_sign_out_everywhere_needs_a_csrf_token(closed: Any, sign_in: Any) -> None:
     client = sign_in("ada")
     closed.config["WTF_CSRF_ENABLED"] = True
     assert client.post("/sign-out/everywhere").status_code == 400
     assert is_in(client)
 
 
-def test_every_page_offers_to_sign_out_everywhere(sign_in: Any) -> None:
+def test_all_pages_offer_sign_out_everywhere(sign_in: Any) -> None:
     assert "/sign-out/everywhere" in sign_in("eve").get("/").text
 
 
-def test_an_administrator_ends_sessions_by_the_command_line(closed: Any, sign_in: Any) -> None:
+def test_an_administrator_can_end_sessions_on_the_command_line(closed: Any, sign_in: Any) -> None:
     runner, ada, bob = closed.test_cli_runner(), sign_in("ada"), sign_in("bob")
     assert "1 session ended" in runner.invoke(args=["sessions", "end", "ada"]).output
     assert (is_in(ada), is_in(bob)) == (False, True)
@@ -114,7 +114,7 @@ def test_an_administrator_ends_sessions_by_the_command_line(closed: Any, sign_in
         assert list(rows.scalars()) == ["ada", "everyone"]
 
 
-def test_a_second_sign_in_of_a_browser_ends_its_first(closed: Any, sign_in: Any) -> None:
+def test_a_second_sign_in_of_a_browser_ends_its_first_session(closed: Any, sign_in: Any) -> None:
     client = sign_in("ada")
     old = copy_of(client, closed)
     client.post("/sign-in", data={"name": "ada", "password": PASSWORDS["ada"][0]})
@@ -130,9 +130,7 @@ def idle(app: Any, minutes: float) -> None:
         db.session.commit()
 
 
-def test_an_idle_session_ends_and_a_page_that_refreshes_itself_is_idle(
-    make: Any, sign_in: Any
-) -> None:
+def test_an_idle_session_ends_although_the_page_refreshes_itself(make: Any, sign_in: Any) -> None:
     app = make(SESSION_IDLE_MINUTES="30")
     client = sign_in("ada", app)
     idle(app, 29)
@@ -150,14 +148,14 @@ def test_an_idle_session_ends_and_a_page_that_refreshes_itself_is_idle(
     assert not is_in(client)
 
 
-def test_no_idle_limit_where_none_is_set(make: Any, sign_in: Any) -> None:
+def test_there_is_no_idle_limit_if_none_is_set(make: Any, sign_in: Any) -> None:
     app = make(SESSION_IDLE_MINUTES="0")
     client = sign_in("ada", app)
     idle(app, 60 * 11)
     assert is_in(client)
 
 
-def test_a_session_is_looked_up_at_most_every_few_seconds(
+def test_a_session_is_read_at_most_every_few_seconds(
     closed: Any, sign_in: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(sessions, "CACHE_SECONDS", 60)
@@ -170,7 +168,7 @@ def test_a_session_is_looked_up_at_most_every_few_seconds(
     assert is_in(client)
 
 
-def test_session_forgery_the_table_holds_no_session_id(closed: Any, sign_in: Any) -> None:
+def test_session_forgery_the_table_contains_no_session_ids(closed: Any, sign_in: Any) -> None:
     client = sign_in("ada")
     with client.session_transaction() as session:
         session_id = session["who"]["id"]
@@ -181,7 +179,7 @@ def test_session_forgery_the_table_holds_no_session_id(closed: Any, sign_in: Any
 
 
 @pytest.mark.parametrize("change", [{"id": None}, {"id": ""}, {"id": 5}, {"id": "\ud800"}])
-def test_session_forgery_a_cookie_without_a_session_is_nobodys(
+def test_session_forgery_a_cookie_without_a_session_is_ignored(
     sign_in: Any, change: dict[str, Any]
 ) -> None:
     client = sign_in("ada")
@@ -204,7 +202,7 @@ def test_cookies_are_signed_with_sha_256(closed: Any, sign_in: Any) -> None:
         ({"HTTPS_ONLY": "1"}, {}, "__Host-session", True),
     ],
 )
-def test_behind_tls_the_cookie_is_this_hosts_alone(
+def test_with_tls_the_cookie_belongs_to_this_host_only(
     make: Any, settings: dict[str, str], headers: dict[str, str], name: str, is_secure: bool
 ) -> None:
     app = make(**settings)
@@ -225,7 +223,7 @@ def test_behind_tls_the_cookie_is_this_hosts_alone(
     )
 
 
-def test_a_plain_cookie_is_not_believed_behind_tls(make: Any, sign_in: Any) -> None:
+def test_with_tls_a_plain_cookie_is_ignored(make: Any, sign_in: Any) -> None:
     app = make()
     cookie = sign_in("ada", app).get_cookie("session").value
     headers = {"X-Forwarded-Proto": "https", "Cookie": f"session={cookie}"}

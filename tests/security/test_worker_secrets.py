@@ -1,4 +1,4 @@
-"""Handlers run whatever they are given: what lets people and programs in is not within their reach."""
+"""Handlers can't reach the secrets that authenticate people and programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.security.conftest import PRODUCTION
 SECRETS = {**PRODUCTION, "DASHBOARD_PASSWORD": "a password of its own", "API_TOKENS": "ci:0123456789abcdef:viewer"}  # fmt: skip
 
 
-def test_a_worker_forgets_what_lets_people_in(
+def test_a_worker_drops_the_web_secrets(
     test_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {**test_env, **SECRETS}.items():
@@ -24,7 +24,7 @@ def test_a_worker_forgets_what_lets_people_in(
     assert settings.database_url == config.load(test_env).database_url
 
 
-def test_a_worker_refuses_a_wrong_setting_all_the_same(
+def test_a_worker_still_refuses_an_invalid_web_secret(
     test_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {**test_env, **SECRETS, "API_TOKENS": "ci"}.items():
