@@ -47,7 +47,7 @@ def refused(error: JobQueueError) -> Response:
 def database_failed(error: Exception) -> Response:
     explanation = database_errors.explain(error, log)
     if explanation is None:
-        raise error  # a defect of ours: 500, and the traceback in the log
+        raise error  # our defect: 500, with the traceback in the log
     return refused(explanation)
 
 
@@ -68,7 +68,7 @@ class _Now:
         yield GaugeMetricFamily(
             "jobqueue_dead_letters", "Open dead letters.", int(counts["dead_letters"])
         )
-        due = GaugeMetricFamily("jobqueue_queue_due", "Jobs that could run now.", labels=["queue"])
+        due = GaugeMetricFamily("jobqueue_queue_due", "Jobs that can run now.", labels=["queue"])
         wait = GaugeMetricFamily(
             "jobqueue_queue_oldest_wait_seconds",
             "How long the oldest due job has waited.",
@@ -87,9 +87,9 @@ class _Now:
             "Attempts that ended in the last hour.",
             labels=["type", "outcome"],
         )
-        for name, one in summary.last_hour(session).types.items():
+        for name, activity in summary.last_hour(session).types.items():
             for outcome in ("completed", "retried", "failed"):
-                ended.add_metric([name, outcome], getattr(one, outcome))
+                ended.add_metric([name, outcome], getattr(activity, outcome))
         yield ended
         workers = listing.list_workers(session)
         yield GaugeMetricFamily(
@@ -97,7 +97,7 @@ class _Now:
         )
         yield GaugeMetricFamily(
             "jobqueue_worker_threads",
-            "Threads of those.",
+            "Threads of these workers.",
             sum(w.threads for w in workers if w.is_alive),
         )
         yield GaugeMetricFamily(
@@ -106,4 +106,4 @@ class _Now:
             " workers of the last hour, since their start.",
             sum(w.refused for w in workers),
         )
-        yield GaugeMetricFamily("jobqueue_redis_up", "1 while Redis answers.", int(is_redis_up()))
+        yield GaugeMetricFamily("jobqueue_redis_up", "1 while Redis responds.", int(is_redis_up()))

@@ -52,10 +52,10 @@ def folder() -> Path | None:
 
 
 def upgrade(revision: str = "head") -> str | None:
-    """Apply what is missing; what was done, in one sentence. Raises ConfigError.
+    """Apply the missing migrations; returns what was done in one sentence. Raises ConfigError.
 
-    None, and nothing is done, where JOB_MIGRATIONS is not set. In development the folder may still be
-    missing: its first migration is made on the running system.
+    Does nothing and returns None if JOB_MIGRATIONS is not set. In development the folder may not exist
+    yet: its first migration is created on the running system.
     """
     where = folder()
     settings: Settings = current_app.extensions["settings"]
@@ -84,18 +84,18 @@ def _missing_now() -> list[str]:
 
 
 def downgrade(revision: str = "-1") -> None:
-    """Take back one migration, or down to ``revision`` ("base": all)."""
+    """Revert one migration, or all down to ``revision`` ("base": all)."""
     with _config(must_exist=True) as config:
         command.downgrade(config, revision)
 
 
 def create(message: str, *, is_empty: bool = False) -> Path | None:
-    """A new migration file, comparing your models with the database; None where nothing differs."""
+    """Write a migration file from the difference of your models and the database; None if there is none."""
     with _config(must_exist=False) as config:
         config.attributes[WANTS_EMPTY] = is_empty
         script = command.revision(config, message, autogenerate=not is_empty)
     scripts = script if isinstance(script, list) else [script]
-    return next((Path(one.path) for one in scripts if one is not None), None)
+    return next((Path(script.path) for script in scripts if script is not None), None)
 
 
 def missing(connection: Connection) -> list[str]:
@@ -116,7 +116,7 @@ def missing(connection: Connection) -> list[str]:
 
 
 def current(connection: Connection) -> tuple[str, ...]:
-    """The revisions that the database has (none, or one)."""
+    """The revisions of the database (none or one)."""
     _leave_out_alembics_lines()
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     try:
@@ -127,7 +127,7 @@ def current(connection: Connection) -> tuple[str, ...]:
 
 
 def lock(connection: Connection) -> None:
-    """For the time of this transaction: wait briefly for tables, and let one release run at a time."""
+    """In this transaction: wait only briefly for tables, and let one release run at a time."""
     connection.execute(text("SET LOCAL lock_timeout = '5min'"))
     connection.execute(text("SELECT pg_advisory_xact_lock(7061423)"))
     connection.execute(text("SET LOCAL lock_timeout = '5s'"))

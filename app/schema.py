@@ -1,4 +1,4 @@
-"""Whether the database is one this code can work with: its encoding, its tables, and their version."""
+"""Whether this code can work with the database: its encoding, its tables, and their version."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ FORMER_VERSION_TABLE = "alembic_version"
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 #: One release at a time; the others wait for it.
 RELEASE_LOCK = 7061421
-#: Endpoints that need no table, or say themselves what is wrong.
+#: Endpoints that need no table, or report the problem themselves.
 ALWAYS_ANSWERED = frozenset(
     {None, "static", "dashboard.bundle", "dashboard.sign_in", "dashboard.sign_out", "api.health",
      "api.openapi_document", "api.docs_page"}
 )  # fmt: skip
-#: Between two looks of a worker at a database that is not ready.
+#: Between two checks of a worker whose database is not ready.
 WAIT_SECONDS = 1.0
 #: Created by the first migration; the names that another application most likely has as well.
 TABLES = (
@@ -59,7 +59,7 @@ SELECT current_setting('server_encoding') AS encoding, current_schema() AS curre
 
 @functools.cache
 def _revisions() -> tuple[str, frozenset[str]]:
-    """The newest revision of this code, and all it knows."""
+    """The newest revision of this code, and all revisions it knows."""
     script = ScriptDirectory(str(MIGRATIONS))
     head = script.get_current_head()
     assert head is not None
@@ -106,7 +106,7 @@ def problem(connection: Connection) -> SchemaProblem | None:
 
 
 def _absent_schema(facts: Row[Any]) -> str | None:
-    """The schema that ?schema= names and nobody has created: until then ours would be the next of the path."""
+    """The schema that ?schema= names, if it does not exist: our tables would be in the next one of the path."""
     wanted: str = facts.wanted
     is_name = re.fullmatch(r"[a-z_][a-z0-9_]*", wanted)
     return wanted if is_name and wanted != facts.current else None
@@ -117,11 +117,11 @@ def version(connection: Connection) -> str | None:
     facts = connection.execute(_FACTS, {"tables": list(TABLES)}).one()
     if _absent_schema(facts):
         return None
-    found = _version(connection, has_own=facts.has_version, has_former=facts.has_former)
+    current = _version(connection, has_own=facts.has_version, has_former=facts.has_former)
     head, known = _revisions()
-    if found is not None and found not in known:
-        raise DatabaseAhead(current=found, wanted=head)
-    return found
+    if current is not None and current not in known:
+        raise DatabaseAhead(current=current, wanted=head)
+    return current
 
 
 def _version(connection: Connection, *, has_own: bool, has_former: bool) -> str | None:
@@ -135,51 +135,54 @@ def _version(connection: Connection, *, has_own: bool, has_former: bool) -> str 
     return former if former in _revisions()[1] else None
 
 
-#: Engines whose database this process has once found as its code wants it.
+#: Engines whose database has once been as this code needs it.
 _were_current: WeakSet[Engine] = WeakSet()
 
 
 def check(engine: Engine) -> None:
     """Raise SchemaProblem where this process can't work with the database.
 
-    A process that once could goes on when a newer release has migrated the database since: migrations
-    only add, so that the processes of the old release work until the new ones have taken over.
+    A process that could goes on after a newer release has migrated the database: migrations only add,
+    so that processes of the old release work until the new ones have replaced them.
     """
     with engine.connect() as connection:
-        found = problem(connection)
-    if found is None:
+        error = problem(connection)
+    if error is None:
         _were_current.add(engine)
-    elif not (isinstance(found, DatabaseAhead) and engine in _were_current):
-        raise found
+    elif not (isinstance(error, DatabaseAhead) and engine in _were_current):
+        raise error
 
 
 def refuse_until_ready() -> None:
     """Before each request, until ``check`` has passed once: raise SchemaProblem."""
     if db.engine in _were_current or request.endpoint in ALWAYS_ANSWERED:
         return
-    with suppress(SQLAlchemyError):  # an absent database is said by what needs it
+    with suppress(SQLAlchemyError):  # code that needs the database reports that it is away
         check(db.engine)
 
 
 def report(app: Flask, log: logging.Logger) -> None:
-    """One line in the log when the database is not ready for this code; nothing when it is away."""
-    with app.app_context(), suppress(SQLAlchemyError):  # said by whoever needs it
+    """Log one line if the database is not ready for this code; nothing if it is away."""
+    with (
+        app.app_context(),
+        suppress(SQLAlchemyError),
+    ):  # code that needs the database reports that it is away
         try:
             check(db.engine)
-        except SchemaProblem as found:
-            log.error("%s", found)
+        except SchemaProblem as error:
+            log.error("%s", error)
 
 
 def wait_until_ready(engine: Engine, log: logging.Logger) -> None:
-    """For workers: return once ``check`` passes, or when the database is away. Says once why it waits."""
-    said = ""
+    """For workers: return once ``check`` passes, or when the database is away. Logs once why it waits."""
+    reported = ""
     while True:
         try:
             check(engine)
-        except SchemaProblem as found:
-            if str(found) != said:
-                log.error("Waiting: %s", found)
-                said = str(found)
+        except SchemaProblem as error:
+            if str(error) != reported:
+                log.error("Waiting: %s", error)
+                reported = str(error)
         except SQLAlchemyError:
             return
         else:
@@ -188,7 +191,7 @@ def wait_until_ready(engine: Engine, log: logging.Logger) -> None:
 
 
 def prepare(connection: Connection) -> None:
-    """Before the migrations: refuse a database that can't be used, and take over the version table's old name.
+    """Before the migrations: refuse a database that can't be used, and rename the version table from its old name.
 
     Raises WrongEncoding and TablesTaken.
     """

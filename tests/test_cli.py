@@ -58,7 +58,7 @@ def test_dlq_rebuild_says_when_redis_is_away(app, flask, monkeypatch):
     monkeypatch.setattr(app.extensions["publisher"], "probe", away)
     code, output = flask("dlq", "rebuild")
     assert code == 1
-    assert "Redis does not answer (refused)" in output
+    assert "Redis does not respond (refused)" in output
 
 
 def test_jobs_show_prints_the_row_the_attempts_and_the_log(flask):

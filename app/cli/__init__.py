@@ -12,7 +12,7 @@ from app.cli import access, jobs, migrations, upkeep
 
 
 def register(app: Flask) -> None:
-    """Adds the commands to ``flask``."""
+    """Add the commands to ``flask``."""
     app.cli.add_command(upkeep.see_doctor)
     app.cli.add_command(upkeep.counters)
     app.cli.add_command(upkeep.dlq)

@@ -1,4 +1,4 @@
-"""``flask tokens`` and ``flask sessions``: programs and people who have access."""
+"""``flask tokens`` and ``flask sessions``: access of programs and people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.security import api_tokens, events, sessions
 token_commands = AppGroup("tokens", help="Tokens of programs that call the API.")
 session_commands = AppGroup("sessions", help="People who are signed in to the dashboard.")
 
-#: Who a command's user is in the audit.
+#: The actor of a command in the audit log.
 CLI = "cli"
 
 

@@ -1,4 +1,4 @@
-"""``flask jobs show``: a job on the terminal."""
+"""``flask jobs show``: one job, printed in the terminal."""
 
 from __future__ import annotations
 

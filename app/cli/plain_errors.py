@@ -1,4 +1,4 @@
-"""A wrong setting, folder or database is one sentence, without a traceback."""
+"""Errors of settings, folders and databases as one sentence, without a traceback."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from app.errors import (
 
 
 def plainly(run: Callable[..., None]) -> Callable[..., None]:
-    """A wrong setting, folder or database is one sentence, without a traceback."""
+    """Print an error of settings, folders or the database as one sentence, without a traceback."""
 
     @functools.wraps(run)
     def wrapped(*args: object, **options: object) -> None:
@@ -35,7 +35,7 @@ def plainly(run: Callable[..., None]) -> Callable[..., None]:
 
 
 def _sentence(error: SQLAlchemyError) -> str:
-    """What to do about a database that refused; a mistake in a migration keeps its traceback."""
+    """What to do about an error of the database; a mistake in a migration keeps its traceback."""
     meaning, cause = database_errors.meaning(error), database_errors.cause(error).rstrip(".")
     if isinstance(meaning, DatabaseUnavailable):
         return f"Can't use the database of DATABASE_URL: {cause}."
@@ -44,12 +44,12 @@ def _sentence(error: SQLAlchemyError) -> str:
     if isinstance(meaning, TryAgain):
         return f"Another transaction holds a table that a migration needs, so nothing was changed: {cause}. Run it again."
     if database.sqlstate(error) == database.INSUFFICIENT_PRIVILEGE:
-        return f"The user of DATABASE_URL may not do that, so nothing was changed: {cause}."
+        return f"The user of DATABASE_URL lacks the permission, so nothing was changed: {cause}."
     raise error
 
 
 def on_our_tables(run: Callable[..., None]) -> Callable[..., None]:
-    """Plainly, for a command that reads our tables: where they are not as this code needs, it says so."""
+    """As plainly(), for a command that reads our tables; also says when they don't match this code."""
 
     @functools.wraps(run)
     def wrapped(*args: object, **options: object) -> None:

@@ -24,7 +24,7 @@ dlq = AppGroup("dlq", help="The Redis list of open dead letters.")
 def see_doctor(*, fix: bool) -> None:
     """Check database, Redis, migrations, connections, clock, workers, and data that may drift.
 
-    Exits with 0 when all is well (or repaired), 1 for a warning, 2 when something does not work at all.
+    Exits with 0 if everything is fine or repaired, 1 for a warning, 2 for an outage.
     """
     worst = doctor.OK
     for finding in doctor.examine():
@@ -42,7 +42,7 @@ _LEVELS = {doctor.OK: "ok", doctor.WARNING: "warning", doctor.CRITICAL: "critica
 
 
 @counters.command("check")
-@click.option("--fix", is_flag=True, help="Add what is missing; nothing need be stopped for it.")
+@click.option("--fix", is_flag=True, help="Repair the counters; no process has to be stopped.")
 @on_our_tables
 def check_counters(*, fix: bool) -> None:
     """Compare the counters with the jobs themselves.
@@ -74,9 +74,9 @@ def rebuild_dead_letters() -> None:
     try:
         publisher.probe()
     except Exception as error:
-        # Without Redis the mirror would do nothing now and catch up later.
+        # Without Redis, the mirror would do nothing now and catch up later.
         raise click.ClickException(
-            f"Redis does not answer ({brief(error)}); try again later."
+            f"Redis does not respond ({brief(error)}); try again later."
         ) from error
     try:
         click.echo(f"Wrote {dead_letter_mirror.rebuild(publisher.ready)} entries to job-dlq.")

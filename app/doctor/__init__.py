@@ -1,7 +1,7 @@
 """The checks of ``flask doctor``: each returns a finding, with a repair where there is one.
 
-The sweepers of the workers make the same repairs; this is for when no worker runs, for monitors, and
-for people who want to see the state of the system.
+The workers' sweepers make the same repairs; this is for times without workers, for monitors, and for
+people who want to see the state of the system.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["CRITICAL", "OK", "WARNING", "Finding", "examine"]
 
 
 def examine() -> Iterator[Finding]:
-    """The finding of each check in turn, without the checks of services that are down. Raises nothing."""
+    """The finding of each check in turn; skips checks of services that are down. Raises nothing."""
     server = database.check_server()
     yield server
     publisher = current_publisher()

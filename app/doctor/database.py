@@ -23,12 +23,12 @@ def check_server() -> Finding:
         db.session.rollback()
     except SQLAlchemyError as error:
         first = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        return Finding("database", CRITICAL, f"does not answer: {first}")
+        return Finding("database", CRITICAL, f"does not respond: {first}")
     major = int(version) // 10_000
     if major < OLDEST_POSTGRESQL:
         message = f"is PostgreSQL {major}; {OLDEST_POSTGRESQL} or newer is needed"
         return Finding("database", CRITICAL, message)
-    return Finding("database", OK, f"PostgreSQL {major} answers in {took_ms:.1f} ms")
+    return Finding("database", OK, f"PostgreSQL {major} responds in {took_ms:.1f} ms")
 
 
 def check_migrations() -> Finding:
@@ -57,7 +57,7 @@ def check_connections() -> Finding:
     if row.forgotten:
         message += (
             f"; {row.forgotten} of ours idle in a transaction for over a minute: a handler left one"
-            " open, which keeps PostgreSQL from tidying up"
+            " open, which keeps PostgreSQL from removing dead rows"
         )
         return Finding("connections", WARNING, message)
     if row.used > 0.8 * row.allowed:
@@ -73,7 +73,7 @@ def check_clock() -> Finding:
     if abs(apart) > CLOCK_SECONDS:
         message = (
             f"this machine's clock is {abs(apart):.0f} s {'behind' if apart > 0 else 'ahead of'} the"
-            " database's; leases and due times go by the database, log lines do not"
+            " database's; leases and due times follow the database's clock, log lines this machine's"
         )
         return Finding("clock", WARNING, message)
     return Finding("clock", OK, f"within {max(abs(apart), 0.001):.3f} s of the database's")

@@ -10,7 +10,7 @@ OK, WARNING, CRITICAL = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check saw. ``repair`` fixes it and returns a sentence about what it did."""
+    """The result of a check. ``repair`` fixes it and returns a sentence about what it did."""
 
     name: str
     level: int  # OK, WARNING, CRITICAL

@@ -1,4 +1,4 @@
-"""Jobs: who runs them, expired leases, counters, and what Redis should know of them."""
+"""Jobs: workers, expired leases, counters, and what Redis should know of them."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def check_leases() -> Finding:
     count = db.session.execute(_EXPIRED).scalar_one()
     if not count:
         return Finding("leases", OK, "none expired")
-    message = f"{count} jobs are held by workers that went silent, and no sweeper has rescued them"
+    message = f"{count} jobs are held by workers that are silent, and no sweeper has rescued them"
     return Finding("leases", WARNING, message, _rescue)
 
 
 def _rescue() -> str:
-    # Live workers may only have been unable to write: each gets a whole lease to report.
+    # Live workers may have been unable to write: each gets a whole lease to report.
     settings = current_app.extensions["settings"]
     while not pulses.beat(db.session, settings):
         db.session.commit()
@@ -94,7 +94,7 @@ def check_pending(publisher: Publisher) -> Finding:
     missing = sum(len(refs) for refs in _missing(publisher))
     if not missing:
         return Finding("pending jobs", OK, "all known to Redis")
-    message = f"{missing} are not in Redis: they start only when a sweeper finds them"
+    message = f"{missing} are not in Redis: they start only after a sweeper publishes them again"
     return Finding("pending jobs", WARNING, message, lambda: _publish_missing(publisher))
 
 
@@ -115,7 +115,7 @@ def _publish_missing(publisher: Publisher) -> str:
 
 
 def check_dead_letters(publisher: Publisher) -> Finding:
-    # Changes not yet mirrored: a difference that is about to disappear without a repair.
+    # Changes not yet mirrored: such a difference disappears without a repair.
     waiting = db.session.execute(text("SELECT count(*) FROM dead_letter_changes")).scalar_one()
     open_ids = {
         str(job_id)

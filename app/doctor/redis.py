@@ -1,4 +1,4 @@
-"""Redis: the server, and who writes to our keys."""
+"""Redis: the server, and who else writes to our keys."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_server(publisher: Publisher) -> Finding:
     try:
         facts = publisher.facts()
     except Exception as error:
-        message = f"does not answer: {brief(error)}; jobs are accepted and start when it is back"
+        message = f"does not respond: {brief(error)}; jobs are accepted and start when it is back"
         return Finding("Redis", CRITICAL, message)
     policy = facts.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
@@ -28,7 +28,7 @@ def check_server(publisher: Publisher) -> Finding:
             " set it to noeviction"
         )
         return Finding("Redis", WARNING, message)
-    return Finding("Redis", OK, f"version {facts.get('redis_version', 'unknown')} answers")
+    return Finding("Redis", OK, f"version {facts.get('redis_version', 'unknown')} responds")
 
 
 def check_keys(publisher: Publisher) -> Finding:
@@ -48,7 +48,7 @@ def check_keys(publisher: Publisher) -> Finding:
     if contents.wrong_types or contents.foreign:
         message = (
             f"{len(contents.wrong_types)} keys of a foreign type and {contents.foreign} foreign members:"
-            " something else writes to our keys; set REDIS_PREFIX if it is legitimate"
+            " another program writes to our keys; if it must, set REDIS_PREFIX"
         )
         return Finding(
             name, WARNING, message, lambda: f"dropped {publisher.ready.delete_foreign()} of them"

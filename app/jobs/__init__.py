@@ -1,4 +1,4 @@
-"""The domain: what a job is and how it lives. No request, no Huey, no Jinja.
+"""The domain: what a job is and what can happen to it. No request, no Huey, no Jinja.
 
 from app.jobs import job, enqueue
 

@@ -1,4 +1,4 @@
-"""The wait after failed attempt n. Pure, but for the dice of jitter."""
+"""The wait after failed attempt n. Pure, except for the random jitter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.jobs.control_flow import checked_wait
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """base, base², base³ … seconds, at most ``cap``, shortened at random by up to the share ``jitter``."""
+    """base, base², base³ … seconds, at most ``cap``, shortened at random by up to the fraction ``jitter``."""
 
     base: float = 2.0
     cap: float = 3600.0
@@ -31,7 +31,7 @@ Policy = Backoff | Sequence[float] | Callable[[int], float]
 def delay(attempt: int, policy: Policy, *, roll: Callable[[], float] = random.random) -> float:
     """Seconds to wait after failed attempt ``attempt`` (from 1).
 
-    ``roll`` gives the jitter's die, from 0 to 1. Raises ValueError when a policy of the user's answers nonsense.
+    ``roll`` returns a random number from 0 to 1. Raises ValueError if a policy function returns an invalid wait.
     """
     if callable(policy):
         return checked_wait(policy(attempt))

@@ -1,4 +1,4 @@
-"""The bounds of what a job can hold, for the JSON API, Python and the dashboard."""
+"""The bounds of a job's fields, for the JSON API, Python and the dashboard."""
 
 from app.names import MAX_NAME
 

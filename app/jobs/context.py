@@ -1,7 +1,7 @@
-"""What a handler receives beside its payload. It talks to nobody: it only buffers.
+"""What a handler receives beside its payload. It does no I/O, only buffers.
 
-Two threads share a Context: the handler's, and the worker's heartbeat, which drains it each second and brings
-back a cancel request.
+Two threads share a Context: the handler's, and the worker's heartbeat, which drains it each second and passes on a
+cancel request.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LEVELS = ("debug", "info", "warning", "error")
 _ALIASES = {"warn": "warning", "critical": "error", "fatal": "error", "exception": "error"}
 MAX_MESSAGE_CHARACTERS = 2000
 MAX_NOTE_CHARACTERS = 500
-#: An asynchronous JobTimeout lands between bytecodes, never inside a blocking call: so no call blocks longer.
+#: An asynchronous JobTimeout is raised between bytecodes, never inside a blocking call, so no call blocks for longer.
 SLEEP_SLICE_SECONDS = 0.1
 
 
@@ -78,7 +78,7 @@ class Context:
         self.tags = tags
         self.deadline: datetime | None = None
         self._ends_at: float | None = (
-            None  # the deadline on the monotonic clock, which no one sets back
+            None  # the deadline on the monotonic clock, which is never set back
         )
         if timeout_seconds is not None:
             self.deadline = datetime.now(UTC) + timedelta(seconds=timeout_seconds)
@@ -103,16 +103,16 @@ class Context:
 
     @property
     def is_cancel_requested(self) -> bool:
-        """Whether a person asked this job to stop; True within 2 s of asking. Completing wins over it."""
+        """Whether a person asked this job to stop; True within 2 s of it. A handler that returns still completes its job."""
         return self._is_cancel_requested
 
     def raise_if_cancelled(self) -> None:
-        """Raises Cancel when a person asked the job to stop. Call it where stopping is safe."""
+        """Raise Cancel if a person asked the job to stop. Call it where stopping is safe."""
         if self._is_cancel_requested:
             raise Cancel(CANCEL_REQUESTED)
 
     def sleep(self, seconds: float) -> None:
-        """Waits, but raises Cancel as soon as cancel is requested and JobTimeout at the deadline."""
+        """Wait; raises Cancel as soon as cancel is requested, and JobTimeout at the deadline."""
         until = time.monotonic() + seconds
         while True:
             self.raise_if_cancelled()
@@ -125,7 +125,7 @@ class Context:
             time.sleep(min(SLEEP_SLICE_SECONDS, stop - now))
 
     def progress(self, percent: float, note: str = "") -> None:
-        """How far the attempt is, 0…100 (clamped), and what it does now. The latest one is stored each second."""
+        """Report the progress, 0…100 (clamped), and what the attempt is doing. The latest report is stored each second."""
         share = float(percent)
         if not isfinite(share):
             raise ValueError(f"progress must be a number from 0 to 100, not {percent!r}")
@@ -137,10 +137,10 @@ class Context:
             self._progress = progress
 
     def log(self, message: object, level: str = "info") -> None:
-        """Keeps a line with the job, stored within a second or so.
+        """Add a line to the job's log, stored within about a second.
 
-        Levels are debug, info, warning and error; another one counts as info, since a log line should never fail
-        a job. Past ``MAX_LOG_LINES`` lines are only counted, and the last line says how many.
+        Levels are debug, info, warning and error; any other counts as info, since a log line should never fail
+        a job. Lines past ``MAX_LOG_LINES`` are only counted, and the last line says how many were left out.
         """
         line = (clock.now(), _level(level), storable(message, MAX_MESSAGE_CHARACTERS))
         with self._lock:
@@ -153,21 +153,21 @@ class Context:
     # What the worker calls.
 
     def request_cancel(self) -> None:
-        """Tells the handler that a person asked the job to stop; from any thread, any number of times."""
+        """Let the handler know that a person asked the job to stop; from any thread, any number of times."""
         self._is_cancel_requested = True
 
     def receive(self, progress: Progress | None, lines: Sequence[LogLine]) -> None:
-        """Take over what the context of a child process drained."""
+        """Add what the context of a child process drained."""
         with self._lock:
             self._progress = progress or self._progress
             self._lines.extend(lines)
 
     def drain(self, *, is_last: bool = False) -> tuple[Progress | None, list[LogLine]]:
-        """Progress (None when unchanged) and log lines since the last drain; each is given out once.
+        """Progress (None when unchanged) and log lines since the last drain; each is returned once.
 
-        With ``is_last`` (when the attempt ended) a line about those left out is added.
+        With ``is_last`` (after the attempt), a line says how many were left out.
         """
-        # Quiet jobs are the many: looking without the lock is enough, they are drained again at the end.
+        # Most jobs report nothing: checking without the lock is enough, since the last drain comes after the handler.
         if self._progress is None and not self._lines and not (is_last and self._left_out):
             return None, []
         with self._lock:

@@ -59,7 +59,7 @@ class Snooze(ControlFlow):
 
 
 class RetryAfter(ControlFlow):
-    """A failed attempt that sets its own wait: → pending, due in ``seconds`` (at least 1), or buried if it was the last."""
+    """A failed attempt with its own wait: → pending, due in ``seconds`` (at least 1), or buried if it was the last."""
 
     def __init__(self, seconds: float, reason: str = "") -> None:
         super().__init__(seconds, reason)

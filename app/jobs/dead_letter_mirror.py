@@ -1,8 +1,8 @@
 """Keeps the Redis list job-dlq equal to the table of open dead letters.
 
 One elected process at a time applies the log of changes that a database trigger writes. With more than
-MAX_CHANGES of them, or where the order of the list would be at risk, it writes a new list beside the old
-one and renames it.
+MAX_CHANGES of them, or where the list is not what it should be, it writes a new list beside the old one
+and renames it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ CHUNK = 500
 #: The advisory lock of the one process that writes the list.
 LOCK_KEY = 7061422
 
-_CHANGES = text("SELECT id, is_open, letter FROM dead_letter_changes ORDER BY id LIMIT :limit")
+_CHANGES = text(
+    "SELECT id, is_open, letter AS dead_letter FROM dead_letter_changes ORDER BY id LIMIT :limit"
+)
 _FORGET = text("DELETE FROM dead_letter_changes WHERE id = ANY(:ids)")
 _FORGET_ALL = text("DELETE FROM dead_letter_changes")
 _OPEN = text("""
@@ -39,21 +41,21 @@ ORDER BY failed_at DESC, job_id DESC LIMIT 1
 
 
 class ListOfOthers(Exception):
-    """Another deployment keeps the list of dead letters; the message names the remedy."""
+    """Another deployment keeps the list of dead letters; the message says what to do."""
 
 
 def run_once(ready: ReadySet, identity: str, engine: Engine | None = None) -> int:
-    """Bring the list up to date; the number of changes applied, 0 when another process does it.
+    """Bring the list up to date; returns how many changes were applied, 0 if another process is doing it.
 
-    ``identity`` names our database: a list that a live deployment of another database keeps is left
-    alone. Raises RedisError; the changes then stay in the log for the next run. ``engine`` is the
+    ``identity`` names our database: a list that a live deployment of another database keeps is not
+    changed. Raises RedisError; the changes then stay in the log for the next run. ``engine`` is the
     kernel's own in a worker, else the application's.
     """
     with elected(engine or db.engine, LOCK_KEY) as connection:
         if connection is None:
             return 0
         if owner(ready, identity) is not None:
-            # The deployment that takes the list over writes it from the table.
+            # A deployment that takes over the list writes it from its table.
             connection.execute(_FORGET_ALL)
             return 0
         changes = connection.execute(_CHANGES, {"limit": MAX_CHANGES + 1}).all()
@@ -81,7 +83,7 @@ def rebuild(ready: ReadySet) -> int:
         if other := owner(ready, ours):
             raise ListOfOthers(
                 f"The list {ready.dead_letters.name} on this Redis is kept by the deployment of"
-                f" database {other}; set REDIS_PREFIX to have a list of our own."
+                f" database {other}; set REDIS_PREFIX to have a list of your own."
             )
         count = _rewrite(connection, ready.dead_letters)
         ready.dead_letters.mark(ours)
@@ -89,7 +91,7 @@ def rebuild(ready: ReadySet) -> int:
 
 
 def owner(ready: ReadySet, identity: str) -> str | None:
-    """The other deployment that keeps the list and is alive; None where it is ours to write."""
+    """The other live deployment that keeps the list; None if we may write it."""
     kept_by = ready.dead_letters.kept_by()
     if kept_by in (None, identity):
         return None
@@ -97,37 +99,39 @@ def owner(ready: ReadySet, identity: str) -> str | None:
 
 
 def _is_whole(ready: ReadySet, identity: str) -> bool:
-    """False when the list was lost, was replaced, or was last written for another database."""
-    # A missing list is an empty one only while the mark is there; a flush removes both.
+    """False if the list was lost, replaced, or last written for another database."""
+    # A missing key is an empty list only while the mark exists; a flush removes both.
     return ready.dead_letters.is_list() and ready.dead_letters.kept_by() == identity
 
 
 def _apply(connection: Connection, dead_letters: DeadLetterList, changes: Sequence[Any]) -> bool:
-    """False when the list is not what the log says it should be: it must then be written again."""
-    removed = {change.letter["id"] for change in changes if not change.is_open}
-    added = {change.letter["id"] for change in changes if change.is_open}
+    """Apply the changes; False if the list is not as the log implies, and must be written again."""
+    removed = {change.dead_letter["id"] for change in changes if not change.is_open}
+    added = {change.dead_letter["id"] for change in changes if change.is_open}
     for change in changes:
         if not change.is_open:
-            was_listed = dead_letters.remove(dead_letter_entry(change.letter))
-            if not was_listed and change.letter["id"] not in added:
+            was_listed = dead_letters.remove(dead_letter_entry(change.dead_letter))
+            if not was_listed and change.dead_letter["id"] not in added:
                 return False
-    opened = [c.letter for c in changes if c.is_open and c.letter["id"] not in removed]
-    opened.sort(key=lambda letter: (letter["failed_at"], letter["job_id"]))
-    return all(_insert(connection, dead_letters, letter) for letter in opened)
+    opened = [c.dead_letter for c in changes if c.is_open and c.dead_letter["id"] not in removed]
+    opened.sort(key=lambda dead_letter: (dead_letter["failed_at"], dead_letter["job_id"]))
+    return all(_insert(connection, dead_letters, dead_letter) for dead_letter in opened)
 
 
-def _insert(connection: Connection, dead_letters: DeadLetterList, letter: dict[str, Any]) -> bool:
-    # Before the next older one: almost always that is the head, and then this is a push.
+def _insert(
+    connection: Connection, dead_letters: DeadLetterList, dead_letter: dict[str, Any]
+) -> bool:
+    # Before the next older entry, which is almost always the head: then this is a push.
     older = connection.execute(
-        _NEXT_OLDER, {"failed_at": letter["failed_at"], "job_id": letter["job_id"]}
+        _NEXT_OLDER, {"failed_at": dead_letter["failed_at"], "job_id": dead_letter["job_id"]}
     ).first()
     before = None if older is None else dead_letter_entry(older._mapping)
-    return dead_letters.insert(dead_letter_entry(letter), before=before)
+    return dead_letters.insert(dead_letter_entry(dead_letter), before=before)
 
 
 def _rewrite(connection: Connection, dead_letters: DeadLetterList) -> int:
-    """Within the caller's lock and transaction."""
-    # Deleted before the letters are read: a change that commits in between stays in the log.
+    """Write a new list; within the caller's lock and transaction. Returns its length."""
+    # Deleted before the dead letters are read: a change that commits in between stays in the log.
     connection.execute(_FORGET_ALL)
     rows = connection.execution_options(stream_results=True).execute(_OPEN)
 

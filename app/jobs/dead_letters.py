@@ -1,4 +1,4 @@
-"""The one canonical text of a dead letter: in the Redis list ``job-dlq`` and in the API."""
+"""The canonical text of a dead letter, in the Redis list ``job-dlq`` and in the API."""
 
 from __future__ import annotations
 

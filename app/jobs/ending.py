@@ -1,6 +1,6 @@
 """How an attempt ended: one type from the handler to the row.
 
-The runner and the child make an Ending, the outbox passes it on, lifecycle.attempts writes it.
+The runner and the child process create an Ending, the outbox passes it on, lifecycle.attempts writes it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ log = logging.getLogger("app.jobs")
 MAX_ERROR_CHARACTERS = 2_000
 MAX_TRACEBACK_CHARACTERS = 20_000
 #: Replaces the texts of an Ending that PostgreSQL refused; how the attempt ended stays the same.
-STRIPPED = "PostgreSQL can't store what this attempt returned or reported; it was left out."
+STRIPPED = "PostgreSQL can't store what this attempt returned or reported, so it was left out."
 
 COMPLETE = "complete"
 #: How an attempt that did not complete ends. ``crash`` is what rescue writes. ``refuse`` ends an
-#: attempt that this worker can't run (its code is older or newer than the job): it goes back to
+#: attempt that this worker can't run (its code is older or newer than the job): the job goes back to
 #: pending, and fails once it has been refused for ``give_up_after`` seconds.
 RETRY_LATER, BURY, CANCEL, RELEASE, SNOOZE, CRASH, REFUSE = END_VERBS = (
     "retry_later",
@@ -100,7 +100,7 @@ class AttemptError:
         name = type(error).__name__
         try:
             text = str(error)
-        except BaseException:  # people's code, SystemExit included
+        except BaseException:  # code of handlers, SystemExit included
             text = "(its text can't be read)"
         is_sentence = isinstance(error, _SENTENCES)
         text = storable((text or name) if is_sentence else text, MAX_ERROR_CHARACTERS)
@@ -114,7 +114,7 @@ class AttemptError:
 
     @classmethod
     def reason(cls, text: str) -> AttemptError | None:
-        """What a handler gave as its reason for ending otherwise; None without one."""
+        """The reason that a handler gave with Snooze or Cancel; None without one."""
         return cls(storable(text, MAX_ERROR_CHARACTERS)) if text else None
 
     @classmethod
@@ -177,10 +177,10 @@ def failed(job: Held, error: BaseException, *, policy: Policy | None, default: B
 
 
 def refused(job: Held, error: Exception, *, give_up_after: float | None) -> Ending:
-    """This worker can't run the job, another one may: given back, and failed ``give_up_after`` seconds after the first time."""
+    """This worker can't run the job, another one may: → pending, and failed ``give_up_after`` seconds after the first refusal."""
     described = AttemptError.of(error)
     log.warning(
-        "Job %s (%s) given back, this worker can't run it: %s", job.id, job.type, described.line
+        "Job %s (%s) returned, since this worker can't run it: %s", job.id, job.type, described.line
     )
     reason = AttemptError.sentence(described.line, class_name=described.class_name)
     return Ending(job, REFUSE, outcome="released", error=reason, give_up_after=give_up_after)
@@ -215,7 +215,7 @@ def _formatted(error: BaseException, start: TracebackType | None) -> str | None:
 
 
 def _place(error: BaseException, start: TracebackType | None, described: AttemptError) -> str:
-    # The time limit strikes wherever the handler happens to be.
+    # A timeout is raised wherever the handler happens to be.
     if isinstance(error, JobTimeout):
         return ""
     frames: list[tuple[str, str]] = []

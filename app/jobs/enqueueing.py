@@ -32,7 +32,7 @@ from app.jobs.lifecycle import NewJob
 from app.json_values import DEEP, MAX_ERRORS, flaws, is_deep
 from app.names import NAME_RULE
 
-#: Jobs in one INSERT; more only make the statement longer, not the rows cheaper.
+#: Jobs in one INSERT; larger statements are no faster per row.
 ROWS_PER_STATEMENT = 5_000
 
 _SURROGATE_OR_NUL = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
@@ -57,10 +57,10 @@ def enqueue(
     payload: Mapping[str, Any] | None = None,
     **options: Unpack[EnqueueOptions],
 ) -> UUID:
-    """Add a job in the transaction of ``db.session``: published after its commit, gone with a rollback.
+    """Add a job in the transaction of ``db.session``: published after its commit, undone by a rollback.
 
     Returns the job's id, or the id of the live job that has the ``unique_key``. Raises UnknownJobType, and
-    ValidationFailed where an option is out of bounds or the payload does not fit the type's schema; nothing
+    ValidationFailed if an option is out of bounds or the payload does not match the type's schema; nothing
     is written then, and the caller's transaction goes on.
     """
     if unknown := options.keys() - EnqueueOptions.__annotations__.keys():
@@ -71,9 +71,9 @@ def enqueue(
 
 
 def enqueue_many(jobs: Iterable[NewJob]) -> list[UUID]:
-    """Add many jobs in the transaction of ``db.session``, all or none; their ids, in the order given.
+    """Add many jobs in the transaction of ``db.session``, all or none; returns their ids in the order given.
 
-    Far cheaper than one ``enqueue`` each: one statement for 5,000. Raises ValidationFailed with paths such as
+    Far cheaper than calling ``enqueue`` for each: one statement per 5,000. Raises ValidationFailed with paths such as
     ``jobs.17.priority``; nothing is written then.
     """
     new_jobs = list(jobs)
@@ -83,7 +83,7 @@ def enqueue_many(jobs: Iterable[NewJob]) -> list[UUID]:
             _check(new)
         except (ValidationFailed, UnknownJobType) as error:
             errors |= {
-                f"jobs.{index}.{path}": found for path, found in (error.errors or {}).items()
+                f"jobs.{index}.{path}": messages for path, messages in (error.errors or {}).items()
             }
         if len(errors) >= MAX_ERRORS:
             break
@@ -92,7 +92,7 @@ def enqueue_many(jobs: Iterable[NewJob]) -> list[UUID]:
     rest = iter(new_jobs)
     ids: list[UUID] = []
     while chunk := list(islice(rest, ROWS_PER_STATEMENT)):
-        ids.extend(one.id for one in lifecycle.enqueue(db.session, chunk))
+        ids.extend(job.id for job in lifecycle.enqueue(db.session, chunk))
     return ids
 
 
@@ -127,14 +127,14 @@ def _payload_errors(payload: Mapping[str, Any]) -> dict[str, list[str]]:
         return {"payload": [DEEP]}
     if _SURROGATE_OR_NUL.search(text):
         return {
-            "payload" if path == "body" else f"payload.{path}": found
-            for path, found in flaws(json.loads(text))
+            "payload" if path == "body" else f"payload.{path}": messages
+            for path, messages in flaws(json.loads(text))
         }
     return {}
 
 
 def _complaints(new: NewJob) -> Iterator[tuple[str, str]]:
-    """(field, what is wrong with it), by the names of Python."""
+    """(field, what is wrong with it); the fields have their Python names."""
     if new.queue is not None and not registry.is_name(new.queue):
         yield "queue", NAME_RULE
     yield from _number("priority", new.priority, MIN_PRIORITY, MAX_PRIORITY, whole=True)

@@ -12,7 +12,7 @@ _CHAINED = re.compile(
     re.MULTILINE,
 )
 _LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib/python\d|^<frozen ")
-#: What differs between two errors of one kind: ids, numbers, addresses in memory.
+#: What differs between two errors of the same kind: ids, numbers, memory addresses.
 _VARYING = re.compile(r"\b(?:0x)?[0-9a-f]*\d[0-9a-f]*(?:-[0-9a-f]{4,})*\b", re.IGNORECASE)
 PLACE_CHARACTERS = 200
 
@@ -20,8 +20,8 @@ PLACE_CHARACTERS = 200
 def place_of_frames(frames: Sequence[tuple[str, str]]) -> str:
     """``jobs/mail.py in send``: of (path, function) from the outermost frame to the deepest; at least one.
 
-    The deepest frame that is not of a library, so that one cause in a handler is one place. No line
-    number, which any deployment moves; two names of the path, since directories differ by machine.
+    The deepest frame that is not in a library, so that one cause in a handler is one place. Without the
+    line number, which changes with deployments; two names of the path, since directories differ by machine.
     """
     own = [frame for frame in frames if not _LIBRARY.search(frame[0])]
     path, function = (own or frames)[-1]
@@ -36,6 +36,6 @@ def place_in_traceback(traceback: str) -> str:
 
 
 def without_numbers(text: str) -> str:
-    """The first line of an error less its numbers: the place of an error without a traceback."""
+    """The first line of an error without its numbers: the place of an error without a traceback."""
     lines = text.strip().splitlines()
     return _VARYING.sub("#", lines[0])[:PLACE_CHARACTERS] if lines else ""

@@ -1,4 +1,4 @@
-"""Subscribers to what happens to jobs; each is called in the process where it happens."""
+"""Subscribers to events of jobs; each is called in the process where the event happens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ on_job_failed: list[Callable[[Any, BaseException], None]] = []
 
 
 def job_failed(job: Any, error: BaseException) -> None:
-    """Call every subscriber. What one raises is logged and harms neither the others nor the job."""
+    """Call every subscriber. What one raises is logged, and affects neither the others nor the job."""
     for subscriber in on_job_failed:
         try:
             subscriber(job, error)

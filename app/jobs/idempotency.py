@@ -50,6 +50,6 @@ def enqueue_once(db: Any, new_job: NewJob, *, scope: str, key: str) -> tuple[UUI
 
 
 def _hash(new_job: NewJob) -> str:
-    """A hash of the body's meaning: the order of fields and white space don't matter."""
+    """A hash of the request's content, independent of the order of fields and of white space."""
     meaning = json.dumps(asdict(new_job), sort_keys=True, default=str)
     return hashlib.sha256(meaning.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""UUIDv7 made in Python: time-ordered (index-friendly) and monotonic within a process."""
+"""UUIDv7 in Python: ordered by time, and monotonic within a process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def new_id() -> UUID:
-    """A UUIDv7 by the database's clock, greater than every one this process made before."""
+    """A UUIDv7 by the database's clock, greater than every earlier one of this process."""
     global _last
     tail = int.from_bytes(os.urandom(8), "big") >> 2
     # 48 bits of milliseconds and 12 bits of their fraction, as RFC 9562 method 3 allows.
@@ -26,7 +26,7 @@ def new_id() -> UUID:
 
 
 def created_at(job_id: UUID) -> datetime:
-    """The instant (milliseconds) that a UUIDv7 carries."""
+    """The instant in a UUIDv7, in milliseconds."""
     return datetime.fromtimestamp((job_id.int >> 80) / 1000, UTC)
 
 

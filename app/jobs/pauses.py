@@ -1,4 +1,4 @@
-"""Pause and resume queues and job types: a paused one is not claimed from."""
+"""Pause and resume queues and job types: jobs of a paused one are not claimed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def resume_type(db: Db, type_name: str, *, by: str) -> None:
 
 
 def _check_name(db: Db, column: str, name: str) -> None:
-    # Only names that jobs can have, or have: anyone may pause, and the table keeps every name.
+    # Only names that jobs have or can have, since every name that is paused is stored.
     if NAME.fullmatch(name):
         return
     # By ix_jobs_queue or ix_jobs_type.

@@ -1,4 +1,4 @@
-"""Checks a payload against the schema of its type."""
+"""Checks payloads against the schema of their type."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What Redis should hold of a job, and publishing it once its transaction has committed.
+"""What Redis should know of a job, and publishing it once its transaction has committed.
 
-A publication is a hint: losing one changes when a job runs, never whether.
+A publication is a hint: losing one changes when a job runs, never whether it does.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ def ref(row: Any) -> Ref:
 
 
 def current_publisher() -> Publisher:
-    """The application's; create_app() makes it."""
+    """The application's publisher, which create_app() creates."""
     publisher: Publisher = current_app.extensions["publisher"]
     return publisher
 
 
 def is_redis_up() -> bool:
-    """Whether Redis, which starts the jobs, answers and takes writes."""
+    """Whether Redis responds and accepts writes."""
     try:
         current_publisher().probe()
     except Exception:  # whatever the Redis client raises: it does not answer

@@ -35,17 +35,17 @@ _types: dict[str, JobType] = {}
 
 
 class PayloadRefused(Exception):
-    """The payload doesn't fit the schema in this process's code; another version may accept it."""
+    """The payload doesn't match the schema in this process's code; another version may accept it."""
 
 
 def is_name(value: object) -> bool:
-    """Whether ``value`` is spelled like the name of a type or a queue."""
+    """Whether ``value`` can be the name of a type or a queue."""
     return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class JobType:
-    """A registered name, its handler, and the policy of its jobs. None means: the setting of that name."""
+    """A registered name, its handler, and the policy of its jobs. None means the setting of that name."""
 
     name: str
     handler: Handler
@@ -61,14 +61,14 @@ class JobType:
     takes_context: bool = True
 
     def run(self, payload: Mapping[str, Any], ctx: Context) -> Any:
-        """Calls the handler, with the payload as its schema loads it (defaults filled in), and returns its result.
+        """Call the handler with the payload as its schema loads it (defaults filled in), and return its result.
 
-        Raises what the handler raises, and PayloadRefused for a payload that does not fit its schema.
+        Raises what the handler raises, and PayloadRefused for a payload that does not match its schema.
         """
         try:
             loaded = load_payload(self, payload)
         except ValidationFailed as refusal:
-            # Accepted by another version of the schema, or written by other means than enqueue.
+            # Accepted by another version of the schema, or not written by enqueue.
             raise PayloadRefused(
                 f"the payload does not fit {self.name}: {payloads.one_line(refusal.errors or {})}"
             ) from None
@@ -88,7 +88,7 @@ def job(
     schema: Schema | type[Schema] | None = None,
     description: str | None = None,
 ) -> Callable[[F], F]:
-    """Registers the decorated function, unchanged, as the handler of ``name``.
+    """Register the decorated function, unchanged, as the handler of ``name``.
 
     Raises ConfigError for a name that another function has, and for a policy out of range.
     """
@@ -148,9 +148,9 @@ def once_types(default_max_crashes: int) -> list[str]:
 
 
 def discover(modules: Iterable[str] = ()) -> None:
-    """Imports the built-in handlers and then ``modules`` (JOB_MODULES), so that their types are registered.
+    """Import the built-in handlers and then ``modules`` (JOB_MODULES), so that their types are registered.
 
-    Raises ConfigError naming the module that does not import. Safe to call again.
+    Raises ConfigError with the name of a module that can't be imported. Safe to call again.
     """
     importlib.import_module(BUILT_IN)
     for module in modules:
@@ -184,7 +184,7 @@ def load_payload(job_type: JobType, payload: Any) -> dict[str, Any]:
 
 def _add(job_type: JobType) -> None:
     known = _types.get(job_type.name)
-    # The same function again (a reloaded module) replaces itself.
+    # The same function of a reloaded module replaces the old one.
     if known is not None and _source(known.handler) != _source(job_type.handler):
         raise ConfigError(
             f"The job type {job_type.name!r} is registered twice: by {_source(known.handler)} and by "
@@ -226,7 +226,7 @@ def _is_policy(backoff: object) -> bool:
 
 
 def _takes_context(name: str, handler: Handler) -> bool:
-    """Whether the handler wants (payload, ctx), not only (payload). Raises ConfigError when it takes neither."""
+    """Whether the handler takes (payload, ctx) rather than (payload). Raises ConfigError if it takes neither."""
     if inspect.iscoroutinefunction(handler) or inspect.isgeneratorfunction(handler):
         raise ConfigError(
             f"@job({name!r}): the handler runs in a thread; write it with def, without await or yield."

@@ -1,4 +1,4 @@
-"""What a handler reports while it runs: progress and log lines. No status changes here."""
+"""What a handler reports while it runs: progress and log lines. Statuses don't change here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy import text
 from app.database import Db
 from app.jobs.context import LogLine, Progress
 
-# The newest lines of a job push out its oldest ones: what the last attempt says matters most.
+# The newest lines of a job replace its oldest ones: those of the last attempt matter most.
 _LINES = text("""
 WITH given AS MATERIALIZED (
     SELECT l.*, row_number() OVER (PARTITION BY l.job_id ORDER BY l.n DESC) AS rank

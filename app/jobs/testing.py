@@ -23,7 +23,7 @@ from app.jobs.registry import Handler, JobType
 
 
 def make_settings(**fields: Any) -> Settings:
-    """Settings of the test environment, changed by ``fields``; their services are not to be used."""
+    """Settings of the test environment, changed by ``fields``; the services they name are not used."""
     env = {
         "APP_ENV": "test",
         "DATABASE_URL": "postgresql://unused/unused",
@@ -39,7 +39,7 @@ def make_context(
     settings: Settings | None = None,
     **options: Any,
 ) -> Context:
-    """A Context of its own; ``options`` are those of Context: attempt, max_attempts, timeout_seconds …"""
+    """A Context for a test; ``options`` are those of Context: attempt, max_attempts, timeout_seconds …"""
     return Context(
         **{
             "job_id": new_id(),
@@ -62,8 +62,8 @@ def run_handler(
     """What the handler, given by its function or its type's name, returns for ``payload``.
 
     The payload is checked as enqueue does (ValidationFailed), and the result as the worker does (TypeError or
-    ValueError when JSON can't hold it). Whatever the handler raises comes out, RetryAfter and the like included.
-    Pass a ``context`` of ``make_context`` to look at its log and progress afterwards, or give its ``options`` here.
+    ValueError when JSON can't hold it). What the handler raises is raised here, RetryAfter and the like included.
+    Pass a ``context`` of ``make_context`` to check its log and progress afterwards, or pass its ``options`` here.
     """
     job_type = _job_type(handler)
     given = dict(payload or {})
@@ -86,7 +86,7 @@ def _job_type(handler: str | Handler) -> JobType:
 
 @contextmanager
 def temporary_types() -> Iterator[Callable[..., Any]]:
-    """Types registered inside are forgotten afterwards; gives the ``job`` decorator."""
+    """Unregister at the end the types that were registered inside; yields the ``job`` decorator."""
     kept = dict(registry._types)
     try:
         yield registry.job

@@ -12,13 +12,15 @@ from app.jobs.statuses import CANCELLED, COMPLETED, FAILED, PENDING, PROCESSING,
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """What a person can do to jobs."""
+    """An action of a person on jobs."""
 
     name: str
     from_statuses: tuple[str, ...]
     role: str = "operator"
-    is_last: bool = False  # the jobs don't change afterwards: there is no outcome to wait for
-    needs: str = ""  # for people, where the statuses don't say it all
+    is_last: bool = (
+        False  # the jobs don't change any more afterwards, so there is no outcome to show
+    )
+    needs: str = ""  # for people, where the statuses are not the whole condition
 
     @property
     def allowed(self) -> str:

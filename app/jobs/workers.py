@@ -1,4 +1,4 @@
-"""What a person asks of a worker."""
+"""Actions of a person on workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UPDATE workers SET stop_requested_at = COALESCE(stop_requested_at, now()) WHERE 
 
 
 def request_stop(db: Db, worker_id: UUID, *, by: str) -> None:
-    """At its next heartbeat the worker does as on SIGTERM; jobs go on or are given back. Raises WorkerNotFound."""
+    """Ask a worker to stop, at its next heartbeat, as on SIGTERM. Raises WorkerNotFound."""
     row = db.execute(_STOP, {"id": worker_id}).first()
     if row is None:
         raise WorkerNotFound(worker_id=worker_id)

@@ -301,7 +301,7 @@ def uncountable(monkeypatch: Any) -> None:
         return [*matching(filter), text("(SELECT pg_sleep(0.1)) IS NOT NULL")]
 
     monkeypatch.setattr(bulk_scope, "EXACT_MILLISECONDS", 20)
-    monkeypatch.setattr(bulk_scope, "MOST_FOUND", 2)
+    monkeypatch.setattr(bulk_scope, "MAX_MATCHES", 2)
     monkeypatch.setattr(bulk_scope, "matching", slowly)
 
 

@@ -460,7 +460,7 @@ def test_an_insert_committed_after_the_preview_is_not_included(
     session: Any, failed: Any, meanwhile: Any, monkeypatch: Any, how: str
 ) -> None:
     if how == "among many writers":
-        monkeypatch.setattr(committed, "MOST_XIDS", 0)
+        monkeypatch.setattr(committed, "MAX_XIDS", 0)
     with meanwhile.begin_nested() if how == "in a savepoint" else nullcontext():
         meanwhile.execute(INSERT_FAILED)
     ids = failed(3)

@@ -189,7 +189,7 @@ def test_a_database_that_is_away_is_critical_and_no_trace_is_shown(
     monkeypatch.setattr(doctor.db.session, "execute", away)
     code, output = see()
     assert code == 2
-    assert "does not answer: connection refused\n" in output
+    assert "does not respond: connection refused\n" in output
     assert "Traceback" not in output
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from app.dashboard.present.format import number
 from app.dashboard.present.link import Link
 from app.jobs.bulk import Outcome
-from app.jobs.bulk.scope import Part, Preview, most_first
+from app.jobs.bulk.scope import Part, Preview, by_count
 from app.jobs.models import BulkAction
 from app.jobs.verbs import VERBS
 
@@ -114,7 +114,7 @@ def _choice(preview: Preview, verb: str) -> Choice:
 
 
 def _kinds(parts: list[Part]) -> str:
-    counted = most_first(
+    counted = by_count(
         (part.type if part.type == part.queue else f"{part.type} in {part.queue}", part.n)
         for part in parts
     )

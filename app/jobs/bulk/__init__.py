@@ -1,8 +1,8 @@
-"""One verb for many jobs: previewed, then done in chunks that survive a restart.
+"""One verb for many jobs: previewed, then carried out in chunks that survive a restart.
 
-The jobs of an action are written down when a person confirms it, id by id: those of the preview that have not
-changed since (scope.py). Later arrivals are counted and left alone, and a job that changes between the
-confirmation and its chunk is skipped. A chunk is one transaction (the jobs' change and the progress together), so a
+The ids of the jobs are stored when a person confirms the action: those of the preview that have not changed since
+(scope.py). Later arrivals are counted and left unchanged, and a job that changes between the confirmation and its
+chunk is skipped. A chunk is one transaction (the jobs' change and the progress together), so a
 crash repeats nothing.
 """
 
@@ -23,10 +23,10 @@ from app.jobs.listing.filters import JobFilter
 from app.jobs.models import STATUSES, BulkAction, BulkItem, Job
 from app.jobs.verbs import VERBS
 
-#: Jobs in one transaction: a second of work, and no lock held for longer.
+#: Jobs in one transaction: about a second of work, so that no lock is held for longer.
 CHUNK = 500
 MAX_JOBS = 1_000_000
-#: This many are done at once, in the request that asks for it.
+#: An action on at most this many jobs is completed in the request that confirms it.
 AT_ONCE = 100
 KEPT_DAYS = 30
 
@@ -44,11 +44,11 @@ def create(
     args: dict[str, Any] | None = None,
     link: dict[str, str] | None = None,
 ) -> int:
-    """Write down the jobs to act on; a worker does the rest. The action's number.
+    """Store the action and its jobs, for workers to carry out; returns the action's number.
 
-    ``scope``: the preview's, else every match of this moment. ``expected``: how many the preview counted; more
+    ``scope``: the preview's, else all jobs that match now. ``expected``: how many the preview counted; more
     are refused. ``newest``: only that many, the newest. ``args`` are the changes of edit: {"priority": 5}.
-    ``link``: the filter as the list's query string. Raises TooManyMatches, PreviewOutdated.
+    ``link``: the filter as the query string of the list. Raises TooManyMatches, PreviewOutdated.
     """
     if verb not in VERBS:
         raise ValueError(f"verb is one of {', '.join(VERBS)}")
@@ -58,7 +58,7 @@ def create(
     )
     db.add(action)
     db.flush()
-    action.total, action.late = _write_down(db, action.id, verb, filter, scope, newest)
+    action.total, action.late = _store_jobs(db, action.id, verb, filter, scope, newest)
     if action.total > MAX_JOBS:
         raise TooManyMatches(limit=MAX_JOBS)
     if expected is not None and action.total > expected:
@@ -71,7 +71,7 @@ def create(
     return action.id
 
 
-def _write_down(
+def _store_jobs(
     db: DbSession,
     number: int,
     verb: str,
@@ -106,15 +106,15 @@ def act(
     args: dict[str, Any] | None = None,
     is_audited: bool = True,
 ) -> lifecycle.Changes:
-    """``verb`` for these jobs now, in the caller's transaction.
+    """Do ``verb`` to these jobs now, in the caller's transaction.
 
-    ``is_audited`` False: the bulk action that they belong to is in the audit already.
+    ``is_audited`` False: the bulk action that they belong to is in the audit log already.
     """
     statement_timeouts.allow_bulk(db)
     return lifecycle.act(db, verb, ids, by=by, changes=args, is_audited=is_audited)
 
 
-# If the network cuts a worker off here, PostgreSQL ends its transaction after this idle time.
+# If a worker loses the network here, PostgreSQL ends its transaction after this idle time.
 _NEXT = text(f"""
 SELECT id, verb, args, created_by, created_at, set_config('idle_in_transaction_session_timeout', '{IDLE_SECONDS}s', true)
 FROM bulk_actions
@@ -124,7 +124,7 @@ WHERE finished_at IS NULL AND paused_at IS NULL ORDER BY id LIMIT 1 FOR UPDATE S
 _TAKE = text("""
 SELECT job_id FROM bulk_items WHERE bulk_id = :id AND result IS NULL ORDER BY job_id LIMIT :limit
 """)
-# Locked until the chunk is committed: PostgreSQL checks the condition again after it waited for a lock.
+# Locked until the chunk is committed: PostgreSQL checks the condition again after waiting for a lock.
 _UNCHANGED = text("""
 SELECT j.id FROM jobs j JOIN bulk_items i ON i.bulk_id = :id AND i.job_id = j.id
 WHERE j.id = ANY(:ids) AND CASE WHEN i.job_updated_at IS NULL THEN j.updated_at <= :confirmed_at
@@ -144,7 +144,7 @@ WHERE id = :id
 
 
 def step(db: DbSession) -> int:
-    """One chunk of the oldest running action, committed; how many jobs it looked at."""
+    """Process and commit one chunk of the oldest running action; returns how many jobs it examined."""
     action = db.execute(_NEXT).first()
     if action is None:
         db.rollback()
@@ -155,7 +155,7 @@ def step(db: DbSession) -> int:
 
 
 def finish_at_once(db: DbSession, number: int) -> int:
-    """Does all of a small action in the caller's transaction; how many jobs it changed."""
+    """Carry out a small action in the caller's transaction; returns how many jobs it changed."""
     action = find(db, number)
     while _chunk(db, action):
         pass
@@ -177,13 +177,13 @@ def _chunk(db: DbSession, action: Any) -> int:
 
 
 def _unchanged(db: DbSession, action: Any, ids: list[UUID]) -> list[UUID]:
-    """Those of the jobs that are as they were when the action was confirmed, locked."""
+    """The jobs that have not changed since the action was confirmed; locks them."""
     values = {"id": action.id, "ids": ids, "confirmed_at": action.created_at}
     return list(db.scalars(_UNCHANGED, values).all()) if ids else []
 
 
 def find(db: DbSession, number: int) -> BulkAction:
-    """Raises BulkActionNotFound."""
+    """The action of that number. Raises BulkActionNotFound."""
     action = db.get(BulkAction, number, populate_existing=True)
     if action is None:
         raise BulkActionNotFound(number=number)
@@ -191,12 +191,12 @@ def find(db: DbSession, number: int) -> BulkAction:
 
 
 def latest(db: DbSession, limit: int = 50) -> list[BulkAction]:
-    """Newest first."""
+    """The latest actions, newest first."""
     return list(db.scalars(select(BulkAction).order_by(BulkAction.id.desc()).limit(limit)).all())
 
 
 def pause(db: DbSession, number: int, *, by: str) -> None:
-    """No further chunk begins."""
+    """Start no further chunk."""
     action = find(db, number)
     action.paused_at = func.coalesce(BulkAction.paused_at, func.now())
     audit.record(db, by, "bulk.pause", str(number), {"bulk": number})
@@ -212,7 +212,7 @@ _LEAVE = text("DELETE FROM bulk_items WHERE bulk_id = :id AND result IS NULL")
 
 
 def stop(db: DbSession, number: int, *, by: str) -> None:
-    """The jobs not reached yet are left alone; nothing is undone."""
+    """End the action: jobs not reached yet stay unchanged, and nothing is undone."""
     action = find(db, number)
     if action.finished_at is None:
         statement_timeouts.allow_bulk(db)
@@ -236,7 +236,7 @@ WHERE i.bulk_id = :id AND i.result = 'done' GROUP BY 1
 
 
 def outcome(db: DbSession, action: BulkAction) -> Outcome:
-    """Reads all of its jobs: a second for a million of them."""
+    """What became of the jobs of an action; reads all of them, a second for a million."""
     counts = {row.status: row.n for row in db.execute(_OUTCOME, {"id": action.id})}
     by_status = {status: counts.get(status, 0) for status in STATUSES}
     return Outcome(by_status, max(action.done - sum(counts.values()), 0))
@@ -271,5 +271,5 @@ DELETE FROM bulk_items i USING old WHERE i.bulk_id = old.bulk_id AND i.job_id = 
 
 
 def prune(db: Any, limit: int = 10_000) -> int:
-    """Forgets which jobs belonged to actions that ended more than KEPT_DAYS ago; how many."""
+    """Delete the lists of jobs of actions that ended more than KEPT_DAYS ago; returns how many rows."""
     return int(db.execute(_OLD_ITEMS, {"days": KEPT_DAYS, "limit": limit}).rowcount)

@@ -1,4 +1,4 @@
-"""Which jobs a bulk action is about: counted at the preview, frozen there, never more afterwards."""
+"""Which jobs a bulk action applies to: those counted in its preview, and none that match later."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from app.jobs.verbs import VERBS
 SAMPLE = 10
 #: Counting every match may take this long; a search in large payloads takes minutes.
 EXACT_MILLISECONDS = 500
-#: Then this many are looked for, for this long.
-MOST_FOUND = 10_000
+#: If it takes longer, this many matches are looked for, for this long.
+MAX_MATCHES = 10_000
 FIND_SECONDS = 0.5
 QUERY_CANCELED = "57014"
 
@@ -33,8 +33,8 @@ QUERY_CANCELED = "57014"
 class Scope:
     """The moment of a preview. A job belongs to it if it existed then and has not changed since.
 
-    Judged by the database clock, against clients whose clock is behind by the largest id, and against transactions
-    that began before it and were committed after it by ``moment``.
+    By the database clock (``as_of``); the largest id excludes jobs of clients whose clock is behind, and ``moment``
+    those of transactions that began before the preview and were committed after it.
     """
 
     as_of: datetime
@@ -42,7 +42,7 @@ class Scope:
     moment: committed.Moment | None = None
 
     def holds(self) -> ColumnElement[bool]:
-        """Every verb and every attempt sets updated_at, so an old one means: as it was then."""
+        """Whether a job belongs to it. Every verb and attempt sets updated_at, so an old one means it has not changed."""
         return and_(self._is_old(), self._is_seen())
 
     def listing(self, db: DbSession, matches: list[ColumnElement[bool]]) -> Scope:
@@ -52,7 +52,7 @@ class Scope:
         is_recent = committed.row_xid >= self.moment.ended
         recent = select(committed.row_xid).where(*matches, self._is_old(), is_recent).distinct()
         xids = (
-            [] if self.moment.is_quiet else db.scalars(recent.limit(committed.MOST_XIDS + 1)).all()
+            [] if self.moment.is_quiet else db.scalars(recent.limit(committed.MAX_XIDS + 1)).all()
         )
         return replace(self, moment=self.moment.listing(list(xids)))
 
@@ -65,7 +65,7 @@ class Scope:
 
 
 class Part(NamedTuple):
-    """Jobs of one kind among the matches."""
+    """Matching jobs of one type, queue and status."""
 
     type: str
     queue: str
@@ -80,15 +80,17 @@ class Preview:
 
     scope: Scope
     parts: list[Part]
-    letters: int  # open dead letters among them
+    dead_letters: int  # open ones among the matches
     sample: list[Job] = field(default_factory=list)  # the newest
-    is_exact: bool = True  # else there are more, and the counts are of those found in time
+    is_exact: bool = (
+        True  # else there are more, and the counts are of the matches that were found in time
+    )
 
     @property
     def counts(self) -> dict[str, int]:
         """Verb → how many jobs it applies to."""
         return {verb: sum(part.n for part in self.of(verb)) for verb in VERBS} | {
-            "discard": self.letters
+            "discard": self.dead_letters
         }
 
     @property
@@ -105,11 +107,12 @@ class Preview:
         ]
 
     def by(self, verb: str, name: str) -> list[tuple[str, int]]:
-        """(value, jobs) of the column ``name`` among the jobs of ``verb``, most first."""
-        return most_first((getattr(part, name), part.n) for part in self.of(verb))
+        """(value, number of jobs) of the column ``name`` among the jobs of ``verb``, largest first."""
+        return by_count((getattr(part, name), part.n) for part in self.of(verb))
 
 
-def most_first(counted: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+def by_count(counted: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The sum of each value, largest first."""
     sums: Counter[str] = Counter()
     for value, n in counted:
         sums[value] += n
@@ -117,7 +120,7 @@ def most_first(counted: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
 
 
 def take_scope(db: DbSession) -> Scope:
-    """This moment, by the transaction's clock."""
+    """The scope of a preview made now."""
     row = db.execute(  # jobs_pkey
         text("SELECT now() AS as_of, (SELECT id FROM jobs ORDER BY id DESC LIMIT 1) AS upto")
     ).one()
@@ -125,21 +128,21 @@ def take_scope(db: DbSession) -> Scope:
 
 
 def preview(db: DbSession, filter: JobFilter, scope: Scope | None = None) -> Preview:
-    """Counts and the newest matches: all of them where that takes EXACT_MILLISECONDS, else those found in time."""
+    """The newest matches, and counts: of all matches within EXACT_MILLISECONDS, else of those found in time."""
     scope = scope or take_scope(db)
     sample = list_jobs(db, filter, limit=SAMPLE, is_light=True).items
     try:
         with _limited(db, EXACT_MILLISECONDS):
             listed = scope.listing(db, matching(filter))
-            parts, letters = _count(db, listed, [*matching(filter), listed.holds()])
-        return Preview(listed, parts, letters, sample)
+            parts, dead_letters = _count(db, listed, [*matching(filter), listed.holds()])
+        return Preview(listed, parts, dead_letters, sample)
     except OperationalError as error:
         if sqlstate(error) != QUERY_CANCELED:
             raise
-    ids, is_complete = find_ids(db, filter, limit=MOST_FOUND, seconds=FIND_SECONDS)
-    is_found = Job.id == any_(cast(ids, ARRAY(Uuid)))
-    parts, letters = _count(db, scope, [is_found, scope.holds()])
-    return Preview(scope, parts, letters, sample, is_exact=is_complete)
+    ids, is_complete = find_ids(db, filter, limit=MAX_MATCHES, seconds=FIND_SECONDS)
+    is_match = Job.id == any_(cast(ids, ARRAY(Uuid)))
+    parts, dead_letters = _count(db, scope, [is_match, scope.holds()])
+    return Preview(scope, parts, dead_letters, sample, is_exact=is_complete)
 
 
 def _count(
@@ -151,13 +154,13 @@ def _count(
     parts = [Part(*row) for row in rows]
     if not any(part.status == "failed" for part in parts):
         return parts, 0
-    letters = select(func.count()).select_from(Job).where(*matches, fits("discard"))
-    return parts, db.execute(letters).scalar_one()
+    dead_letters = select(func.count()).select_from(Job).where(*matches, fits("discard"))
+    return parts, db.execute(dead_letters).scalar_one()
 
 
 @contextmanager
 def _limited(db: DbSession, milliseconds: int) -> Iterator[None]:
-    """Statements inside have that much time; when one is cut off, the transaction goes on without it."""
+    """Limit the time of the statements inside; if one is canceled, the transaction goes on without it."""
     before = db.execute(text("SELECT current_setting('statement_timeout')")).scalar_one()
     with db.begin_nested():
         db.execute(text(f"SET LOCAL statement_timeout = {milliseconds}"))

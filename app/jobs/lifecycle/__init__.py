@@ -13,7 +13,7 @@
 The modules read in this order: enqueue, attempts, rescue, people, clock; sql holds what they share.
 
 The law: each verb takes a list and is one guarded UPDATE, by id and from-status, plus the lease
-token where a worker acts. Losing a race is an ordinary outcome: the row is not among those
+token where a worker acts. Losing a race is an ordinary result: the row is not among those
 returned. Every statement locks in order of id, so two of them never deadlock, and reads the
 database clock. Nothing here commits: the caller's transaction (or autocommit) does.
 """

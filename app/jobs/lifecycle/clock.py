@@ -24,7 +24,7 @@ RETURNING id
 
 
 def expire(db: Db, *, limit: int = 500) -> int:
-    """pending past its expires_at → cancelled; how many."""
+    """pending past its expires_at → cancelled; returns how many."""
     return len(db.scalars(_EXPIRE, {"limit": limit}).all())
 
 
@@ -55,7 +55,7 @@ RETURNING job_id
 
 
 def give_up(db: Db, type_name: str, *, seconds: float, limit: int = 500) -> int:
-    """pending, due for ``seconds``, of a type that no worker knows → failed + dead letter; how many."""
+    """pending, due for ``seconds``, of a type that no worker knows → failed + dead letter; returns how many."""
     error = (
         f"No worker knew the type {type_name} for {seconds / 3600:g} hours (UNKNOWN_TYPE_HOURS)."
     )
@@ -81,9 +81,9 @@ DELETE FROM jobs WHERE {IS_LOCKED} RETURNING id
 
 
 def prune(db: Db, *, after: UUID, before: UUID, seconds: float, limit: int = 1000) -> list[UUID]:
-    """completed, cancelled, or failed and dealt with, for longer than ``seconds`` → ∅.
+    """completed, cancelled, or failed without an open dead letter, for longer than ``seconds`` → ∅.
 
-    Only ids between the two bounds; answers the deleted ids in order. A failed job with an open
+    Only ids between the two bounds; returns the deleted ids in order. A failed job with an open
     dead letter waits for a person. Ids are in order of time: the bounds keep the scan from reading
     retained rows again and again.
     """

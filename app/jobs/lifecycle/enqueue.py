@@ -1,4 +1,4 @@
-"""∅ → pending: how jobs come into the table."""
+"""∅ → pending: inserting jobs."""
 
 from __future__ import annotations
 

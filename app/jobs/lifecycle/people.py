@@ -1,8 +1,8 @@
 """What a person does to jobs: cancel, retry, run now, edit, discard, delete.
 
-Each verb answers with Changes: the jobs it changed and, for each other one, why it was refused.
-``by`` is the actor in the audit log; ``is_audited`` is False for a bulk action, which is in the
-audit log as a whole.
+Each verb returns Changes: the jobs it changed and, for each of the others, why it was refused.
+``by`` is the actor in the audit log; ``is_audited`` is False for a bulk action, which has one entry
+for all its jobs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What becomes of an attempt whose worker is gone."""
+"""What happens to an attempt whose worker is gone."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def crashed(job: Held, text: str) -> Ending:
 def stopped(job: Held) -> Ending:
     """The end of an attempt whose worker shut down first.
 
-    It is given back; if the type runs at most once, it fails, because it may have had its effect.
+    The job goes back to pending; if its type runs at most once, it fails, because it may have had its effect.
     """
     is_once = not _crash_limit(job.type)
     reason = AttemptError(_STOPPED_ONCE if is_once else _STOPPED)

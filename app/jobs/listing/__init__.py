@@ -1,8 +1,8 @@
 """Every SELECT of the API and the dashboard. Nothing here writes.
 
 All functions take a session first. Each statement names the index it uses in a comment beside it,
-and stays within a bound however large the table: lists are keyset pages, searches look at so many
-candidates and then say that they stopped, and counts that stopped say so (``Count.is_exact``).
+and stays within a bound however large the table: lists are keyset pages, searches check a limited
+number of candidates and say when they stopped there, and so do counts (``Count.is_exact``).
 """
 
 from app.jobs.listing.cursors import OFFSET_BOUND, Page

@@ -1,4 +1,4 @@
-"""Pages, the cursors that lead from one to the next, and how a page is made of what a walk found."""
+"""Pages, the cursors that lead from one to the next, and how a page is made from the matches of a walk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.errors import InvalidCursor, OffsetTooLarge
 T = TypeVar("T")
 Direction = Literal["next", "previous"]
 
-#: ``offset`` is for people and old clients; past this a cursor reads further at the same price.
+#: ``offset`` is for people and old clients; past this, a cursor reads on at constant cost.
 OFFSET_BOUND = 10_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,11 +30,11 @@ class Page(Generic[T]):
     next_cursor: str | None = None
     #: Leads to newer rows; None on the first page.
     previous_cursor: str | None = None
-    #: Leads to this very page, whatever newer rows come; None for an empty one.
+    #: Leads to this same page, whatever newer rows arrive; None for an empty page.
     start_cursor: str | None = None
     #: The search stopped at its bound: older (newer, when going back) rows may match as well.
     is_cut_short: bool = False
-    #: Where a search that was cut short stopped: rows made on this side of it were looked at.
+    #: Where a search that was cut short stopped: rows created on this side of it were checked.
     searched_until: datetime | None = None
 
 
@@ -46,8 +46,8 @@ class Position:
     direction: Direction
 
 
-class Found(Protocol):
-    """Keys in walking order; ``stopped_at`` is the last key looked at if a bound ended the walk."""
+class Matches(Protocol):
+    """Keys in walking order; ``stopped_at`` is the last key checked if a bound ended the walk."""
 
     @property
     def keys(self) -> list[tuple[Any, ...]]: ...
@@ -57,7 +57,7 @@ class Found(Protocol):
 
 def paginate(
     *,
-    find: Callable[[Position | None, int], Found],
+    find: Callable[[Position | None, int], Matches],
     load: Callable[[list[tuple[Any, ...]]], tuple[list[T], int]],
     instant_of: Callable[[tuple[Any, ...]], datetime],
     position: Position | None,
@@ -67,17 +67,17 @@ def paginate(
 ) -> Page[T]:
     """The page at ``position``: ``find(position, n)`` walks up to n keys, ``load`` fetches rows by key.
 
-    ``load`` may stop early, where the page is full of bytes: it gives its rows and how many keys they cover.
+    ``load`` may stop early, where the page has enough bytes: it returns its rows and how many keys they cover.
     """
-    found = find(position, limit + 1)  # one more tells whether there are more
-    has_more, keys = len(found.keys) > limit, found.keys[:limit]
+    matches = find(position, limit + 1)  # one extra shows whether there are more
+    has_more, keys = len(matches.keys) > limit, matches.keys[:limit]
     items, covered = load(keys)
-    stopped_at = found.stopped_at
+    stopped_at = matches.stopped_at
     if covered < len(keys):  # the next page begins right where this one is full
         has_more, keys, stopped_at = True, keys[:covered], None
     if position is not None and position.direction == "previous":
         if not has_more and stopped_at is None and len(keys) < limit:
-            # The top: a full first page serves better than the few rows that were left.
+            # The top: a full first page is better than the few rows that are left.
             return paginate(
                 find=find,
                 load=load,
@@ -111,7 +111,7 @@ def paginate(
 def _edge(
     keys: list[tuple[Any, ...]], position: Position | None, end: int, is_ascending: bool
 ) -> tuple[Any, ...] | None:
-    """The first or last key of a page; of an empty one, a place from which to see its position again."""
+    """The first or last key of a page; of an empty page, a key next to its position."""
     if keys:
         return keys[end]
     if position is None:
@@ -122,7 +122,7 @@ def _edge(
 
 
 def _just_before(key: tuple[Any, ...], is_ascending: bool) -> tuple[Any, ...]:
-    # No other row has that id: 62 bits of an id are random.
+    # No other row has this id: 62 bits of an id are random.
     *rest, row_id = key
     return (*rest, _beside(row_id, -1 if is_ascending else 1))
 

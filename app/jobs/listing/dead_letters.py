@@ -14,12 +14,12 @@ from app.jobs.listing.cursors import Direction, Page, Position, check_offset, de
 from app.jobs.listing.filters import (
     FIRST_ID,
     LAST_ID,
-    is_found,
     is_part_of_id,
     looks_like_id,
+    matches_search,
 )
 from app.jobs.listing.page_sizes import json_bytes, load_page
-from app.jobs.listing.walk import Found, Key, Walk, gather, merge, walk
+from app.jobs.listing.walk import Key, Matches, Walk, gather, merge, walk
 from app.jobs.models import DeadLetter
 from app.jobs.statistics.count import COUNT_BOUND, Count
 from app.json_values import is_storable
@@ -42,8 +42,8 @@ def list_dead_letters(
 ) -> Page[DeadLetter]:
     """Open dead letters by (failed_at, job_id), newest first.
 
-    ``search`` is text in type, reason or payload, or the start or end of a job's id (8 digits and
-    more) (not payload unless ``is_payload_searched``, as in JobFilter).
+    ``search`` is text in type, reason or payload, or the start or end of a job's id (8 digits or
+    more); payloads only with ``is_payload_searched``, as in JobFilter.
     Pages and cursors as in list_jobs. Raises OffsetTooLarge, InvalidCursor.
     """
     position = decode(cursor, width=2, direction=direction) if cursor else None
@@ -83,7 +83,7 @@ def _finder(
     search: str | None,
     offset: int,
     is_payload_searched: bool,
-) -> Callable[[Position | None, int], Found]:
+) -> Callable[[Position | None, int], Matches]:
     words = (search or "").strip()
     plan = Walk(  # ix_dead_letters_failed_at
         key=(DeadLetter.failed_at, DeadLetter.job_id),
@@ -93,15 +93,15 @@ def _finder(
         conditions=tuple(_conditions(type, queue, words, is_payload_searched)),
     )
 
-    def find(at: Position | None, limit: int) -> Found:
+    def find(at: Position | None, limit: int) -> Matches:
         after = at.key if at else None
         way: Direction = at.direction if at else "next"
-        found = walk(db, plan, after=after, direction=way, skip=offset, limit=limit)
-        if found.stopped_at is None or at is not None or offset or not looks_like_id(words):
-            return found
-        # The first page was cut short; indexes know ids by both ends.
+        matches = walk(db, plan, after=after, direction=way, skip=offset, limit=limit)
+        if matches.stopped_at is None or at is not None or offset or not looks_like_id(words):
+            return matches
+        # The first page was cut short; indexes find ids by both ends.
         is_it = DeadLetter.closed_at.is_(None) & is_part_of_id(words, DeadLetter.job_id)
-        return merge(plan, found, gather(db, plan, is_it, limit=limit), limit=limit)
+        return merge(plan, matches, gather(db, plan, is_it, limit=limit), limit=limit)
 
     return find
 
@@ -118,23 +118,24 @@ def _conditions(
         yield DeadLetter.queue == queue
     if words:
         payload = DeadLetter.payload if is_payload_searched else None
-        yield is_found(words, DeadLetter.job_id, payload, DeadLetter.type, DeadLetter.reason)
+        yield matches_search(words, DeadLetter.job_id, payload, DeadLetter.type, DeadLetter.reason)
 
 
 def _load(db: DbSession, keys: list[Key]) -> tuple[list[DeadLetter], int]:
-    """The letters of these keys in their order, without those closed since."""
-    # ix_dead_letters_job; "is open" is judged here, in WHERE it would invite another index.
+    """The dead letters of these keys in their order, without those closed since."""
+    # ix_dead_letters_job; "is open" is checked here: in WHERE the planner might choose another index.
     rows = select(DeadLetter, json_bytes(DeadLetter.payload))
     wanted = {(key[0], key[1]) for key in keys}
 
     def load(ids: Sequence[UUID]) -> list[tuple[UUID, DeadLetter | None, int]]:
-        found = db.execute(
+        loaded = db.execute(
             rows.where(DeadLetter.job_id.in_(ids)), execution_options={"populate_existing": True}
         )
         return [
-            (letter.job_id, letter, size)
-            for letter, size in found
-            if letter.closed_at is None and (letter.failed_at, letter.job_id) in wanted
+            (dead_letter.job_id, dead_letter, size)
+            for dead_letter, size in loaded
+            if dead_letter.closed_at is None
+            and (dead_letter.failed_at, dead_letter.job_id) in wanted
         ]
 
     ids = [job_id for _, job_id in keys]
@@ -155,14 +156,14 @@ def dead_letters_of(db: DbSession, job_id: UUID, *, limit: int = 50) -> list[Dea
 
 def open_dead_letter(db: DbSession, job_id: UUID) -> DeadLetter:
     """The open dead letter of a job. Raises DeadLetterNotFound."""
-    letters = dead_letters_of(db, job_id, limit=1)
-    if not letters or letters[0].closed_at is not None:
+    latest = dead_letters_of(db, job_id, limit=1)
+    if not latest or latest[0].closed_at is not None:
         raise DeadLetterNotFound(job_id=job_id)
-    return letters[0]
+    return latest[0]
 
 
 def count_dead_letters(db: Db) -> Count:
-    """How many are open, up to a bound."""
+    """How many are open, counted up to a bound."""
     some = (  # uq_dead_letters_open
         select(DeadLetter.job_id).where(DeadLetter.closed_at.is_(None)).limit(COUNT_BOUND + 1)
     )

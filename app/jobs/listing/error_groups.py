@@ -1,4 +1,4 @@
-"""Failing jobs and dead letters by group: what failed where, how many, since when."""
+"""Failing jobs and dead letters by error group: what failed where, how many, since when."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ _NAME = text("""
 
 @dataclass(frozen=True)
 class ErrorGroup:
-    """Jobs whose last attempt failed for one reason, and with which nobody has dealt yet."""
+    """Jobs whose last attempt failed for the same reason, and which are not resolved."""
 
     fingerprint: str  # 12 hex digits
     type: str
     error_class: str | None
-    place: str  # "" where the error itself tells
+    place: str  # "" where the error itself shows it
     error: str  # of the latest attempt
     outcome: str
     dead: int  # failed, with an open dead letter
@@ -64,7 +64,7 @@ class ErrorGroup:
 
 
 def error_group_name(db: DbSession, fingerprint: str) -> str | None:
-    """ "KeyError in charge-card"; None where no attempt of the group is kept."""
+    """Such as "KeyError in charge-card"; None if no attempt of the group is kept."""
     row = db.execute(_NAME, {"fingerprint": fingerprint}).first()
     return f"{row.error_class or row.outcome.replace('_', ' ')} in {row.type}" if row else None
 

@@ -1,4 +1,4 @@
-"""What a list of jobs can be narrowed by, as conditions and as the index to walk."""
+"""What a list of jobs can be filtered by, as conditions and as the index to walk."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from app.json_values import is_storable
 
 FIRST_ID, LAST_ID = UUID(int=0), UUID(int=(1 << 128) - 1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: Status or view → which jobs are in ix_jobs_<it>, for those that have an index by id. In the very
-#: words of the model: a partial index is found only where the planner can read its condition.
+#: Status or view → which jobs are in ix_jobs_<it>, for those that have an index by id. In the same
+#: words as the model: the planner uses a partial index only if it recognizes its condition.
 OWN_INDEX = {
     view: literal_column(str(index.dialect_options["postgresql"]["where"]), Boolean)
     for view in VIEWS
@@ -48,7 +48,7 @@ _UUID_LIKE = re.compile(r"[0-9a-f]{8}[0-9a-f-]*", re.IGNORECASE)
 
 @dataclass(frozen=True, kw_only=True)
 class JobFilter:
-    """What the jobs of a list have in common; a field left None does not narrow."""
+    """What the jobs of a list have in common; a field that is None does not filter."""
 
     #: A status, or a view of pending: scheduled (never tried, not due), retrying (tried before).
     status: str | None = None
@@ -66,7 +66,7 @@ class JobFilter:
     id_part: str | None = None  # the start or the end of the id, spelled like id_prefix
     error: str | None = None  # in last_error, whatever the case
     payload: dict[str, Any] | None = None  # contained in the payload, as jsonb @>
-    any_payload: tuple[dict[str, Any], ...] = ()  # one of them contained; empty does not narrow
+    any_payload: tuple[dict[str, Any], ...] = ()  # one of them contained; empty: no filter
     fingerprint: str | None = None  # of this error group
     bulk: int | None = None  # changed by the bulk action of this number
     #: Free text in type, unique key, tag, error or payload, whatever the case; 8 hex digits and
@@ -74,8 +74,8 @@ class JobFilter:
     search: str | None = None
     #: What ``search`` means as well: one of them contained in the payload.
     search_payloads: tuple[dict[str, Any], ...] = ()
-    #: Whether ``search`` looks at payloads: not for who may not read all of them, or by what is
-    #: found they could.
+    #: Whether ``search`` looks at payloads: not for people who may not read them, since matches
+    #: would show what is in them.
     is_payload_searched: bool = True
 
     def __post_init__(self) -> None:
@@ -90,21 +90,21 @@ class JobFilter:
 
     @property
     def stored_status(self) -> str | None:
-        """The status as it stands in the row."""
+        """The status as stored in the row."""
         return PENDING if self.status in ("scheduled", "retrying") else self.status
 
     @property
     def can_match(self) -> bool:
-        """False for what no row can hold, and PostgreSQL would refuse to compare."""
+        """False for values that no row can have and PostgreSQL would refuse to compare."""
         return is_storable(vars(self)) and self.id_range()[0] <= self.id_range()[1]
 
     def normalized(self) -> JobFilter:
-        """The same filter, without the blanks around a search."""
+        """The same filter, without blanks around the search."""
         return replace(self, search=(self.search or "").strip() or None)
 
     @property
     def id_digits(self) -> str | None:
-        """What is searched as the start or the end of an id, if anything is."""
+        """What is searched as the start or the end of an id, if anything."""
         if self.id_part is not None:
             return self.id_part
         return self.search if self.search is not None and looks_like_id(self.search) else None
@@ -126,7 +126,7 @@ class JobFilter:
 def drivers(filter: JobFilter) -> list[str]:
     """The indexes that a list by this filter can walk: one per field that has one, or else the id's."""
     if filter.fingerprint is not None:
-        return ["fingerprint"]  # the narrowest there is
+        return ["fingerprint"]  # the narrowest one
     names = []
     if _own_index(filter) is not None:
         names.append("status")
@@ -138,7 +138,7 @@ def drivers(filter: JobFilter) -> list[str]:
 
 
 def index_to_walk(filter: JobFilter, driver: str) -> Walk:
-    """The walk over one index, ``driver`` one of drivers(filter), with all else as conditions."""
+    """The walk over one index, ``driver`` one of drivers(filter), with everything else as conditions."""
     low, high = filter.id_range()
     others = conditions(filter)
     plan = Walk(key=(Job.id,), floor=(low,), ceiling=(high,))  # jobs_pkey
@@ -163,13 +163,13 @@ def index_to_walk(filter: JobFilter, driver: str) -> Walk:
 
 
 def _own_index(filter: JobFilter) -> ColumnElement[bool] | None:
-    # Without one the primary key serves, where nearly every row is of that status.
+    # Without one, the primary key is used: nearly every row has that status.
     own = OWN_INDEX.get(filter.status or "")
     return OWN_INDEX.get(filter.stored_status or "") if own is None else own
 
 
 def conditions(filter: JobFilter) -> dict[str, ColumnElement[bool]]:
-    """What must hold for a job to match, by field; the range of ids left out."""
+    """What must be true of a job to match, by field; without the range of ids."""
     wanted: dict[str, ColumnElement[bool]] = {}
     if filter.stored_status is not None:
         wanted["status"] = Job.status == filter.stored_status
@@ -206,22 +206,22 @@ def conditions(filter: JobFilter) -> dict[str, ColumnElement[bool]]:
     if filter.search is not None:
         columns = [Job.type, Job.unique_key, Job.last_error, func.array_to_string(Job.tags, "\n")]
         payload = Job.payload if filter.is_payload_searched else None
-        wanted["search"] = is_found(filter.search, Job.id, payload, *columns)
+        wanted["search"] = matches_search(filter.search, Job.id, payload, *columns)
         if filter.is_payload_searched and filter.search_payloads:
             wanted["search"] |= _contains_any(filter.search_payloads)
     return wanted
 
 
-def is_found(words: str, id: Any, payload: Any | None, *columns: Any) -> ColumnElement[bool]:
-    """``words`` in a column of text or in the payload (None: not there), or part of the id."""
+def matches_search(words: str, id: Any, payload: Any | None, *columns: Any) -> ColumnElement[bool]:
+    """Whether ``words`` are in a column of text, in the payload (unless None) or in the id."""
     if payload is None:
-        found = has_text(words, *columns)
+        is_match = has_text(words, *columns)
     else:
-        found = has_text(words, *columns, cast(payload, Text))
-        # In JSON's text some characters are escaped: people see \ and PostgreSQL keeps \\.
+        is_match = has_text(words, *columns, cast(payload, Text))
+        # JSON escapes some characters in text: people see \ and PostgreSQL stores \\.
         if (escaped := json.dumps(words, ensure_ascii=False)[1:-1]) != words:
-            found |= has_text(escaped, cast(payload, Text))
-    return found | is_part_of_id(words, id) if looks_like_id(words) else found
+            is_match |= has_text(escaped, cast(payload, Text))
+    return is_match | is_part_of_id(words, id) if looks_like_id(words) else is_match
 
 
 def is_part_of_id(part: str, id: Any) -> ColumnElement[bool]:
@@ -239,7 +239,7 @@ def is_part_of_id(part: str, id: Any) -> ColumnElement[bool]:
 
 
 def jobs_of_bulk(number: int) -> Select[Any]:
-    """The ids of the jobs that a bulk action changed; bulk_items_pkey answers it."""
+    """The ids of the jobs that a bulk action changed; from bulk_items_pkey."""
     return select(BulkItem.job_id).where(BulkItem.bulk_id == number, BulkItem.result == "done")
 
 
@@ -248,23 +248,23 @@ def _contains_any(payloads: tuple[dict[str, Any], ...]) -> ColumnElement[bool]:
 
 
 def has_tag(tag: str) -> ColumnElement[bool]:
-    """Jobs with this tag; ix_jobs_tags answers it."""
+    """Jobs with this tag; from ix_jobs_tags."""
     return Job.tags.contains([tag]) & literal_column("jobs.tags <> '{}'")
 
 
 def has_text(words: str, *columns: Any) -> ColumnElement[bool]:
     """``words`` in one of the columns (NULL or text), whatever the case."""
-    # Joined: one comparison is half the price of five.
+    # Joined: one comparison costs half as much as five.
     return func.concat_ws("\n", *columns).icontains(words, autoescape=True)
 
 
 def looks_like_id(words: str) -> bool:
-    """Whether a search may mean an id: eight hex digits and more, dashes anywhere after them."""
+    """Whether a search may mean an id: eight or more hex digits, with dashes anywhere after them."""
     return _UUID_LIKE.fullmatch(words) is not None
 
 
 def id_prefix_range(prefix: str) -> tuple[UUID, UUID]:
-    """The first and last id that start so; an empty range for what starts no id."""
+    """The first and last id with that prefix; an empty range if no id can have it."""
     digits = prefix.replace("-", "").lower()
     if not re.fullmatch("[0-9a-f]{1,32}", digits):
         return LAST_ID, FIRST_ID
@@ -277,5 +277,5 @@ def _first_id(instant: datetime) -> UUID:
     # Ids start in 1970; PostgreSQL and Python end long before 48 bits of milliseconds do.
     if instant < _EPOCH:
         return FIRST_ID
-    # The middle of its millisecond, so that no rounding of floats leads into the one before.
+    # The middle of its millisecond, so that rounding never leads into the one before.
     return ids.first_id_at(instant.replace(microsecond=instant.microsecond // 1000 * 1000 + 500))

@@ -39,17 +39,17 @@ from app.jobs.listing.filters import (
 from app.jobs.listing.filters import conditions as conditions_of
 from app.jobs.listing.orders import NEWEST, Order, timed_walk
 from app.jobs.listing.page_sizes import json_bytes, load_page
-from app.jobs.listing.walk import FEW, Found, Key, Walk, gather, merge, walk
+from app.jobs.listing.walk import FEW, Key, Matches, Walk, gather, merge, walk
 from app.jobs.models import UNIQUE_KEY_IS_LIVE, BulkAction, Job, JobAttempt, JobCounter, JobLogLine
 from app.jobs.statistics import counters
 
-#: A job that snoozes every minute has attempts without end; the last ones are shown.
+#: A job that snoozes every minute has a growing number of attempts; the last ones are shown.
 ATTEMPTS_SHOWN = 200
 _LAST_LINE = 2**63 - 1
 
 
 def get_job(db: DbSession, job_id: UUID) -> Job:
-    """The job as it stands now. Raises JobNotFound."""
+    """The job in its current state. Raises JobNotFound."""
     job = db.get(Job, job_id, populate_existing=True)  # jobs_pkey
     if job is None:
         raise JobNotFound(job_id=job_id)
@@ -103,7 +103,7 @@ def list_jobs(
 
     A cursor knows whether it leads to older or newer jobs (``direction`` overrides it). A page may
     be short or empty and yet have a next cursor: then ``is_cut_short`` is set and the cursor goes
-    on with the search. ``is_light`` leaves payload and result to be loaded when looked at.
+    on with the search. With ``is_light``, payload and result are loaded on access.
     Raises OffsetTooLarge, InvalidCursor.
     """
     filter = (filter or JobFilter()).normalized()
@@ -134,7 +134,7 @@ def count_newer_jobs(
 def find_ids(
     db: DbSession, filter: JobFilter, *, limit: int, seconds: float
 ) -> tuple[list[UUID], bool]:
-    """The newest matches, found within about ``seconds``, and whether they are all there are."""
+    """The newest matches, found within about ``seconds``, and whether those are all."""
     filter = filter.normalized()
     if not filter.can_match:
         return [], True
@@ -143,40 +143,40 @@ def find_ids(
     until = time.monotonic() + seconds
     while len(ids) < limit:
         wanted = limit - len(ids)
-        found = _find(db, filter, NEWEST, at, 0, wanted)
-        # A first page cut short may show an id that the walk comes to again.
-        ids = list(dict.fromkeys([*ids, *(key[0] for key in found.keys)]))
-        if found.stopped_at is None and len(found.keys) < wanted:
+        matches = _find(db, filter, NEWEST, at, 0, wanted)
+        # A first page that was cut short may have an id that the walk reaches again.
+        ids = list(dict.fromkeys([*ids, *(key[0] for key in matches.keys)]))
+        if matches.stopped_at is None and len(matches.keys) < wanted:
             return ids, True
         if time.monotonic() > until:
             break
-        at = Position(found.stopped_at or found.keys[-1], "next")
+        at = Position(matches.stopped_at or matches.keys[-1], "next")
     return ids, False
 
 
 def _find(
     db: DbSession, filter: JobFilter, order: Order, at: Position | None, offset: int, limit: int
-) -> Found:
+) -> Matches:
     direction: Direction = at.direction if at else "next"
     plan = _plan(db, filter, order)
     after = at.key if at else None
     if (few := _few(db, filter, order)) is not None:
-        return Found(
+        return Matches(
             gather(db, plan, few, after=after, direction=direction, skip=offset, limit=limit)
         )
-    found = walk(db, plan, after=after, direction=direction, skip=offset, limit=limit)
-    if found.stopped_at is None or at is not None or offset:
-        return found
-    # The first page was cut short. The counters may know that it shows all there is …
-    if filter.is_countable and _count(db, filter) == len(found.keys):
-        return Found(found.keys)
-    # … and an index what a search did not come to.
+    matches = walk(db, plan, after=after, direction=direction, skip=offset, limit=limit)
+    if matches.stopped_at is None or at is not None or offset:
+        return matches
+    # The first page was cut short. The counters may show that it is complete …
+    if filter.is_countable and _count(db, filter) == len(matches.keys):
+        return Matches(matches.keys)
+    # … and an index may have what the walk did not reach.
     ahead: list[Key] = []
     if filter.id_digits:  # jobs_pkey, ix_jobs_id_end
         ahead = gather(db, plan, is_part_of_id(filter.id_digits, Job.id), limit=limit)
-    if filter.search is not None and not found.keys and not ahead:
+    if filter.search is not None and not matches.keys and not ahead:
         ahead = _by_name(db, filter, plan, limit)
-    return merge(plan, found, ahead, limit=limit)
+    return merge(plan, matches, ahead, limit=limit)
 
 
 def _plan(db: DbSession, filter: JobFilter, order: Order) -> Walk:
@@ -187,7 +187,7 @@ def _plan(db: DbSession, filter: JobFilter, order: Order) -> Walk:
 
 
 def _best_driver(db: DbSession, filter: JobFilter) -> str:
-    """The index with the fewest rows, by the counters (near enough without their deltas)."""
+    """The index with the fewest rows, by the counters (close enough without their deltas)."""
     possible = drivers(filter)
     if len(possible) == 1:
         return possible[0]
@@ -212,7 +212,7 @@ def _count(db: DbSession, filter: JobFilter) -> int:
 
 
 def _few(db: DbSession, filter: JobFilter, order: Order) -> ColumnElement[bool] | None:
-    """A condition that every match fulfils, and few enough rows to sort; None if there is none."""
+    """A condition that every match meets, and few enough rows to sort; None if there is none."""
     digits = filter.id_part or filter.id_prefix
     if digits is not None and looks_like_id(digits):
         return is_part_of_id(digits, Job.id)  # jobs_pkey, ix_jobs_id_end
@@ -226,7 +226,7 @@ def _few(db: DbSession, filter: JobFilter, order: Order) -> ColumnElement[bool] 
 
 
 def _few_of_kind(db: DbSession, filter: JobFilter) -> ColumnElement[bool] | None:
-    """As _few, for what the index of the order knows nothing of."""
+    """As _few, for fields that the index of the order does not have."""
     if filter.fingerprint is not None:
         of_group = Job.fingerprint == filter.fingerprint  # ix_jobs_fingerprint
         some = select(literal(1)).where(of_group).limit(FEW + 1)
@@ -251,7 +251,7 @@ def _has_few_ahead(db: DbSession) -> bool:
 
 
 def _estimated_tagged(db: DbSession, tag: str) -> int:
-    """About how many jobs have this tag, by the planner's statistics: no row is read."""
+    """About how many jobs have this tag, by the planner's statistics; reads no row."""
     statement = text(
         "EXPLAIN (FORMAT JSON) SELECT FROM jobs WHERE tags @> ARRAY[:tag] AND tags <> '{}'"
     )
@@ -265,21 +265,21 @@ def _by_name(db: DbSession, filter: JobFilter, plan: Walk, limit: int) -> list[K
     words = filter.search or ""
     # uq_jobs_unique_key (live ones only).
     keyed = (Job.unique_key == words) & literal_column(UNIQUE_KEY_IS_LIVE)
-    if found := gather(db, plan, keyed, limit=limit):
-        return found
+    if keys := gather(db, plan, keyed, limit=limit):
+        return keys
     if _estimated_tagged(db, words) <= FEW:
-        found = gather(db, plan, has_tag(words), limit=limit)  # ix_jobs_tags
-    if not found and filter.type is None:
+        keys = gather(db, plan, has_tag(words), limit=limit)  # ix_jobs_tags
+    if not keys and filter.type is None:
         typed = index_to_walk(replace(filter, search=None, type=words), "type")  # ix_jobs_type
-        found = walk(db, typed, after=None, limit=limit).keys
-    return found
+        keys = walk(db, typed, after=None, limit=limit).keys
+    return keys
 
 
 def _load(
     db: DbSession, filter: JobFilter, job_ids: list[UUID], is_light: bool
 ) -> tuple[list[Job], int]:
-    # What changed since its key was found no longer matches, and is left out. Judged here, not in
-    # WHERE: there it would tempt the planner to another index than jobs_pkey.
+    # Jobs that changed since their key was found and no longer match are left out. Checked here: in WHERE the
+    # planner might choose another index than jobs_pkey.
     still = and_(true(), *conditions_of(filter).values())
     columns = () if is_light else (Job.payload, Job.result)
     rows = select(Job, still, json_bytes(*columns)).options(
@@ -287,8 +287,8 @@ def _load(
     )
 
     def load(ids: Sequence[UUID]) -> list[tuple[UUID, Job | None, int]]:
-        found = db.execute(rows.where(Job.id.in_(ids)), execution_options=_FRESH)
-        return [(job.id, job if is_hit else None, size) for job, is_hit, size in found]
+        loaded = db.execute(rows.where(Job.id.in_(ids)), execution_options=_FRESH)
+        return [(job.id, job if is_hit else None, size) for job, is_hit, size in loaded]
 
     if is_light:
         jobs = {job_id: job for job_id, job, _ in load(job_ids)} if job_ids else {}

@@ -24,14 +24,14 @@ _SKEW = timedelta(seconds=10)
 
 @dataclass(frozen=True)
 class Order:
-    """By which instant, and which end first. ``finished`` and ``run`` need a status of ORDERED_BY."""
+    """Which instant to order by, and which end comes first. ``finished`` and ``run`` need a status of ORDERED_BY."""
 
     by: By = "created"
     is_ascending: bool = False
 
     @property
     def width(self) -> int:
-        """Parts of its cursors' keys."""
+        """How many parts the keys of its cursors have."""
         return 1 if self.by == "created" else 2
 
 
@@ -39,14 +39,14 @@ NEWEST = Order()
 
 
 def order_of(view: str | None) -> Order:
-    """The own order of a view: next to run first, last finished first, else newest first."""
+    """The default order of a view: next to run first, last finished first, else newest first."""
     if view in ORDERED_BY["run"]:
         return Order("run", is_ascending=True)
     return Order("finished") if view in ORDERED_BY["finished"] else NEWEST
 
 
 def timed_walk(filter: JobFilter, order: Order) -> Walk:
-    """The walk over the index of an order by ``finished`` or ``run``, all else as conditions."""
+    """The walk over the index of an order by ``finished`` or ``run``, everything else as conditions."""
     others = conditions(filter)
     if order.by == "finished":  # ix_jobs_finished
         floor, ceiling = filter.finished_from, filter.finished_to
@@ -62,7 +62,7 @@ def timed_walk(filter: JobFilter, order: Order) -> Walk:
         floor, ceiling = filter.run_from, filter.run_to
         del others["status"]
         if filter.status == "scheduled":
-            # Not past the whole backlog; the condition on run_at judges what is left.
+            # Skips the backlog; the condition on run_at decides about the rest.
             floor = max(floor or _EARLIEST, clock.now() - _SKEW)
         if filter.status == "retrying":
             del others["view"]

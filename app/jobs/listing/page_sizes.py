@@ -1,4 +1,4 @@
-"""Pages that end at bytes: rows are loaded in portions until a page holds enough."""
+"""Pages limited in bytes: rows are loaded in portions until a page has enough."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 #: A page ends with the row that reaches this, by the size of its payload and result as JSON.
 PAGE_BYTES = 8 * 1024 * 1024
-#: PostgreSQL's compression makes JSON at most this many times smaller.
+#: PostgreSQL's compression shrinks JSON by this factor at most.
 MOST_COMPRESSED = 100
 #: No larger portion is loaded at once; a value of this size or more is a portion of its own.
 PORTION_BYTES = 4 * 1024 * 1024
@@ -41,10 +41,10 @@ def load_page(
     columns: Sequence[Any],
     load: Callable[[Sequence[UUID]], list[tuple[UUID, T | None, int]]],
 ) -> tuple[list[T], int]:
-    """The rows of ``ids`` up to PAGE_BYTES, and how many of the ids they cover (one at least).
+    """The rows of ``ids`` up to PAGE_BYTES, and how many of the ids they cover (at least one).
 
     ``load`` gives (id, row or None where it no longer belongs to the page, bytes) for some ids, in any order.
-    ``key`` and ``columns`` are those whose stored sizes are looked at first.
+    ``key`` and ``columns`` are those whose stored sizes are checked first.
     """
     rows: list[T] = []
     covered = total = 0

@@ -1,4 +1,4 @@
-"""What keeps one pending job from running, and how many jobs are ahead of it."""
+"""What keeps a pending job from running, and how many jobs are ahead of it."""
 
 from __future__ import annotations
 

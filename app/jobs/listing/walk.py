@@ -1,9 +1,9 @@
-"""Walking an index in key order, looking at a bounded number of candidates.
+"""Walking an index in key order, checking a bounded number of candidates.
 
 The planner must not choose here: with statistics that are a minute old it prefers an index or a
-sort that reads the whole table (KERNEL.md). So the inner query holds only what its index can
-answer, ordered as the index is, under a LIMIT that PostgreSQL cannot see through; every other
-condition is judged on what comes out of it.
+sort that reads the whole table. So the inner query has only conditions of its index, in the order
+of the index, under a LIMIT that PostgreSQL does not push down; every other condition is checked on
+its result.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from sqlalchemy import ColumnElement, Select, and_, case, func, literal, select,
 from app.database import Db, rows_in_order
 from app.jobs.listing.cursors import Direction
 
-#: A walk looks at so many rows (0.3 µs each; 2 µs if it reads payloads) and then says it stopped …
+#: A walk checks this many rows (0.3 µs each; 2 µs if it reads payloads) and then reports that it stopped …
 CANDIDATES = 100_000
 #: … or after this time, since payloads may be large and the disk slow, …
 WALK_MILLISECONDS = 25
-#: … but so many rows it looks at even then, lest a busy moment cut a short list short, …
+#: … but at least this many rows, so that a busy moment does not cut short a short list, …
 ALWAYS_WALKED = 500
 #: … unless they take this long: 500 payloads of a megabyte would take ten seconds.
 ALWAYS_WALKED_MILLISECONDS = 250
-#: So many rows are fetched and sorted, rather than walked past.
+#: Up to this many rows are fetched and sorted instead of walked.
 FEW = 2_000
 
 
@@ -60,13 +60,13 @@ class Walk:
     is_ascending: bool = False
 
     def goes_down(self, direction: Direction) -> bool:
-        """Whether a walk in this direction comes to smaller keys."""
+        """Whether a walk in this direction reaches smaller keys."""
         return (direction == "next") != self.is_ascending
 
 
 @dataclass(frozen=True)
-class Found:
-    """Keys found, in walking order; ``stopped_at`` is the last key looked at if it was cut short."""
+class Matches:
+    """Matching keys in walking order; ``stopped_at`` is the last key checked if the walk was cut short."""
 
     keys: list[Key]
     stopped_at: Key | None = None
@@ -80,20 +80,20 @@ def walk(
     direction: Direction = "next",
     skip: int = 0,
     limit: int,
-) -> Found:
-    """The first ``limit`` keys after ``after`` that match, having passed over ``skip`` matches.
+) -> Matches:
+    """The first ``limit`` keys after ``after`` that match, without the first ``skip``.
 
     Without conditions every row of the driver matches and the walk is never cut short.
     """
     if not plan.conditions:
-        return Found(_all(db, plan, after=after, direction=direction, skip=skip, limit=limit))
+        return Matches(_all(db, plan, after=after, direction=direction, skip=skip, limit=limit))
     columns = _columns(plan)
     labelled = [column.label(f"c{i}") for i, column in enumerate(columns)]
     is_hit = and_(true(), *plan.conditions).label("is_hit")
     n = func.row_number().over(order_by=_ordered(columns, plan.goes_down(direction))).label("n")
     seen = _candidates(plan, after, direction, [*labelled, is_hit, n]).limit(CANDIDATES).subquery()
-    # All of it streams: rows are looked at one by one until the page is full. The row to stop at
-    # fills what is missing with copies of itself, so that not one more is read.
+    # All of it streams: rows are checked one by one until the page is full. The row to stop at
+    # fills up the page with copies of itself, so that no further row is read.
     is_stop = (seen.c.n == CANDIDATES) | (seen.c.n > ALWAYS_WALKED) & IS_LATE | IS_TOO_LATE
     repeats = case((is_stop, skip + limit), else_=1)
     copies = func.generate_series(1, repeats).table_valued("copy", name="copies").render_derived()
@@ -103,14 +103,14 @@ def walk(
         select(*key, seen.c.is_hit & (copies.c.copy == 1))
         .select_from(seen.join(copies, true()))
         .where(seen.c.is_hit | is_stop)
-        # In the order of the index: any other would be a sort, which reads all.
+        # In the order of the index: any other needs a sort, which reads everything.
         .order_by(*_ordered([seen.c[label.name] for label in labelled], plan.goes_down(direction)))
         .offset(skip)
         .limit(limit),
     )
     hits: list[Key] = [tuple(row[:-1]) for row in rows if row[-1]]
     is_stopped = len(rows) == limit > len(hits)
-    return Found(hits, stopped_at=tuple(rows[-1][:-1]) if is_stopped else None)
+    return Matches(hits, stopped_at=tuple(rows[-1][:-1]) if is_stopped else None)
 
 
 def _all(
@@ -130,9 +130,9 @@ def _candidates(
 
 
 def _range(plan: Walk, after: Key | None, direction: Direction) -> list[ColumnElement[bool]]:
-    # Rows are compared whole, (type, id) > ('echo', …): with type = 'echo' the planner would take
-    # type for a constant, and walk the primary key through all other types if it thought that
-    # cheaper. For the same reason both ends are always there.
+    # Whole rows are compared, (type, id) > ('echo', …): with type = 'echo' the planner would treat
+    # type as a constant, and walk the primary key through all other types if it estimated that
+    # as cheaper. For the same reason both ends are always given.
     columns = _columns(plan)
     goes_down = plan.goes_down(direction)
 
@@ -171,7 +171,7 @@ def gather(
 ) -> list[Key]:
     """What walk() would find, by fetching and sorting the rows where ``few`` holds.
 
-    Right for a condition that an index can answer, though not in order, with few rows.
+    For a condition with few rows that has an index, though not in this order.
     """
     is_hit = and_(
         true() if plan.driver is None else plan.driver,
@@ -192,10 +192,10 @@ def gather(
     return [tuple(row) for row in db.execute(rows.offset(skip).limit(limit))]
 
 
-def merge(plan: Walk, found: Found, more: list[Key], *, limit: int) -> Found:
-    """The keys of a first page and those that another index knows of, in one order, none twice.
+def merge(plan: Walk, matches: Matches, more: list[Key], *, limit: int) -> Matches:
+    """The keys of a first page and those from another index, in one order, without duplicates.
 
-    A key beyond the place where the walk stopped is shown already, and once more by the walk that goes on there.
+    A key beyond the place where the walk stopped is shown now, and again by the walk that goes on there.
     """
-    keys = sorted({*found.keys, *more}, reverse=not plan.is_ascending)
-    return Found(keys[:limit], found.stopped_at)
+    keys = sorted({*matches.keys, *more}, reverse=not plan.is_ascending)
+    return Matches(keys[:limit], matches.stopped_at)

@@ -1,4 +1,4 @@
-"""Workers: who is alive, busy, gone."""
+"""Workers: alive, busy, or gone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.database import DbSession
 from app.errors import WorkerNotFound
 from app.jobs.models import Job, WorkerRow
 
-#: How long a worker stays in the list after it stopped, or after it was last heard of.
+#: How long a worker stays in the list after it stopped, or after its last heartbeat.
 STOPPED_SHOWN_SECONDS = 10 * 60
 SILENT_SHOWN_SECONDS = 60 * 60
 
@@ -42,12 +42,12 @@ class WorkerSummary:
     stop_requested_at: datetime | None
     stopping_at: datetime | None
     stopped_at: datetime | None
-    is_alive: bool  # not stopped, and heard of lately
+    is_alive: bool  # not stopped, with a recent heartbeat
     silent_seconds: float  # since its last heartbeat
 
     @property
     def state(self) -> str:
-        """stopped, silent (gone without a word), stopping, busy or idle."""
+        """stopped, silent (no heartbeat), stopping, busy or idle."""
         if self.stopped_at is not None:
             return "stopped"
         if not self.is_alive:
@@ -59,7 +59,7 @@ class WorkerSummary:
 
 def list_workers(db: DbSession) -> list[WorkerSummary]:
     """Workers that are alive or stopped recently: alive ones first, then by start, newest first."""
-    # The table has a row per process and is pruned: no index but its key is wanted.
+    # The table has a row per process and is pruned, so it needs no index beside its key.
     rows = select(WorkerRow, _silence()).where(
         func.coalesce(WorkerRow.stopped_at, func.now()) > _ago(STOPPED_SHOWN_SECONDS),
         WorkerRow.heartbeat_at > _ago(SILENT_SHOWN_SECONDS),
@@ -69,7 +69,7 @@ def list_workers(db: DbSession) -> list[WorkerSummary]:
 
 
 def worker(db: DbSession, worker_id: UUID) -> WorkerSummary:
-    """One worker, however long it is gone. Raises WorkerNotFound."""
+    """One worker, even if it is long gone. Raises WorkerNotFound."""
     row = db.execute(  # workers_pkey
         select(WorkerRow, _silence()).where(WorkerRow.id == worker_id), execution_options=_FRESH
     ).first()
@@ -79,7 +79,7 @@ def worker(db: DbSession, worker_id: UUID) -> WorkerSummary:
 
 
 def still_running(db: DbSession, workers: Sequence[WorkerSummary]) -> list[WorkerSummary]:
-    """The workers, with only those of their reported attempts that have not ended since."""
+    """The workers, with those of their reported attempts that have not ended since."""
     reported = [UUID(run["jobId"]) for worker in workers for run in worker.running]
     # jobs_pkey; a worker reports at most as many as it has threads.
     rows = select(Job.id, Job.attempts, Job.worker_id).where(
@@ -92,7 +92,7 @@ def still_running(db: DbSession, workers: Sequence[WorkerSummary]) -> list[Worke
             running=[
                 run
                 for run in worker.running
-                # A thread that is stuck past its timeout is busy, whatever became of the job.
+                # A thread that is stuck past its timeout is busy, whatever happened to the job.
                 if run.get("isOverdue")
                 or running.get((UUID(run["jobId"]), worker.id)) == run["attempt"]
             ],
@@ -113,13 +113,15 @@ def _ago(seconds: float) -> Any:
 
 
 def _summary(row: Any) -> WorkerSummary:
-    one, silent = row
+    worker, silent = row
     silent = max(float(silent), 0.0)
     columns = {
-        name: getattr(one, name)
+        name: getattr(worker, name)
         for name in WorkerSummary.__dataclass_fields__
         if name not in ("is_alive", "silent_seconds")
     }
     # A worker silent for longer has lost its leases.
-    is_alive = one.stopped_at is None and silent < current_app.extensions["settings"].lease_seconds
+    is_alive = (
+        worker.stopped_at is None and silent < current_app.extensions["settings"].lease_seconds
+    )
     return WorkerSummary(**columns, is_alive=is_alive, silent_seconds=silent)

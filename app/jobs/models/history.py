@@ -14,7 +14,7 @@ from app.jobs.models.columns import Id, Model, instant
 
 
 class JobAttempt(Model):
-    """One attempt that did not complete, or several that were given back. Successes need no row."""
+    """One attempt that did not complete, or several that were returned. Completed attempts have no row."""
 
     __tablename__ = "job_attempts"
 
@@ -31,7 +31,7 @@ class JobAttempt(Model):
     worker_id: Mapped[UUID | None] = mapped_column(Id)
     started_at: Mapped[datetime] = instant()
     ended_at: Mapped[datetime] = instant(default_now=True)
-    #: Attempts given back for the same reason share this row: how many, and when the first ended
+    #: Attempts returned for the same reason share this row: how many, and when the first ended
     #: (NULL: only one).
     times: Mapped[int] = mapped_column(server_default=text("1"))
     since: Mapped[datetime | None] = instant(nullable=True)
@@ -83,7 +83,7 @@ class DeadLetter(Model):
 
     __table_args__ = (
         CheckConstraint("(closed_at IS NULL) = (closed_how IS NULL)", name="ck_dead_letters_closed"),
-        # One open dead letter per job; also finds it.
+        # One open dead letter per job; also used to find it.
         Index("uq_dead_letters_open", "job_id", unique=True,
               postgresql_where=text("closed_at IS NULL")),
         Index("ix_dead_letters_job", "job_id"),

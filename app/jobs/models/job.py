@@ -32,7 +32,7 @@ class Job(Model):
     status: Mapped[str] = mapped_column(Text, server_default=text("'pending'"))
     attempts: Mapped[int] = mapped_column(
         server_default=text("0")
-    )  # started, minus those given back
+    )  # started, without those returned
     max_attempts: Mapped[int] = mapped_column(server_default=text("5"))
     run_at: Mapped[datetime] = instant(default_now=True)  # not started before; moved by backoff
     expires_at: Mapped[datetime | None] = instant(nullable=True)  # not started after

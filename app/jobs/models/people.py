@@ -14,7 +14,7 @@ from app.jobs.models.columns import Id, Model, instant
 
 
 class AuditEvent(Model):
-    """Who did what to how many."""
+    """Who did what to which jobs, queues or types."""
 
     __tablename__ = "audit_events"
 
@@ -125,7 +125,7 @@ class PersonSession(Model):
 
 
 class Pause(Model):
-    """A queue or a job type that a person paused; without a row it runs."""
+    """A queue or a job type that a person paused; others have no row."""
 
     __tablename__ = "pauses"
 

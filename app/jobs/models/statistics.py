@@ -31,7 +31,7 @@ class JobWaiting(Model):
 
     queue: Mapped[str] = mapped_column(Text, primary_key=True)
     is_retry: Mapped[bool] = mapped_column(primary_key=True)
-    #: In which they start; −infinity: they were due.
+    #: The minute in which they start; −infinity: they were due.
     minute: Mapped[datetime] = mapped_column(Instant, primary_key=True)
     n: Mapped[int] = mapped_column(BigInteger)
 

@@ -36,8 +36,8 @@ SPLIT = text(f"""
     UNION ALL
     SELECT status, queue, false, sum(n)::bigint FROM ({COUNTED}) AS counted GROUP BY 1, 2
 """)
-# ix_jobs_claim_order (queue, priority DESC, run_at, id): one look per queue and priority, from lane
-# to lane. min(run_at) by queue would read the whole backlog.
+# ix_jobs_claim_order (queue, priority DESC, run_at, id): one lookup per queue and priority, from one
+# to the next. min(run_at) by queue would read the whole backlog.
 LANES = text("""
     WITH RECURSIVE lane AS (
         (SELECT queue, priority, run_at FROM jobs WHERE status = 'pending'
@@ -98,9 +98,9 @@ def _backlog(counted: Counter[tuple[str, bool]], *, is_exact: bool) -> Backlog:
 def total(counts: Iterable[Count]) -> Count:
     """The sum, exact if every part is."""
     parts = list(counts)
-    return Count(sum(parts), all(one.is_exact for one in parts))
+    return Count(sum(parts), all(part.is_exact for part in parts))
 
 
 def oldest_waits(db: Db) -> dict[str, float]:
-    """Queue → seconds since its oldest due job was due, paused queues too; only queues with one."""
+    """Queue → seconds since its oldest due job became due, paused queues included; only queues with such a job."""
     return {row.queue: max(row.seconds, 0.0) for row in rows_in_order(db, LANES)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-#: How many rows a bounded count looks at: about 10 ms.
+#: How many rows a bounded count reads: about 10 ms.
 COUNT_BOUND = 10_000
 
 
@@ -14,7 +14,7 @@ class Count(int):
     is_exact: bool
 
     def __new__(cls, value: int, is_exact: bool = True) -> Self:
-        """``value`` rows; ``is_exact`` False where counting stopped at its bound."""
+        """``value`` rows; ``is_exact`` is False if counting stopped at its bound."""
         self = super().__new__(cls, value)
         self.is_exact = is_exact
         return self

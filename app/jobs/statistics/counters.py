@@ -3,7 +3,7 @@
 A trigger appends deltas in the transaction of the change, so base + deltas, read in one statement,
 is exact at every instant. fold() only moves deltas into the base. The series by type, with its
 histograms, is kept per minute for two hours and per hour after that (``minute`` is then the start of
-the hour); how many ended how is kept by the minute throughout, in job_minutes.
+the hour); the number of attempts by outcome is kept per minute throughout, in job_minutes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COMPACTED_AFTER = "3 hours"
 SERIES_DAYS = 7
 
 # FOLD_*: ordered, since two that upsert in different order would deadlock; SKIP LOCKED, so that
-# two side by side share the work instead of waiting.
+# concurrent ones share the work instead of waiting.
 FOLD_COUNTERS = text("""
     WITH taken AS (
         DELETE FROM job_counter_deltas WHERE ctid = ANY (ARRAY(
@@ -64,7 +64,7 @@ FOLD_WAITING = text("""
         ON CONFLICT (queue, is_retry, minute) DO UPDATE SET n = w.n + excluded.n)
     SELECT count(*) FROM taken
 """)
-# Minutes that came and whose jobs have all started.
+# Past minutes whose jobs have all started.
 PRUNE_WAITING = text("""
     DELETE FROM job_waiting WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM job_waiting WHERE n = 0 AND minute < now() - interval '1 hour'
@@ -113,7 +113,7 @@ COUNTED = """
         SELECT queue, type, status, n FROM job_counter_deltas) AS parts
     GROUP BY 1, 2, 3
 """
-#: Jobs that lay ahead when they were written, or were tried before: by queue and the minute they start in.
+#: Jobs that were scheduled when written, or were tried before: by queue and the minute in which they start.
 WAITING = """
     SELECT queue, is_retry, minute, sum(n)::bigint AS n FROM (
         SELECT queue, is_retry, minute, n FROM job_waiting
@@ -175,7 +175,7 @@ class CounterDrift:
 
 @dataclass(frozen=True)
 class Drift:
-    """What a check found: no rows if all is well."""
+    """The result of a check: no rows if all counters are exact."""
 
     rows: list[CounterDrift]
     is_fixed: bool
@@ -187,10 +187,10 @@ class Drift:
 
 def status_counts(db: Db) -> dict[str, int]:
     """Status → number of jobs, all five statuses, exact."""
-    found = db.execute(
+    result = db.execute(
         text(f"SELECT status, sum(n)::bigint FROM ({COUNTED}) AS all_counts GROUP BY 1")
     )
-    counts = {status: int(n) for status, n in found}
+    counts = {status: int(n) for status, n in result}
     return {status: counts.get(status, 0) for status in STATUSES}
 
 
@@ -198,7 +198,7 @@ def count(
     db: Db, *, queue: str | None = None, type: str | None = None, status: str | None = None
 ) -> int:
     """How many jobs have that queue, type and status (None: any), exact."""
-    found = db.execute(
+    result = db.execute(
         text(f"""
             SELECT coalesce(sum(n), 0)::bigint FROM ({COUNTED}) AS all_counts
             WHERE (:queue IS NULL OR queue = :queue) AND (:type IS NULL OR type = :type)
@@ -206,22 +206,24 @@ def count(
         """),
         {"queue": queue, "type": type, "status": status},
     )
-    return int(found.scalar_one())
+    return int(result.scalar_one())
 
 
 def fold(db: Db, limit: int = 20_000) -> int:
-    """Moves up to ``limit`` deltas of each kind into the base; returns how many, 0 when all are in.
+    """Move up to ``limit`` deltas of each kind into the base; returns how many, 0 when none are left.
 
-    Nobody need be elected for it; the caller commits, soon.
+    Safe in several processes at once; the caller commits soon.
     """
     statements = (FOLD_COUNTERS, FOLD_SERIES, FOLD_WAITING)
-    return sum(int(db.execute(one, {"limit": limit}).scalar_one()) for one in statements)
+    return sum(
+        int(db.execute(statement, {"limit": limit}).scalar_one()) for statement in statements
+    )
 
 
 def fold_if_overdue(engine: Engine, limit: int = 20_000) -> int:
-    """Folds in a transaction of its own if more than ``limit`` deltas of a kind wait; returns how many.
+    """Fold in a transaction of its own if more than ``limit`` deltas of a kind are waiting; returns how many.
 
-    For the web: while no sweeper lives, deltas pile up and every read of the counters gets slower.
+    For the web: while no sweeper runs, deltas accumulate and every read of the counters gets slower.
     """
     with engine.begin() as connection:
         if not connection.execute(IS_OVERDUE, {"limit": limit}).scalar_one():
@@ -230,7 +232,7 @@ def fold_if_overdue(engine: Engine, limit: int = 20_000) -> int:
 
 
 def check(db: Db, *, fix: bool = False) -> Drift:
-    """Compares the counters with count(*) in one snapshot; ``fix`` adds what is missing.
+    """Compare the counters with count(*) in one snapshot; ``fix`` adds the difference.
 
     Reads the whole table (seconds with millions of jobs) and blocks nobody. The caller commits.
     """
@@ -253,7 +255,7 @@ def _drift(db: Db, *statements: str, is_fixed: bool) -> Drift:
 
 
 def prune_series(db: Db, limit: int = 20_000) -> int:
-    """Drops series older than SERIES_DAYS and turns minutes of some hours ago into hours.
+    """Delete series older than SERIES_DAYS, and merge minutes of some hours ago into hours.
 
     At most ``limit`` rows of each; returns how many, 0 when there is nothing left to do.
     Safe if two run. The caller commits.

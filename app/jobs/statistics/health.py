@@ -1,4 +1,4 @@
-"""How the whole system is doing: stalled, behind, growing, failing. One rule for everyone who asks."""
+"""The state of the whole system: stalled, behind, growing, failing. The API, the dashboard and /metrics share it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.jobs.statistics.series import Trend
 BEHIND_AFTER_SECONDS = 60
 #: While the longest wait is below this, a long time to drain does not count as being behind.
 BRIEF_WAIT_SECONDS = 10
-#: Below these a difference is no trend, whatever its share.
+#: Below these numbers a difference is no trend, whatever its share.
 MIN_GROWTH, MIN_FAILED = 100, 10
 NO_TREND = Trend()
 

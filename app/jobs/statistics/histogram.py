@@ -1,4 +1,4 @@
-"""Percentiles out of logarithmic buckets. Pure.
+"""Percentiles from logarithmic buckets. Pure.
 
 Bucket b counts durations of 2^(b/4) to 2^((b+1)/4) µs (``jobs_bucket`` in the migration), so that a
 percentile is wrong by less than a fifth, whatever its size.
@@ -14,7 +14,7 @@ PER_OCTAVE = 4
 def percentile_ms(buckets: Mapping[int, int], share: float) -> float | None:
     """The duration in ms that ``share`` (0…1) of the counted ones don't exceed; None without any.
 
-    Within a bucket they are taken to be spread evenly on the logarithmic scale.
+    Within a bucket, durations are assumed to be spread evenly on the logarithmic scale.
     """
     total = sum(buckets.values())
     if total <= 0:

@@ -1,4 +1,4 @@
-"""All queues and all job types at a glance."""
+"""Summaries of all queues and all job types."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class QueueSummary:
 
 @dataclass(frozen=True)
 class TypeSummary:
-    """One job type: its policy, what became of its jobs, its last hour."""
+    """One job type: its policy, its jobs by status, its last hour."""
 
     name: str
-    job_type: JobType | None  # None: this process does not know it, its jobs are from other code
+    job_type: JobType | None  # None: this process does not know the type
     is_paused: bool
     counts: dict[str, int]  # every status → jobs
     failure_share: float | None  # failed attempts of all that ended in the last hour, 0…1
@@ -80,7 +80,7 @@ def _queue(
 
 
 def _completed_per_minute(db: DbSession) -> dict[str, float]:
-    """Queue → completed jobs a minute; the series knows types, the counters where they complete."""
+    """Queue → completed jobs per minute: rates by type from the series, shared out by the counters of queues."""
     places: dict[str, dict[str, int]] = defaultdict(dict)
     statement = text(f"SELECT queue, type, n FROM ({COUNTED}) AS counted WHERE status = :completed")
     for row in db.execute(statement, {"completed": COMPLETED}):

@@ -1,6 +1,6 @@
-"""What ended when, how, and how long it took: the last hour in detail, a week by the minute.
+"""Which attempts ended when, how, and how long they took: the last hour in detail, a week by the minute.
 
-Read from the time series that triggers keep, never from the jobs.
+Read from the time series that triggers maintain, never from the jobs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from app.jobs.statistics.histogram import percentile_ms
 MINUTES = 60
 #: Rates by queue and type, latencies and trends are those of the last RATE_MINUTES minutes.
 RATE_MINUTES = 5
-#: A running minute shorter than this is no measure of the present pace.
+#: A running minute shorter than this is no measure of the current pace.
 MIN_PACE_SECONDS = 15
 
 # job_series_pkey (minute, …); base + deltas in one statement, as with the counters.
@@ -38,7 +38,7 @@ LAST_HOUR = text("""
 
 
 class Minute(NamedTuple):
-    """What ended in one minute: jobs completed, and jobs failed for good."""
+    """One minute: jobs completed, and jobs failed for good."""
 
     minute: datetime
     completed: int
@@ -54,7 +54,7 @@ class TypeActivity:
     failed: int = 0  # failed for the last time
     completed_per_minute: float = 0.0  # over RATE_MINUTES
     run_buckets: Counter[int] = field(default_factory=Counter)
-    #: Only what ended in the last RATE_MINUTES and in the running minute.
+    #: Only attempts that ended in the last RATE_MINUTES or in the running minute.
     recent_run_buckets: Counter[int] = field(default_factory=Counter)
     recent_wait_buckets: Counter[int] = field(default_factory=Counter)
 
@@ -75,7 +75,7 @@ class Pace:
 
     completed: float
     failed: float
-    #: False while work began too lately to tell how fast it goes.
+    #: False while work began too recently to measure.
     is_settled: bool
     is_this_minute: bool  # measured in the running minute alone
 
@@ -87,7 +87,7 @@ class Pace:
 
 @dataclass
 class LastHour:
-    """MINUTES minutes up to the running one, oldest first, and the types that ended anything."""
+    """MINUTES minutes up to the running one, oldest first, and the types with attempts that ended."""
 
     minutes: list[Minute]
     types: dict[str, TypeActivity]
@@ -104,10 +104,10 @@ class LastHour:
         return percentile_ms(sum(buckets, Counter()), share)
 
     def pace(self) -> Pace:
-        """How fast jobs end now: the last whole minute and the running one.
+        """How fast jobs finish now: the last whole minute and the running one.
 
-        A minute in which work began is left out as soon as the next one can stand alone: when
-        exactly it began is not known.
+        A minute in which work began is left out as soon as the next one is long enough: when
+        exactly work began is not known.
         """
         before, last, running = self.minutes[-3:]
         began_lately = not _ended(before)
@@ -143,18 +143,18 @@ def last_hour(db: Db) -> LastHour:
     types: dict[str, TypeActivity] = {}
     ended: Counter[tuple[datetime, str]] = Counter()
     for row in db.execute(LAST_HOUR, {"first": first, "recent": recent}):
-        one = types.setdefault(row.type, TypeActivity())
+        activity = types.setdefault(row.type, TypeActivity())
         if row.is_minute:
             ended[row.minute, row.outcome] += row.n
-            setattr(one, row.outcome, getattr(one, row.outcome) + row.n)
+            setattr(activity, row.outcome, getattr(activity, row.outcome) + row.n)
             if row.outcome == "completed" and recent <= row.minute < this_minute:
-                one.completed_per_minute += row.n / RATE_MINUTES
+                activity.completed_per_minute += row.n / RATE_MINUTES
         elif row.run_bucket is not None:
-            one.run_buckets[row.run_bucket] += row.n
+            activity.run_buckets[row.run_bucket] += row.n
             if row.is_recent:
-                one.recent_run_buckets[row.run_bucket] += row.n
+                activity.recent_run_buckets[row.run_bucket] += row.n
         elif row.is_recent:
-            one.recent_wait_buckets[row.wait_bucket] += row.n
+            activity.recent_wait_buckets[row.wait_bucket] += row.n
     instants = (first + timedelta(minutes=i) for i in range(MINUTES))
     minutes = [Minute(at, ended[at, "completed"], ended[at, "failed"]) for at in instants]
     return LastHour(minutes, types, (now - this_minute).total_seconds())
@@ -162,7 +162,7 @@ def last_hour(db: Db) -> LastHour:
 
 @dataclass(frozen=True)
 class Trend:
-    """What came and went in the last RATE_MINUTES whole minutes, and failed in the hour before them."""
+    """What arrived and finished in the last RATE_MINUTES whole minutes, and failed in the hour before."""
 
     enqueued: int = 0
     ended: int = 0  # completed, failed for good or cancelled
@@ -215,8 +215,8 @@ def history(db: Db, name: str) -> list[Minute]:
     ).scalar_one()
     step = timedelta(seconds=seconds)
     first = now - step * (count - 1)
-    found: Counter[tuple[datetime, str]] = Counter()
+    counts: Counter[tuple[datetime, str]] = Counter()
     for row in db.execute(_HISTORY, {"step": seconds, "first": first}):
-        found[row.at, row.outcome] += row.n
+        counts[row.at, row.outcome] += row.n
     instants = (first + step * i for i in range(count))
-    return [Minute(at, found[at, "completed"], found[at, "failed"]) for at in instants]
+    return [Minute(at, counts[at, "completed"], counts[at, "failed"]) for at in instants]

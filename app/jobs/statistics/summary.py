@@ -67,27 +67,27 @@ class FailingType:
 
 @dataclass(frozen=True)
 class Overview:
-    """How it goes: now, over the last minutes, and over the last hour."""
+    """The system now, over the last minutes, and over the last hour."""
 
     counts: dict[str, Count]  # as view_counts
     #: 60 of (minute, completed, failed for good), oldest first; the last one is still running.
     per_minute: list[Minute]
-    pace: Pace  # how fast jobs end now
+    pace: Pace  # how fast jobs finish now
     #: Of attempts that ended in the last RATE_MINUTES; from due to started. None if none ended.
     wait_p50_ms: float | None
     wait_p95_ms: float | None
     run_p50_ms: float | None  # of one attempt, whatever its outcome
     run_p95_ms: float | None
     oldest_due_seconds: float | None  # in queues that are not paused; None if nothing is due
-    #: Until what is due now has ended, at the present pace and if nothing came in; None if nothing
-    #: is due, nothing ended lately, or the pace is not settled.
+    #: Until what is due now has finished, at the current pace and without new jobs; None if nothing
+    #: is due, nothing finished lately, or the pace is not settled.
     drain_seconds: float | None
     failing_types: list[FailingType]  # most failures first
 
 
 def view_counts(db: Db) -> dict[str, Count]:
-    """Jobs by status (exact), by view (``scheduled``, ``retrying``: with ``is_exact`` False at least
-    so many), ``all`` of them, and open ``dead_letters``."""
+    """Jobs by status (exact), by view (``scheduled``, ``retrying``: if not ``is_exact``, at least that many),
+    ``all`` of them, and open ``dead_letters``."""
     queues = backlogs(db).values()
     counts = {status: Count(sum(q.by_status[status] for q in queues)) for status in STATUSES}
     counts["all"] = total(counts.values())
@@ -98,7 +98,7 @@ def view_counts(db: Db) -> dict[str, Count]:
 
 
 def overview(db: Db) -> Overview:
-    """Everything the overview page says in numbers; ask through cached()."""
+    """All numbers of the overview page; call it through cached()."""
     paused = paused_queues(db)
     running = {name: queue for name, queue in backlogs(db).items() if name not in paused}
     waits = [seconds for name, seconds in oldest_waits(db).items() if name not in paused]
@@ -121,9 +121,9 @@ def overview(db: Db) -> Overview:
 
 
 def _failing(hour: LastHour) -> list[FailingType]:
-    found = [
-        FailingType(name, one.failed, one.retried, one.failure_share or 0.0)
-        for name, one in hour.types.items()
-        if one.failed or one.retried
+    types = [
+        FailingType(name, activity.failed, activity.retried, activity.failure_share or 0.0)
+        for name, activity in hour.types.items()
+        if activity.failed or activity.retried
     ]
-    return sorted(found, key=lambda one: (-one.failed, -one.retried, one.type))
+    return sorted(types, key=lambda type: (-type.failed, -type.retried, type.type))
