@@ -51,7 +51,7 @@ def test_dlq_rebuild_writes_the_list_from_the_table(flask, redis):
     ]
 
 
-def test_dlq_rebuild_says_when_redis_is_away(app, flask, monkeypatch):
+def test_dlq_rebuild_reports_an_unavailable_redis(app, flask, monkeypatch):
     def away():
         raise ConnectionError("refused")
 
@@ -75,7 +75,7 @@ def test_jobs_show_prints_the_row_the_attempts_and_the_log(flask):
         assert "charging the card" in output
 
 
-def test_jobs_show_refuses_what_names_no_job_or_several(flask):
+def test_jobs_show_refuses_a_prefix_of_no_job_or_of_several(flask):
     pending_job()
     pending_job()
     for job_id, sentence in (

@@ -183,7 +183,7 @@ def test_only_serving_needs_credentials(test_env, name):
     assert refused == (name == "run")
 
 
-def test_ones_own_package_is_not_judged_by_the_style_of_this_project(tmp_path):
+def test_a_users_package_is_not_checked_for_the_style_of_this_project(tmp_path):
     for folder in ("app", "shop"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "jobs.py").write_text("import os, sys\nx = [ 1 ]\n")

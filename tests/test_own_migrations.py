@@ -123,7 +123,7 @@ def test_own_tables_from_model_to_table_and_back(
 
 
 @pytest.mark.long
-def test_the_products_own_history_knows_nothing_of_them(
+def test_the_products_history_does_not_contain_them(
     shop: dict[str, str], flask: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     """A release of ours with a new migration finds one head, and compares its own tables only."""
@@ -136,7 +136,7 @@ def test_the_products_own_history_knows_nothing_of_them(
 
 
 @pytest.mark.long
-def test_a_folder_that_is_not_there_is_one_sentence(
+def test_a_missing_folder_is_one_sentence(
     shop: dict[str, str], flask: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     assert flask("db", "upgrade").returncode == 0  # development: the first one is still to be made
@@ -150,7 +150,7 @@ def test_a_folder_that_is_not_there_is_one_sentence(
 
 
 @pytest.mark.long
-def test_an_empty_migration_is_written_when_asked_for(
+def test_an_empty_migration_is_written_on_request(
     shop: dict[str, str], flask: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     flask("migrations", "new", "first tables")

@@ -77,7 +77,7 @@ def assert_one_sentence(done: subprocess.CompletedProcess[str], *words: str) -> 
         ("1c901f1c73ef", "database_ahead", ["1c901f1c73ef", "does not know"]),
     ],
 )
-def test_health_api_and_dashboard_say_what_is_wrong_with_the_tables(
+def test_health_api_and_dashboard_report_what_is_wrong_with_the_tables(
     make_database: Any, redis: Any, version: str | None, code: str, words: list[str]
 ) -> None:
     env = make_database(migrated=version is not None)
@@ -102,7 +102,7 @@ def test_health_api_and_dashboard_say_what_is_wrong_with_the_tables(
     assert client.post("/api/jobs", json={"type": "echo"}).status_code == 201
 
 
-def test_tables_that_vanish_later_are_told_as_well(make_database: Any, redis: Any) -> None:
+def test_tables_that_are_dropped_later_are_reported_as_well(make_database: Any, redis: Any) -> None:
     env = make_database(migrated=True)
     client = create_app(config.load(env)).test_client()
     assert client.post("/api/jobs", json={"type": "echo"}).status_code == 201
@@ -112,7 +112,7 @@ def test_tables_that_vanish_later_are_told_as_well(make_database: Any, redis: An
     assert client.get("/health").status_code == 503
 
 
-def test_a_process_goes_on_when_the_next_release_has_migrated(make_database: Any) -> None:
+def test_a_process_keeps_working_after_the_next_release_has_migrated(make_database: Any) -> None:
     env = make_database(migrated=True)
     client = create_app(config.load(env)).test_client()
     assert client.get("/health").status_code == 200
@@ -120,7 +120,7 @@ def test_a_process_goes_on_when_the_next_release_has_migrated(make_database: Any
     assert client.get("/health").status_code == 200
 
 
-def test_a_worker_waits_for_the_release_and_says_so_once(
+def test_a_worker_waits_for_the_release_and_logs_it_once(
     make_database: Any, consumer: Any, wait_until: Any, tmp_path: Any, redis: Any
 ) -> None:
     env = make_database()
@@ -142,7 +142,7 @@ def test_a_worker_waits_for_the_release_and_says_so_once(
         program.discard()
 
 
-def test_a_web_says_at_its_start_that_the_release_did_not_run(
+def test_a_web_process_logs_at_start_that_the_release_did_not_run(
     make_database: Any, wait_until: Any, tmp_path: Any
 ) -> None:
     server = WebServer(make_database(), tmp_path / "web.log")
@@ -153,7 +153,7 @@ def test_a_web_says_at_its_start_that_the_release_did_not_run(
         server.discard()
 
 
-def test_release_says_what_it_did(make_database: Any) -> None:
+def test_release_reports_what_it_did(make_database: Any) -> None:
     env = make_database()
     first = release(env)
     assert (first.returncode, first.stdout.strip()) == (
@@ -175,7 +175,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("is_away", [False, True], ids=["before the release", "away"])
-def test_commands_say_in_one_sentence_what_is_wrong_with_the_database(
+def test_commands_report_a_wrong_database_in_one_sentence(
     make_database: Any, is_away: bool
 ) -> None:
     env = make_database()
@@ -277,7 +277,7 @@ class TestASharedDatabase:
         )
         assert release(env).stdout.strip() == f"Already at {HEAD}."
 
-    def test_tables_of_the_same_name_are_told_in_one_sentence(self, make_database: Any) -> None:
+    def test_tables_of_the_same_name_are_one_sentence(self, make_database: Any) -> None:
         env = make_database()
         run_on(env["DATABASE_URL"], "CREATE TABLE jobs (id int)")
         run_on(env["DATABASE_URL"], "CREATE VIEW workers AS SELECT 1 AS id")

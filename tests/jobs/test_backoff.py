@@ -11,7 +11,7 @@ def test_the_documented_delays() -> None:
     assert [delay(n, Backoff()) for n in range(1, 7)] == [2, 4, 8, 16, 32, 64]
 
 
-def test_the_cap_holds_however_many_attempts() -> None:
+def test_the_cap_holds_for_any_number_of_attempts() -> None:
     assert delay(12, Backoff(cap=60)) == 60
     assert delay(1_000_000, Backoff(cap=60)) == 60
 
@@ -20,12 +20,12 @@ def test_a_list_gives_each_wait_and_repeats_its_last() -> None:
     assert [delay(n, [1, 10, 60]) for n in range(1, 6)] == [1, 10, 60, 60, 60]
 
 
-def test_a_function_is_asked_with_the_attempt() -> None:
+def test_a_function_is_called_with_the_attempt() -> None:
     assert delay(4, lambda attempt: attempt * 1.5) == 6.0
 
 
 @pytest.mark.parametrize("answer", [-1, float("nan"), float("inf")])
-def test_nonsense_from_a_function_is_refused(answer: float) -> None:
+def test_an_invalid_wait_from_a_function_is_refused(answer: float) -> None:
     with pytest.raises(ValueError):
         delay(1, lambda attempt: answer)
 

@@ -58,7 +58,7 @@ def statuses(session: Any) -> dict[str, int]:
     return dict(tuple(row) for row in rows)
 
 
-def test_all_that_matched_are_touched_chunk_by_chunk(
+def test_all_matching_jobs_are_changed_chunk_by_chunk(
     session: Any, failed: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(bulk, "CHUNK", 4)
@@ -70,7 +70,7 @@ def test_all_that_matched_are_touched_chunk_by_chunk(
     assert statuses(session) == {"pending": 10}
 
 
-def test_what_matches_later_is_not_touched(session: Any, failed: Any) -> None:
+def test_jobs_that_match_later_are_not_changed(session: Any, failed: Any) -> None:
     failed(3)
     make(session, "retry")
     failed(2)
@@ -78,7 +78,7 @@ def test_what_matches_later_is_not_touched(session: Any, failed: Any) -> None:
     assert statuses(session) == {"pending": 3, "failed": 2}
 
 
-def test_what_changed_meanwhile_is_left_alone_and_counted(session: Any, failed: Any) -> None:
+def test_jobs_that_changed_meanwhile_are_skipped_and_counted(session: Any, failed: Any) -> None:
     ids = failed(3)
     number = make(session, "delete")
     lifecycle.retry(session, ids[:1], by="bob")
@@ -90,7 +90,7 @@ def test_what_changed_meanwhile_is_left_alone_and_counted(session: Any, failed: 
     assert statuses(session) == {"processing": 1}
 
 
-def test_a_pause_holds_and_a_stop_leaves_the_rest(
+def test_a_pause_suspends_and_a_stop_leaves_the_rest(
     session: Any, failed: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(bulk, "CHUNK", 2)
@@ -142,12 +142,12 @@ def test_the_filter_is_the_lists_own(session: Any, failed: Any) -> None:
     assert statuses(session) == {"pending": 3, "failed": 2}
 
 
-def test_nothing_that_matches_is_finished_at_once(session: Any) -> None:
+def test_an_action_without_matches_is_finished_at_once(session: Any) -> None:
     number = make(session, "retry", JobFilter(search="\ud800"))
     assert bulk.find(session, number).state == "finished"
 
 
-def test_it_is_in_the_audit(session: Any, failed: Any) -> None:
+def test_it_is_in_the_audit_log(session: Any, failed: Any) -> None:
     failed(2)
     make(session, "retry")
     rows = session.execute(
@@ -180,7 +180,7 @@ def run_out(session: Any) -> None:
 
 
 @pytest.mark.parametrize("verb", ["retry", "delete", "discard", "edit"])
-def test_what_arrives_after_the_preview_is_not_included(
+def test_jobs_that_arrive_after_the_preview_are_not_included(
     session: Any, failed: Any, verb: str
 ) -> None:
     failed(3)
@@ -191,7 +191,7 @@ def test_what_arrives_after_the_preview_is_not_included(
 
 
 @pytest.mark.parametrize("verb", ["run", "cancel"])
-def test_what_is_scheduled_after_the_preview_is_not_included(session: Any, verb: str) -> None:
+def test_jobs_scheduled_after_the_preview_are_not_included(session: Any, verb: str) -> None:
     def schedule(count: int) -> None:
         lifecycle.enqueue(session, [NewJob("echo", delay_seconds=3600) for _ in range(count)])
         session.commit()
@@ -249,7 +249,7 @@ def test_more_than_the_preview_counted_is_refused_and_nothing_is_written(
     assert bulk.latest(session) == []
 
 
-def test_a_preview_tells_types_queues_and_what_goes_back_to_its_schedule(session: Any) -> None:
+def test_a_preview_shows_types_queues_and_restored_schedules(session: Any) -> None:
     made = lifecycle.enqueue(
         session,
         [NewJob("echo", delay_seconds=3600), NewJob("echo"), NewJob("sleep", {"seconds": 1})],
@@ -273,7 +273,7 @@ def test_a_cancelled_schedule_is_restored_in_bulk(session: Any) -> None:
     assert statuses(session) == {"pending": 4}
 
 
-def test_what_became_of_the_jobs(session: Any, failed: Any) -> None:
+def test_the_outcome_counts_jobs_by_status(session: Any, failed: Any) -> None:
     ids = failed(4)
     action = confirm(session, "retry", previewed(session))
     run_out(session)
@@ -293,7 +293,7 @@ def test_what_became_of_the_jobs(session: Any, failed: Any) -> None:
     assert [job.id for job in listed.items] == ids[:1]
 
 
-def test_the_jobs_of_old_actions_are_forgotten(session: Any, failed: Any) -> None:
+def test_the_jobs_of_old_actions_are_deleted(session: Any, failed: Any) -> None:
     failed(2)
     make(session, "retry")
     run_out(session)
@@ -383,7 +383,7 @@ def test_a_job_that_failed_again_since_the_confirmation_is_left_alone(
     assert jobs_as_they_are(session)[0] == before
 
 
-def test_heartbeats_and_progress_are_no_change(session: Any) -> None:
+def test_heartbeats_and_progress_do_not_count_as_changes(session: Any) -> None:
     made = lifecycle.enqueue(session, [NewJob("echo") for _ in range(2)])
     ids, token = [one.id for one in made], uuid4()
     lifecycle.claim(session, [i.hex for i in ids], token=token, worker_id=uuid4(), lease_seconds=30)
@@ -491,7 +491,7 @@ def test_a_change_committed_after_the_preview_is_not_included(
     assert (action.total, action.late) == (2, 1)
 
 
-def test_what_an_open_transaction_leaves_alone_is_included(
+def test_jobs_unchanged_by_an_open_transaction_are_included(
     session: Any, failed: Any, meanwhile: Any
 ) -> None:
     failed(2)
@@ -500,7 +500,7 @@ def test_what_an_open_transaction_leaves_alone_is_included(
     assert (action.total, action.late) == (3, 0)
 
 
-def test_a_heartbeat_after_the_preview_is_no_change(session: Any) -> None:
+def test_a_heartbeat_after_the_preview_does_not_count_as_a_change(session: Any) -> None:
     [made] = lifecycle.enqueue(session, [NewJob("echo")])
     token = uuid4()
     lifecycle.claim(session, [made.id.hex], token=token, worker_id=uuid4(), lease_seconds=30)
@@ -512,7 +512,9 @@ def test_a_heartbeat_after_the_preview_is_no_change(session: Any) -> None:
     assert confirm(session, "cancel", found, filter).total == 1
 
 
-def test_rows_are_told_apart_by_all_digits_of_their_transaction(session: Any, failed: Any) -> None:
+def test_rows_are_distinguished_by_all_digits_of_their_transaction(
+    session: Any, failed: Any
+) -> None:
     failed(2)
     rows = session.execute(
         select(committed.row_xid, text("jobs.xmin::text::bigint")).select_from(Job)

@@ -18,7 +18,7 @@ def messages(ctx: Context, *, is_last: bool = False) -> list[str]:
     return [message for _at, _level, message in ctx.drain(is_last=is_last)[1]]
 
 
-def test_progress_is_given_out_once_and_only_the_latest() -> None:
+def test_only_the_latest_progress_is_drained_and_only_once() -> None:
     ctx = make_context()
     ctx.progress(10)
     ctx.progress(40, "halfway, nearly")
@@ -33,7 +33,7 @@ def test_progress_is_kept_between_0_and_100(given: float, kept: float) -> None:
     assert ctx.drain()[0] == {"percent": kept, "note": ""}
 
 
-def test_progress_that_is_no_number_is_refused() -> None:
+def test_progress_that_is_not_a_number_is_refused() -> None:
     with pytest.raises(ValueError):
         make_context().progress(float("nan"))
 
@@ -70,7 +70,7 @@ def test_what_postgresql_cannot_store_is_replaced() -> None:
     assert messages(ctx) == ["nul \ufffd surrogate \ufffd é"]
 
 
-def test_past_the_limit_lines_are_counted_and_the_last_one_says_so() -> None:
+def test_lines_past_the_limit_are_counted_in_the_last_line() -> None:
     ctx = make_context(settings=make_settings(max_log_lines=2))
     for n in range(5):
         ctx.log(n)
@@ -129,7 +129,7 @@ def test_a_cancel_request_is_seen_and_raised() -> None:
         ctx.raise_if_cancelled()
 
 
-def test_the_last_attempt_knows_it() -> None:
+def test_the_last_attempt_is_marked_as_such() -> None:
     assert not make_context(attempt=4, max_attempts=5).is_last_attempt
     assert make_context(attempt=5, max_attempts=5).is_last_attempt
 

@@ -18,7 +18,7 @@ EVERY = (
 
 
 @pytest.mark.parametrize("outcome", EVERY, ids=repr)
-def test_outcomes_survive_the_way_back_from_a_child_process(outcome: Exception) -> None:
+def test_outcomes_survive_the_way_back_from_a_child(outcome: Exception) -> None:
     back = pickle.loads(pickle.dumps(outcome))
     assert type(back) is type(outcome)
     assert back.__dict__ == outcome.__dict__
@@ -33,12 +33,10 @@ def test_the_text_of_an_outcome_is_its_reason() -> None:
 
 @pytest.mark.parametrize("outcome", [Snooze, RetryAfter])
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), 1e300, "soon"])
-def test_a_wait_that_no_calendar_holds_is_refused(
-    outcome: type[ControlFlow], seconds: float
-) -> None:
+def test_a_wait_beyond_the_calendar_is_refused(outcome: type[ControlFlow], seconds: float) -> None:
     with pytest.raises(ValueError):
         outcome(seconds)
 
 
-def test_a_time_out_needs_no_argument_since_the_interpreter_makes_it() -> None:
+def test_a_timeout_needs_no_argument_since_the_interpreter_creates_it() -> None:
     assert str(JobTimeout()) == "the attempt ran past its time limit"

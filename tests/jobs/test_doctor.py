@@ -81,7 +81,7 @@ def test_paused_jobs_may_be_missing_from_redis(see: Any, session: Any) -> None:
     assert code == 0, output
 
 
-def test_a_list_of_dead_letters_that_differs_is_written_anew(see: Any, redis: Redis) -> None:
+def test_a_list_of_dead_letters_that_differs_is_rewritten(see: Any, redis: Redis) -> None:
     factories.failed_job()
     redis.rpush("job-dlq", "garbage")
     code, output = see()
@@ -101,7 +101,7 @@ def test_counters_that_drifted_are_fixed(see: Any, session: Any) -> None:
     assert code == 0, output
 
 
-def test_leases_that_nobody_took_back_are_rescued(see: Any, session: Any) -> None:
+def test_expired_leases_are_rescued(see: Any, session: Any) -> None:
     job_id = factories.processing_job(lease_expired_by=60).id
     code, output = see()
     assert (code, lines(output)["leases"]) == (1, "warning")
@@ -149,7 +149,7 @@ def test_an_evicting_redis_is_a_warning(
     assert "set it to noeviction" in output
 
 
-def test_redis_away_is_critical_and_the_rest_is_checked(
+def test_an_unavailable_redis_is_critical_and_the_rest_is_checked(
     see: Any, app: Any, monkeypatch: Any
 ) -> None:
     def away() -> Any:
@@ -178,7 +178,7 @@ def test_a_database_behind_the_code_is_critical(see: Any, session: Any) -> None:
     assert list(lines(output))[-1] == "migrations"
 
 
-def test_a_database_that_is_away_is_critical_and_no_trace_is_shown(
+def test_an_unavailable_database_is_critical_without_a_traceback(
     see: Any, monkeypatch: Any
 ) -> None:
     from sqlalchemy.exc import OperationalError
@@ -237,7 +237,7 @@ def test_any_key_of_another_type_is_seen_and_repaired(
     assert redis.type(key) != b"hash"
 
 
-def test_ids_that_the_database_does_not_know_are_told(see: Any, redis: Redis) -> None:
+def test_ids_that_the_database_does_not_know_are_reported(see: Any, redis: Redis) -> None:
     redis.zadd("{jobs}:ready:default", {"0" * 32: 0})
     redis.sadd("{jobs}:queues", "default")
     code, output = see()

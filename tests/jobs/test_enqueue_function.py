@@ -55,7 +55,7 @@ def test_its_ids_are_ordered_by_time_among_ours(session: Any) -> None:
     assert abs(created_at(ids[0]) - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-def test_a_live_unique_key_answers_the_live_job(session: Any) -> None:
+def test_a_live_unique_key_returns_the_live_job(session: Any) -> None:
     first = call("'echo', unique_key => 'k'")
     assert call("'echo', unique_key => 'k'") == first
     assert session.scalar(select(func.count()).select_from(Job)) == 1

@@ -126,7 +126,7 @@ def test_text_that_only_looks_like_an_escape_is_kept(session: Any) -> None:
     assert session.get(Job, id).payload == {"path": r"C:\u0000 \ud800"}
 
 
-def test_an_unknown_option_is_answered_with_the_nearest() -> None:
+def test_the_error_about_an_unknown_option_suggests_the_nearest() -> None:
     with pytest.raises(TypeError, match=r"no option 'delay_secs'; did you mean 'delay_seconds'"):
         enqueue("echo", {}, delay_secs=5)  # type: ignore[call-arg]
 
@@ -146,7 +146,7 @@ def test_many_are_stored_in_order_and_published_after_the_commit(session: Any, r
     assert (keys_before, len(redis.keys("*ready*"))) == ([], 1)
 
 
-def test_many_vanish_with_a_rollback(session: Any) -> None:
+def test_many_are_undone_by_a_rollback(session: Any) -> None:
     enqueue_many([NewJob("echo"), NewJob("echo")])
     session.rollback()
     assert stored() == 0
@@ -181,13 +181,13 @@ def test_many_are_all_or_none_and_every_bad_one_is_named(session: Any) -> None:
     assert stored() == 0
 
 
-def test_many_with_a_live_unique_key_answer_the_live_job(session: Any) -> None:
+def test_many_with_a_live_unique_key_return_the_live_job(session: Any) -> None:
     first = enqueue("echo", unique_key="k")
     assert enqueue_many([NewJob("echo", unique_key="k"), NewJob("echo")])[0] == first
     assert stored() == 2
 
 
-def test_none_of_many_is_no_error(session: Any) -> None:
+def test_enqueueing_no_jobs_is_no_error(session: Any) -> None:
     assert enqueue_many([]) == []
 
 

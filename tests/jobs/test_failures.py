@@ -49,7 +49,7 @@ def test_of_chained_exceptions_the_last_one_counts():
     assert place_in_traceback(chained) == "shop/pay.py in pay"
 
 
-def test_without_a_traceback_the_reason_less_its_numbers_is_the_place():
+def test_without_a_traceback_the_reason_without_numbers_is_the_place():
     place = without_numbers("Order 4711 of 0197ab3c-1111-7000-8000-00000000abcd is gone")
     assert place == without_numbers("Order 12 of 0197ab3c-2222-7000-8000-00000000ffff is gone")
     assert place == "Order # of # is gone"
@@ -57,7 +57,7 @@ def test_without_a_traceback_the_reason_less_its_numbers_is_the_place():
     assert AttemptError.of(Permanent("Order 12 is unpaid")).place == "Order # is unpaid"
 
 
-def test_a_time_limit_strikes_anywhere():
+def test_a_timeout_has_no_place():
     assert AttemptError.of(raised(lambda: throw(JobTimeout()))).place == ""
 
 
@@ -122,7 +122,7 @@ def test_a_job_leaves_its_group_when_it_completes(session):
 
 
 @pytest.mark.parametrize("verb", ["retry", "discard", "cancel"])
-def test_a_job_leaves_its_group_when_a_person_deals_with_it(session, verb):
+def test_a_job_leaves_its_group_when_a_person_resolves_it(session, verb):
     if verb == "cancel":
         job = factories.retrying_job(fingerprint="0123456789ab")
     else:
@@ -138,13 +138,13 @@ def test_a_job_that_is_cancelled_while_it_fails_is_in_no_group(session):
     assert group_of(session, job) is None
 
 
-def test_what_gives_the_attempt_back_leaves_the_group_alone(session):
+def test_endings_that_cost_no_attempt_do_not_change_the_group(session):
     job = factories.processing_job(fingerprint="0123456789ab")
     end(session, job, verb="release", how="released", error=None, error_class=None)
     assert group_of(session, job) == "0123456789ab"
 
 
-def test_groups_tell_how_many_and_since_when(session):
+def test_groups_show_how_many_and_since_when(session):
     for verb in ("bury", "bury", "retry_later"):
         end(
             session,
@@ -171,7 +171,7 @@ def test_groups_tell_how_many_and_since_when(session):
     )
 
 
-def test_a_list_narrowed_to_a_group_shows_its_jobs(session):
+def test_a_list_filtered_by_a_group_shows_its_jobs(session):
     jobs = [factories.failed_job(fingerprint="0123456789ab") for _ in range(3)]
     factories.failed_job(fingerprint="ffffffffffff")
     factories.failed_job()

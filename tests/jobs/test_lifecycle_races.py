@@ -54,7 +54,7 @@ def claim(ids_: list[UUID], token: UUID) -> Callable[[Any], set[UUID]]:
     return call
 
 
-def test_identical_unique_keys_at_once_make_one_row(session, own):
+def test_concurrent_identical_unique_keys_create_one_row(session, own):
     def post(session):
         return lifecycle.enqueue(session, [NewJob("echo", unique_key="daily")])[0]
 
@@ -167,7 +167,7 @@ def test_a_job_is_published_after_the_commit_and_not_before(session, published):
     assert published == [job_id]
 
 
-def test_a_rolled_back_job_never_was(session, published):
+def test_a_rolled_back_job_is_neither_stored_nor_published(session, published):
     enqueue("echo")
     session.rollback()
     session.commit()
@@ -183,7 +183,7 @@ def test_a_released_savepoint_publishes_nothing_yet(session, published):
     assert published == [job_id]
 
 
-def test_one_list_with_the_same_key_twice_makes_one_job(session):
+def test_one_list_with_the_same_key_twice_creates_one_job(session):
     first, second = lifecycle.enqueue(
         session, [NewJob("echo", unique_key="k"), NewJob("echo", unique_key="k")]
     )

@@ -85,7 +85,7 @@ def test_a_missing_job_is_refused_as_such(session, verb):
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_edit_starts_only_where_nobody_runs_or_has_finished_the_job(session, status):
+def test_edit_applies_only_to_pending_failed_and_cancelled_jobs(session, status):
     job_id = MAKERS[status]().id
     before = row_of(session, job_id)
     if status in ("pending", "failed", "cancelled"):
@@ -99,7 +99,7 @@ def test_edit_starts_only_where_nobody_runs_or_has_finished_the_job(session, sta
         assert row_of(session, job_id) == before
 
 
-def test_retry_starts_the_job_anew_and_closes_its_letter(session):
+def test_retry_resets_the_job_and_closes_its_dead_letter(session):
     job_id = factories.failed_job(crashes=2, result={"old": 1}).id
     lifecycle.retry(session, [job_id], by="ada").one()
     session.commit()
@@ -114,7 +114,7 @@ def test_retry_starts_the_job_anew_and_closes_its_letter(session):
 
 
 @pytest.mark.parametrize("status", ["cancelled", "failed"])
-def test_retry_keeps_a_time_that_lies_ahead(session, status):
+def test_retry_keeps_a_time_in_the_future(session, status):
     make = {"cancelled": factories.cancelled_job, "failed": factories.failed_job}[status]
     job_id = make(run_at=factories._now(9000)).id
     before = row_of(session, job_id)
@@ -124,7 +124,7 @@ def test_retry_keeps_a_time_that_lies_ahead(session, status):
     assert (row["status"], row["attempts"], row["run_at"]) == ("pending", 0, before["run_at"])
 
 
-def test_a_cancel_that_is_undone_starts_nothing_early(session):
+def test_undoing_a_cancel_starts_no_job_early(session):
     job_id = factories.scheduled_job(due_in=9000).id
     lifecycle.cancel(session, [job_id], by="ada").one()
     lifecycle.retry(session, [job_id], by="ada").one()
@@ -156,7 +156,7 @@ def test_run_now_leaves_a_job_that_is_due_in_its_place(session):
     assert row_of(session, job_id) == before
 
 
-def test_discard_closes_the_letter_once(session):
+def test_discard_closes_the_dead_letter_once(session):
     job_id = factories.failed_job().id
     lifecycle.discard(session, [job_id], by="ada").one()
     session.commit()
@@ -209,7 +209,7 @@ def test_claim_takes_only_pending_jobs(session, status):
     ],
     ids=["early", "expired", "paused queue", "paused type"],
 )
-def test_claim_leaves_what_is_held_back(session, hold_back: Callable):
+def test_claim_leaves_jobs_that_are_on_hold(session, hold_back: Callable):
     job_id = hold_back().id
     before = row_of(session, job_id)
     claim = {"token": uuid4(), "worker_id": uuid4(), "lease_seconds": 30}
@@ -241,7 +241,7 @@ def test_complete_ends_only_a_processing_job(session, status):
         assert (done, after) == (set(), before)
 
 
-def test_a_result_of_nothing_is_stored_as_nothing(session):
+def test_a_result_of_none_is_stored_as_null(session):
     row = row_of(session, factories.processing_job().id)
     complete(session, row, "null")
     sql = text("SELECT result IS NULL FROM jobs WHERE id = :id")
@@ -287,7 +287,7 @@ def test_an_attempt_ends_only_a_processing_job(session, verb, status):
 
 
 @pytest.mark.parametrize("verb", ["retry_later", "release", "snooze", "refuse", "crash", "cancel"])
-def test_a_requested_cancel_turns_every_way_back_into_cancelled(session, verb):
+def test_a_requested_cancel_cancels_instead_of_returning_to_pending(session, verb):
     row = row_of(session, factories.processing_job(cancel_requested=True).id)
     lifecycle.end_attempts(session, [ending(row, verb, delay=1.0, max_crashes=3)])
     session.commit()
@@ -356,7 +356,7 @@ def test_a_worker_killed_while_it_was_stopping_did_not_crash(session):
     assert [rescued[k] for k in ("status", "attempts", "crashes")] == ["pending", 0, 1]
 
 
-def test_a_job_that_runs_at_most_once_is_not_given_back_by_a_killed_stopping_worker(session):
+def test_a_job_that_runs_at_most_once_is_not_returned_by_a_killed_stopping_worker(session):
     with temporary_types() as job:
         job("once", max_crashes=0)(lambda payload: None)
         stopping = factories.worker(stopping_at=factories._now(-5))
@@ -383,7 +383,7 @@ def _again(session, job_id):
 
 
 @pytest.mark.parametrize(("verb", "how"), [("snooze", "snoozed"), ("release", "released")])
-def test_attempts_given_back_for_one_reason_are_counted_in_one_row(session, verb, how):
+def test_attempts_returned_for_one_reason_are_counted_in_one_row(session, verb, how):
     row = row_of(session, factories.processing_job().id)
     for n in range(5):
         lifecycle.end_attempts(session, [ending(row, verb, outcome=how, error=f"n {n}", delay=0.0)])
@@ -456,7 +456,7 @@ def test_rescue_leaves_valid_leases(session):
     assert row_of(session, before["id"]) == before
 
 
-def test_a_doubled_outcome_counts_once(session):
+def test_a_duplicate_outcome_counts_once(session):
     row = row_of(session, factories.processing_job().id)
     ends = [ending(row, "bury", outcome="failed", error="boom")]
     assert len(lifecycle.end_attempts(session, ends)) == 1
@@ -498,7 +498,7 @@ def test_expire_cancels_only_stale_pending_jobs(session, status):
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_prune_deletes_only_what_is_over(session, status):
+def test_prune_deletes_only_old_final_jobs(session, status):
     old = {"finished_ago": 900} if status in ("completed", "failed", "cancelled") else {}
     before = row_of(session, MAKERS[status](created_ago=1000, **old).id)
     bounds = {"after": ids.UUID(int=0), "before": ids.new_id(), "seconds": 800}

@@ -352,7 +352,7 @@ class Lifecycle(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(120)
-def test_any_order_of_verbs_keeps_every_promise(session: Any, redis: Any) -> None:
+def test_any_order_of_verbs_keeps_every_invariant(session: Any, redis: Any) -> None:
     Lifecycle.session = session
     run_state_machine_as_test(
         Lifecycle,

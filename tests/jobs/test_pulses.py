@@ -97,7 +97,7 @@ def test_an_outage_too_short_to_be_a_gap_leaves_time_for_a_heartbeat(
 
 
 @pytest.mark.parametrize("mode", ["SHARE", "EXCLUSIVE", "ACCESS EXCLUSIVE"])
-def test_a_lock_that_keeps_heartbeats_out_is_a_gap(
+def test_a_lock_that_blocks_heartbeats_is_a_gap(
     engine: Engine, settings: Any, other: Connection, mode: str
 ) -> None:
     factories.watched_database()
@@ -168,9 +168,7 @@ def test_a_claim_that_waited_gives_a_whole_lease(
     assert remaining(engine, job_id) > 28.9
 
 
-def test_a_locked_row_keeps_no_other_lease_from_being_extended(
-    engine: Engine, held: Any, other: Connection
-) -> None:
+def test_a_locked_row_delays_no_other_lease(engine: Engine, held: Any, other: Connection) -> None:
     ids = sorted(job_id for job_id, _ in held)
     other.execute(text("SELECT 1 FROM jobs WHERE id = :id FOR UPDATE"), {"id": ids[0]})
     assert extend(engine, held) == set(ids[1:])

@@ -41,7 +41,7 @@ def search_on(session, filter, *, limit=100, cursor=None, direction="next"):
             return found, pages
 
 
-def test_a_search_that_stopped_says_so_instead_of_nothing_found(session, bound):
+def test_a_search_that_stopped_says_so(session, bound):
     needle = pending_job(payload={"find": "me"})
     later = [pending_job() for _ in range(BOUND + 1)]
     page = list_jobs(session, JobFilter(search="find"), limit=10)
@@ -126,7 +126,7 @@ def test_an_exact_name_is_found_beyond_the_bound(session, monkeypatch, name):
     assert page.is_cut_short
 
 
-def test_counters_know_that_a_short_page_shows_everything(session, bound):
+def test_counters_show_that_a_short_page_is_complete(session, bound):
     # Whichever index is walked, it is longer than the bound.
     [completed_job(queue="mail") for _ in range(BOUND * 2)]
     [failed_job() for _ in range(BOUND * 2)]

@@ -84,7 +84,7 @@ def test_bad_cursors_and_offsets_are_refused(session):
     assert jobs_of(list_dead_letters(session, limit=1, offset=1)) == []
 
 
-def test_the_letter_of_a_job_is_its_last_one(session):
+def test_the_dead_letter_of_a_job_is_its_last_one(session):
     job = failed_job()
     assert open_dead_letter(session, job.id).job_id == job.id
     closed = failed_job(is_discarded=True)

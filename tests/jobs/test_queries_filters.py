@@ -61,7 +61,7 @@ def test_type_and_queue_are_matched_whole(session):
 
 @pytest.mark.parametrize("status", ["pending", "completed", "failed", "cancelled", "processing"])
 @pytest.mark.parametrize("by", [{"queue": "a"}, {"type": "x"}, {"queue": "a", "type": "x"}])
-def test_queue_type_and_status_narrow_together(session, status, by):
+def test_queue_type_and_status_filter_together(session, status, by):
     factory = factories.BY_VIEW[status]
     expected = []
     for queue in "ab":
@@ -94,7 +94,7 @@ def test_created_range_goes_by_the_instant_in_the_id(session):
     assert ids_of(session, created_from=at[3], created_to=at[1]) == []
 
 
-def test_created_range_beyond_what_ids_can_say_is_no_error(session):
+def test_a_created_range_beyond_the_range_of_ids_is_no_error(session):
     job = pending_job()
     ages = {"created_from": datetime(1, 1, 1, tzinfo=UTC)}
     assert ids_of(session, **ages, created_to=datetime(9999, 12, 31, tzinfo=UTC)) == [job.id]
@@ -172,7 +172,7 @@ def test_payload_that_no_row_can_hold_matches_nothing(session, payload):
     assert ids_of(session, payload=payload) == []
 
 
-def test_blank_search_does_not_narrow(session):
+def test_a_blank_search_does_not_filter(session):
     job = pending_job()
     assert ids_of(session, search="  ") == [job.id]
 
@@ -337,7 +337,7 @@ def test_an_id_is_found_by_its_end_as_well(session, length):
 
 
 @pytest.mark.parametrize("part", ["x", "", "0" * 33, "zzzzzzzz"])
-def test_what_is_no_part_of_an_id_matches_nothing(session, part):
+def test_text_that_is_not_part_of_an_id_matches_nothing(session, part):
     pending_job()
     assert ids_of(session, id_part=part) == []
 

@@ -20,14 +20,14 @@ from tests.factories import (
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def test_get_job_gives_the_row_or_says_which_id_is_unknown(session):
+def test_get_job_returns_the_row_or_names_the_unknown_id(session):
     job = pending_job(type="send-email")
     assert get_job(session, job.id).type == "send-email"
     with pytest.raises(JobNotFound, match=str(UUID(int=7))):
         get_job(session, UUID(int=7))
 
 
-def test_rows_show_what_stands_in_the_table_now(session):
+def test_rows_show_the_current_state(session):
     job = pending_job()
     assert list_jobs(session, limit=1).items[0].status == "pending"
     from app.extensions import db
@@ -40,7 +40,7 @@ def test_rows_show_what_stands_in_the_table_now(session):
     assert list_jobs(session, limit=1).items[0].status == "cancelled"
 
 
-def test_light_rows_load_payload_and_result_when_looked_at(session):
+def test_light_rows_load_payload_and_result_on_access(session):
     completed_job(payload={"n": 1}, result={"ok": True})
     session.expunge_all()
     job = list_jobs(session, limit=1, is_light=True).items[0]
@@ -48,7 +48,7 @@ def test_light_rows_load_payload_and_result_when_looked_at(session):
     assert (job.payload, job.result) == ({"n": 1}, {"ok": True})
 
 
-def test_attempts_are_told_oldest_first(session):
+def test_attempts_are_listed_oldest_first(session):
     job = retrying_job(attempts=3)
     for n in (2, 1, 3):
         factories.attempt(job, attempt=n, started_at=NEW_YEAR + timedelta(seconds=n))

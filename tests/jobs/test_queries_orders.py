@@ -33,7 +33,7 @@ def walked(session: Any, filter: JobFilter, order: Order, limit: int = 2) -> lis
 
 
 @pytest.mark.parametrize("status", FINISHED)
-def test_what_finished_last_comes_first_whenever_it_was_created(session: Any, status: str) -> None:
+def test_the_last_finished_job_comes_first(session: Any, status: str) -> None:
     agos = [30, 5, 5, 90, 1, 60]
     jobs = [FINISHED[status](finished_ago=ago) for ago in agos]
     expected = [job.id for job in sorted(jobs, key=lambda j: (j.finished_at, j.id), reverse=True)]
@@ -44,7 +44,7 @@ def test_what_finished_last_comes_first_whenever_it_was_created(session: Any, st
 
 
 @pytest.mark.parametrize("view", WAITING)
-def test_what_runs_next_comes_first(session: Any, view: str) -> None:
+def test_the_next_job_to_run_comes_first(session: Any, view: str) -> None:
     jobs = [WAITING[view](due_in=due_in) for due_in in (300, 20, 20, 900, 100)]
     expected = [job.id for job in sorted(jobs, key=lambda j: (j.run_at, j.id))]
     make.pending_job(due_in=-60) if view != "pending" else None
@@ -82,7 +82,7 @@ def test_an_order_with_a_filter_by_sorting_few_and_by_walking(
         assert walked(session, filter, order_of("failed")) == expected
 
 
-def test_ranges_of_the_own_time(session: Any) -> None:
+def test_ranges_by_the_time_of_the_order(session: Any) -> None:
     now = datetime.now(UTC)
     recent = make.failed_job(created_ago=9000, finished_ago=100)
     make.failed_job(created_ago=9000, finished_ago=5000)

@@ -119,7 +119,7 @@ def test_every_number_of_a_large_backlog_is_exact(session):
     assert summary.check(session).is_clean
 
 
-def test_a_job_whose_minute_comes_moves_from_scheduled_to_due(session):
+def test_a_job_whose_time_has_come_moves_from_scheduled_to_due(session):
     for due_in in (0.3, 0.6, 59, 61, 3600):
         scheduled_job(due_in=due_in)
     check_queues(session)
@@ -134,7 +134,7 @@ def test_a_job_whose_minute_comes_moves_from_scheduled_to_due(session):
     assert queue(session, "default").due == 5
 
 
-def test_more_than_can_be_counted_within_the_present_minute_is_said(session, monkeypatch):
+def test_an_inexact_count_of_the_current_minute_is_marked(session, monkeypatch):
     monkeypatch.setattr("app.jobs.statistics.backlog.SOON_BOUND", 2)
     [scheduled_job(due_in=30) for _ in range(3)]
     # The present minute is the next five, so that a test begun at its end sees the same.
@@ -159,7 +159,7 @@ def test_the_counts_of_waiting_jobs_are_checked_and_repaired(session):
     check_queues(session)
 
 
-def test_oldest_wait_is_found_in_any_priority_and_skips_what_is_not_due(session):
+def test_the_oldest_wait_is_found_in_any_priority_among_due_jobs(session):
     pending_job(queue="a", due_in=-10, priority=50)
     pending_job(queue="a", due_in=-90, priority=-50)
     pending_job(queue="a", due_in=-20, priority=0)
@@ -172,7 +172,7 @@ def test_oldest_wait_is_found_in_any_priority_and_skips_what_is_not_due(session)
     assert found["c"] is found["d"] is None
 
 
-def test_queues_are_those_with_jobs_those_of_types_and_paused_ones(session):
+def test_queues_are_those_with_jobs_of_types_or_paused(session):
     job = pending_job(queue="gone")
     paused_queue("mail")
     session.delete(job)
@@ -196,7 +196,7 @@ def test_paused_queues_and_types(session):
     assert not job_type(session, "echo").is_paused
 
 
-def test_throughput_of_a_type_is_shared_out_to_where_it_completes(session):
+def test_throughput_of_a_type_is_distributed_to_its_queues(session):
     [completed_job(queue="a") for _ in range(3)]
     completed_job(queue="b")
     completed_job(type="sleep", queue="b")
@@ -272,7 +272,7 @@ def test_workers_are_alive_by_the_database_clock(session, app, monkeypatch):
     assert not any(one.is_alive for one in list_workers(session))
 
 
-def test_workers_long_gone_are_left_out_but_can_be_asked_for(session):
+def test_workers_long_gone_are_not_listed_but_can_be_read(session):
     stopped = factories.worker(stopped_ago=700, silent_for=700)
     silent = factories.worker(silent_for=4000)
     assert list_workers(session) == []

@@ -69,7 +69,7 @@ def test_pages_cover_the_list_once_in_both_directions(session, filter, limit):
     assert set(newest_first[:-1]) <= set(back)
 
 
-def test_a_page_stands_still_while_jobs_arrive_and_leave(session):
+def test_a_page_stays_the_same_while_jobs_arrive_and_leave(session):
     jobs = [pending_job() for _ in range(6)]
     first = list_jobs(session, limit=2)
     newcomers = [pending_job() for _ in range(3)]
@@ -92,13 +92,13 @@ def test_going_back_to_the_top_gives_a_full_page(session):
     assert page.previous_cursor is None
 
 
-def test_first_and_last_page_have_no_way_further(session):
+def test_the_first_and_last_page_have_no_further_cursor(session):
     [pending_job() for _ in range(3)]
     page = list_jobs(session, limit=3)
     assert (page.next_cursor, page.previous_cursor, page.is_cut_short) == (None, None, False)
 
 
-def test_a_page_emptied_by_others_still_leads_back(session):
+def test_a_page_that_became_empty_still_leads_back(session):
     jobs = [pending_job() for _ in range(3)]
     first = list_jobs(session, limit=2)
     session.delete(session.merge(jobs[0]))
@@ -125,7 +125,7 @@ def test_offset_out_of_bounds_is_refused(session, offset):
 
 
 @pytest.mark.parametrize("cursor", ["x", "bm90IGEgY3Vyc29y", "n" * 24, "é", "=", "AAAA" * 50])
-def test_a_cursor_we_did_not_make_is_refused(session, cursor):
+def test_a_foreign_cursor_is_refused(session, cursor):
     with pytest.raises(InvalidCursor):
         list_jobs(session, limit=1, cursor=cursor)
 
@@ -143,14 +143,14 @@ def test_a_cursor_of_another_list_is_refused(session):
     ),
     st.sampled_from(["next", "previous"]),
 )
-def test_cursors_survive_the_way_there_and_back(row_id, instant, direction):
+def test_cursors_survive_encoding_and_decoding(row_id, instant, direction):
     for key in ((row_id,), (instant, row_id)):
         position = Position(key, direction)
         assert decode(encode(position), width=len(key)) == position
 
 
 @given(st.text(max_size=60))
-def test_no_text_but_a_cursor_is_decoded(text):
+def test_only_cursors_are_decoded(text):
     for width in (1, 2):
         try:
             position = decode(text, width=width)

@@ -56,7 +56,7 @@ def test_results_count_as_well(session):
     assert list(chain(*found)) == made
 
 
-def test_pages_back_to_newer_ones_miss_none_either(session):
+def test_pages_back_to_newer_jobs_miss_none(session):
     made = [pending_job(payload=large(False)).id for _ in range(20)][::-1]
     last = list_jobs(session, limit=2, offset=18)
     found = pages(

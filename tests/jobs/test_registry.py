@@ -37,7 +37,7 @@ def greet(payload: dict[str, Any], ctx: Context) -> str:
     return f"Hello {payload['name']}" * payload.get("times", 1)
 
 
-def test_a_type_keeps_what_was_declared(job: Job) -> None:
+def test_a_type_keeps_its_declared_policy(job: Job) -> None:
     policy = Backoff(base=3)
     job(
         "greet",
@@ -58,14 +58,14 @@ def test_a_type_keeps_what_was_declared(job: Job) -> None:
     assert found.description == "Says hello."
 
 
-def test_what_is_not_declared_is_left_to_the_settings(job: Job) -> None:
+def test_undeclared_policy_is_left_to_the_settings(job: Job) -> None:
     job("greet")(greet)
     found = registry.get("greet")
     assert (found.queue, found.priority, found.isolate, found.schema) == ("default", 0, False, None)
     assert {found.max_attempts, found.timeout, found.backoff, found.max_crashes} == {None}
 
 
-def test_the_decorated_function_stays_what_it_is(job: Job) -> None:
+def test_the_decorated_function_is_unchanged(job: Job) -> None:
     assert job("greet")(greet) is greet
 
 
@@ -77,7 +77,7 @@ def test_an_unknown_type_lists_the_known(job: Job) -> None:
     assert registry.find("nope") is None
 
 
-def test_all_types_come_by_name(job: Job) -> None:
+def test_all_types_are_listed_by_name(job: Job) -> None:
     job("aaa")(greet)
     names = [job_type.name for job_type in registry.all_types()]
     assert names == sorted(names)
@@ -168,7 +168,7 @@ def test_a_payload_is_an_object(job: Job, payload: Any) -> None:
     assert list(caught.value.errors or {}) == ["payload"]
 
 
-def test_a_stored_payload_that_does_not_fit_is_refused(job: Job) -> None:
+def test_a_stored_payload_that_does_not_match_the_schema_is_refused(job: Job) -> None:
     job("greet", schema=Greeting)(greet)
     with pytest.raises(
         registry.PayloadRefused, match=r"does not fit greet: payload\.name Missing data"
@@ -195,7 +195,7 @@ def test_discover_registers_what_the_modules_declare(
     ("code", "reason"),
     [(None, "No module named"), ("1/0", "ZeroDivisionError"), ("def", "SyntaxError")],
 )
-def test_a_module_that_does_not_import_is_named(
+def test_a_module_that_can_not_be_imported_is_named(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str | None, reason: str
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
@@ -211,7 +211,7 @@ def test_run_handler_refuses_a_result_that_json_cannot_hold(job: Job) -> None:
         run_handler("set")
 
 
-def test_run_handler_takes_the_function_too(job: Job) -> None:
+def test_run_handler_also_takes_the_function(job: Job) -> None:
     job("greet", schema=Greeting)(greet)
     assert run_handler(greet, {"name": "Ada"}) == "Hello Ada"
     with pytest.raises(LookupError, match="decorate it"):

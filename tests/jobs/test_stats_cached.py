@@ -25,7 +25,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_an_answer_is_good_for_its_time(clock):
+def test_a_value_is_cached_for_its_time(clock):
     answers = iter(range(10))
     ask = lambda: cache.cached("n", 2.0, lambda: next(answers))  # noqa: E731
     assert [ask(), ask()] == [0, 0]
@@ -37,20 +37,20 @@ def test_an_answer_is_good_for_its_time(clock):
     assert ask() == 2
 
 
-def test_names_are_kept_apart():
+def test_names_are_cached_separately():
     assert cache.cached("a", 60, lambda: 1) == 1
     assert cache.cached("b", 60, lambda: 2) == 2
     assert cache.cached("a", 60, lambda: 3) == 1
 
 
-def test_none_is_an_answer_too():
+def test_none_is_cached_as_well():
     calls = []
     for _ in range(2):
         assert cache.cached("none", 60, lambda: calls.append(1)) is None
     assert len(calls) == 1
 
 
-def test_fifty_threads_ask_once():
+def test_fifty_threads_compute_once():
     barrier, calls, begun, may_end = threading.Barrier(50), [], threading.Event(), threading.Event()
 
     def fn():
@@ -71,7 +71,7 @@ def test_fifty_threads_ask_once():
     assert len(calls) == 1
 
 
-def test_a_failure_is_not_kept():
+def test_an_error_is_not_cached():
     def fail():
         raise ValueError("database is away")
 
@@ -80,7 +80,7 @@ def test_a_failure_is_not_kept():
     assert cache.cached("x", 60, lambda: 1) == 1
 
 
-def test_names_that_nobody_asks_for_any_more_are_dropped(clock):
+def test_unused_names_are_dropped(clock):
     for n in range(cache.MAX_NAMES):
         cache.cached(f"old-{n}", 1, lambda: 0)
     clock[0] += 2

@@ -169,7 +169,7 @@ def test_two_folds_share_the_work_without_waiting(session):
     assert summary.status_counts(session)["pending"] == 4
 
 
-def test_check_finds_nothing_wrong(session):
+def test_check_reports_no_drift_of_exact_counters(session):
     for make in factories.BY_VIEW.values():
         make()
     summary.fold(session)
@@ -215,7 +215,7 @@ def test_repairs_at_the_same_time_add_the_difference_once(app, session):
     assert summary.check(session).is_clean
 
 
-def test_repair_is_right_while_others_write(app, session):
+def test_repair_is_exact_under_concurrent_writers(app, session):
     pending_job()
     session.execute(text("INSERT INTO job_counter_deltas VALUES ('default', 'echo', 'pending', 5)"))
     session.commit()
@@ -254,7 +254,7 @@ def settle(session):
         session.commit()
 
 
-def test_old_minutes_become_hours_and_very_old_ones_go(session):
+def test_old_minutes_become_hours_and_very_old_ones_are_deleted(session):
     now = put(session, timedelta(0), n=2)
     put(session, timedelta(0), n=3)
     recent = put(session, timedelta(minutes=90))

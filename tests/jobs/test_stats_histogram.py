@@ -38,7 +38,7 @@ def test_percentiles_never_fall_as_the_share_grows(buckets):
         assert found == sorted(found)
 
 
-def test_of_nothing_there_is_no_percentile():
+def test_without_values_there_is_no_percentile():
     assert percentile_ms({}, 0.5) is None
     assert percentile_ms({3: 0}, 0.5) is None
 

@@ -58,7 +58,7 @@ def test_view_counts_know_statuses_views_all_and_dead_letters(session):
     assert all(count.is_exact for count in counts.values())
 
 
-def test_view_counts_of_nothing(session):
+def test_view_counts_without_jobs(session):
     counts = summary.view_counts(session)
     assert set(counts.values()) == {0}
 
@@ -72,13 +72,13 @@ def test_a_count_that_stopped_at_its_bound_says_so(session, monkeypatch):
     assert (counts["failed"], counts["failed"].is_exact) == (bound + 1, True)
 
 
-def test_count_is_a_number_that_knows_its_worth():
+def test_a_count_is_a_number_that_knows_whether_it_is_exact():
     assert Count(3) == 3
     assert f"{Count(10, False)!r} of {Count(7)!r}" == "10+ of 7"
     assert Count(3) + 1 == 4
 
 
-def test_overview_of_nothing_has_sixty_quiet_minutes(session, this_minute):
+def test_an_empty_overview_has_sixty_minutes_of_zeros(session, this_minute):
     overview = summary.overview(session)
     assert len(overview.per_minute) == 60
     assert overview.per_minute[-1].minute - this_minute in (timedelta(0), timedelta(minutes=1))
@@ -114,7 +114,7 @@ def test_latency_is_that_of_attempts_not_of_enqueueing(session, ended):
     assert overview.wait_p95_ms == pytest.approx(33, rel=0.2)
 
 
-def test_failing_types_come_worst_first(session, ended):
+def test_failing_types_are_ordered_worst_first(session, ended):
     ended(5, "failed", n=2, type="a")
     ended(5, "completed", n=2, type="a")
     ended(5, "failed", n=3, type="b")
@@ -126,7 +126,7 @@ def test_failing_types_come_worst_first(session, ended):
     assert (least.type, least.failed, least.retried) == ("c", 0, 1)
 
 
-def test_oldest_due_leaves_out_what_waits_on_purpose(session):
+def test_oldest_due_excludes_scheduled_and_paused_jobs(session):
     pending_job(due_in=-100)
     pending_job(due_in=-500, queue="paused")
     scheduled_job(due_in=900)
@@ -168,7 +168,7 @@ def test_the_pace_is_that_of_the_last_one_to_two_minutes(ended, seconds, rate, i
     assert found.is_settled is is_settled
 
 
-def test_drain_time_is_what_is_due_at_the_present_pace(session, ended):
+def test_drain_time_is_the_due_jobs_at_the_current_pace(session, ended):
     [pending_job() for _ in range(10)]
     scheduled_job()
     assert summary.overview(session).drain_seconds is None

@@ -39,12 +39,12 @@ def types() -> Iterator[Any]:
         yield {"resize": resize, "odd": odd}
 
 
-def test_by_name_or_function_with_the_schemas_defaults(types: Any) -> None:
+def test_a_handler_runs_by_name_or_function_with_schema_defaults(types: Any) -> None:
     assert run_handler("resize") == {"px": 64}
     assert run_handler(types["resize"], {"px": 5}) == {"px": 5}
 
 
-def test_a_payload_is_checked_as_at_the_door() -> None:
+def test_a_payload_is_checked_as_by_enqueue() -> None:
     with pytest.raises(ValidationFailed):
         run_handler("resize", {"px": "wide"})
 
@@ -54,12 +54,12 @@ def test_a_result_is_checked_as_in_the_worker() -> None:
         run_handler("odd")
 
 
-def test_what_a_handler_raises_comes_out() -> None:
+def test_exceptions_of_the_handler_are_raised() -> None:
     with pytest.raises(Permanent, match="no such file"):
         run_handler("hopeless")
 
 
-def test_the_context_can_be_looked_at_afterwards() -> None:
+def test_the_context_can_be_inspected_afterwards() -> None:
     ctx = make_context("resize", attempt=3)
     run_handler("resize", context=ctx)
     progress, lines = ctx.drain(is_last=True)
@@ -68,7 +68,7 @@ def test_the_context_can_be_looked_at_afterwards() -> None:
     assert "attempt 3" in str(lines[0])
 
 
-def test_what_is_not_registered_is_named() -> None:
+def test_an_unregistered_handler_is_named() -> None:
     with pytest.raises(UnknownJobType, match="resise"):
         run_handler("resise")
     with pytest.raises(LookupError, match="decorate it with @job"):

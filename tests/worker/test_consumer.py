@@ -26,7 +26,7 @@ def huey(app: Any, redis_url: str) -> JobHuey:
     return huey
 
 
-def test_threads_only(huey: JobHuey) -> None:
+def test_only_thread_workers_are_accepted(huey: JobHuey) -> None:
     with pytest.raises(ConfigError, match="-k thread"):
         huey.create_consumer(workers=2, worker_type="process")
     assert isinstance(huey.create_consumer(workers=2), JobConsumer)
@@ -39,7 +39,7 @@ def test_the_kernel_has_the_threads_of_the_command_line(huey: JobHuey) -> None:
     assert consumer.kernel.inbox._threads == 3
 
 
-def test_hueys_own_tasks_are_refused_with_the_remedy(huey: JobHuey) -> None:
+def test_tasks_of_huey_are_refused_with_what_to_do(huey: JobHuey) -> None:
     @huey.task(name="tidy")
     def tidy() -> None: ...
 

@@ -39,7 +39,7 @@ def run_all(sweep: Sweeper) -> None:
 @pytest.mark.parametrize(
     "name", [b"\xff", b"", b"no name!", HUGE], ids=["byte", "empty", "rule", "huge"]
 )
-def test_what_is_no_name_of_a_queue_is_dropped(
+def test_members_that_are_not_queue_names_are_dropped(
     name: bytes, enqueue: Any, make_inbox: Any, redis: Redis
 ) -> None:
     redis.sadd(KEYS.queues, name)
@@ -52,7 +52,7 @@ def test_what_is_no_name_of_a_queue_is_dropped(
 
 
 @pytest.mark.parametrize("key", [KEYS.queues, KEYS.delayed, KEYS.wake, KEYS.unknown, READY])
-def test_a_key_of_another_type_stops_nobody(
+def test_a_key_of_another_type_stops_no_worker(
     key: str, enqueue: Any, make_inbox: Any, engine: Any, ready: Any, redis: Redis
 ) -> None:
     reconcile(engine, ready)
@@ -73,7 +73,7 @@ def test_a_key_of_another_type_stops_nobody(
 @pytest.mark.parametrize(
     "key", [*KEYS.types(), KEYS.epoch, READY, KEYS.dead_letters, KEYS.mirrored]
 )
-def test_every_key_of_another_type_is_right_again_after_a_round(
+def test_every_key_of_another_type_is_repaired_in_one_round(
     key: str, enqueue: Any, duties: Sweeper, make_inbox: Any, redis: Redis, caplog: Any
 ) -> None:
     run_all(duties)
@@ -96,7 +96,7 @@ def test_every_key_of_another_type_is_right_again_after_a_round(
 @pytest.mark.parametrize(
     "member", [b"zzz", b"\xff" * 32, HUGE, b"A" * 32], ids=["text", "bytes", "huge", "hex"]
 )
-def test_foreign_members_of_the_delayed_set_delay_nothing(
+def test_foreign_members_of_the_delayed_set_delay_no_job(
     member: bytes, score: str, enqueue: Any, engine: Any, ready: Any, clock: Any, redis: Redis,
     make_inbox: Any, caplog: Any,
 ) -> None:  # fmt: skip
@@ -113,7 +113,7 @@ def test_foreign_members_of_the_delayed_set_delay_nothing(
 
 
 @pytest.mark.parametrize("score", ["-inf", "+inf"])
-def test_an_endless_score_of_a_real_id_harms_nothing(
+def test_an_infinite_score_of_a_real_id_does_no_harm(
     score: str, enqueue: Any, make_inbox: Any, engine: Any, ready: Any, redis: Redis, rows: Any
 ) -> None:
     reconcile(engine, ready)
@@ -145,7 +145,7 @@ def test_a_blocking_pop_survives_a_foreign_member(ready: Any, redis: Redis) -> N
     assert ready.pop_blocking(["default"], 1) is None
 
 
-def test_a_lost_name_of_a_queue_comes_back(
+def test_a_lost_queue_name_comes_back(
     enqueue: Any, engine: Any, ready: Any, redis: Redis, make_inbox: Any, rows: Any
 ) -> None:
     reconcile(engine, ready)
@@ -174,7 +174,7 @@ def test_a_duty_that_fails_in_any_way_is_reported_once_and_briefly(
     assert len(record.getMessage()) < MAX_ERROR + 60
 
 
-def test_an_unforeseen_error_of_the_client_pauses_the_popping(
+def test_an_unexpected_client_error_pauses_popping(
     make_inbox: Any, caplog: Any, monkeypatch: Any
 ) -> None:
     inbox = make_inbox()

@@ -38,7 +38,7 @@ SELECT current_setting('search_path'), current_user::text, session_user::text,
 
 
 @pytest.mark.parametrize("poison", POISONS.values(), ids=POISONS)
-def test_neither_the_kernel_nor_the_next_handler_notices(
+def test_neither_the_kernel_nor_the_next_handler_is_affected(
     kernel: Kernel, enqueue: Any, row: Any, types: Any, engine: Any, poison: str
 ) -> None:
     states: list[Any] = []

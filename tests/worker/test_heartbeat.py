@@ -123,7 +123,7 @@ def test_a_cancel_request_reaches_the_handler(
     assert row(job_id).status == "cancelled"
 
 
-def test_progress_and_log_lines_are_there_while_the_job_runs(
+def test_progress_and_log_lines_are_stored_while_the_job_runs(
     kernel: Kernel, at_the_gate: Any, row: Any, rows: Any
 ) -> None:
     job_id, _ = at_the_gate
@@ -135,7 +135,9 @@ def test_progress_and_log_lines_are_there_while_the_job_runs(
     assert [tuple(line) for line in lines] == [("first line", "info"), ("second line", "warning")]
 
 
-def test_the_row_says_who_works_and_on_what(kernel: Kernel, at_the_gate: Any, rows: Any) -> None:
+def test_the_row_shows_the_worker_and_its_running_jobs(
+    kernel: Kernel, at_the_gate: Any, rows: Any
+) -> None:
     job_id, _ = at_the_gate
     kernel.heartbeat.beat()
     [row] = rows("SELECT * FROM workers")
@@ -153,7 +155,7 @@ def test_the_row_counts_refused_endings(kernel: Kernel, rows: Any) -> None:
     assert [row.refused for row in rows("SELECT refused FROM workers")] == [3]
 
 
-def test_a_stop_signs_off(kernel: Kernel, rows: Any) -> None:
+def test_a_stop_is_recorded(kernel: Kernel, rows: Any) -> None:
     kernel.heartbeat.beat()
     kernel.begin_stop()
     kernel.finish_stop()
@@ -162,7 +164,7 @@ def test_a_stop_signs_off(kernel: Kernel, rows: Any) -> None:
     assert row.running == []
 
 
-def test_a_clock_that_is_wrong_is_set_by_the_database(kernel: Kernel, rows: Any) -> None:
+def test_a_wrong_clock_is_set_from_the_database(kernel: Kernel, rows: Any) -> None:
     kernel.clock.set(0.0)
     before = database_time(rows)
     kernel.heartbeat.beat()
@@ -171,7 +173,7 @@ def test_a_clock_that_is_wrong_is_set_by_the_database(kernel: Kernel, rows: Any)
     assert before.timestamp() - 0.01 <= shown <= after.timestamp() + 0.01
 
 
-def test_an_absent_database_is_logged_once_and_tried_again(
+def test_an_unavailable_database_is_logged_once_and_retried(
     make_kernel: Any, cut_engine: Any, database_proxy: Any, caplog: Any, rows: Any
 ) -> None:
     kernel = make_kernel()

@@ -37,7 +37,7 @@ def fill(inbox: Any, finishes: int = 60) -> Any:
     return first
 
 
-def test_one_claim_serves_all(enqueue_many: Any, make_inbox: Any, row: Any) -> None:
+def test_one_claim_serves_all_threads(enqueue_many: Any, make_inbox: Any, row: Any) -> None:
     ids = enqueue_many(10)
     inbox = make_inbox()
     busy(inbox)
@@ -76,14 +76,14 @@ def test_the_prefetch_is_what_was_finished_beyond_the_threads(make_inbox: Any) -
         assert inbox._prefetch() == prefetch
 
 
-def test_finishes_of_long_ago_bring_no_prefetch(make_inbox: Any, monkeypatch: Any) -> None:
+def test_old_finishes_cause_no_prefetch(make_inbox: Any, monkeypatch: Any) -> None:
     inbox = make_inbox()
     busy(inbox, 100)
 
     wait_until(lambda: inbox._prefetch() == 0)
 
 
-def test_many_threads_share_without_doubles(enqueue_many: Any, make_inbox: Any) -> None:
+def test_many_threads_never_get_the_same_job(enqueue_many: Any, make_inbox: Any) -> None:
     ids = enqueue_many(100)
     inbox = make_inbox()
     busy(inbox)
@@ -112,7 +112,7 @@ def test_an_early_id_goes_back_to_the_delayed_set(make_inbox: Any, redis: Redis,
     assert row(early.id).attempts == 0
 
 
-def test_ids_that_are_not_ours_to_run_are_dropped(
+def test_ids_that_can_not_be_run_are_dropped(
     make_inbox: Any, redis: Redis, row: Any, enqueue: Any
 ) -> None:
     done = completed_job()
@@ -129,7 +129,7 @@ def test_ids_that_are_not_ours_to_run_are_dropped(
 
 
 @pytest.mark.parametrize("pause", [lambda: paused_queue("default"), lambda: paused_type("act")])
-def test_what_is_paused_is_not_claimed(make_inbox: Any, enqueue: Any, row: Any, pause: Any) -> None:
+def test_paused_jobs_are_not_claimed(make_inbox: Any, enqueue: Any, row: Any, pause: Any) -> None:
     job_id = enqueue()
     pause()
 
@@ -150,7 +150,7 @@ def test_a_resumed_type_runs_again(make_inbox: Any, enqueue: Any, session: Any) 
     assert inbox.next().id == job_id
 
 
-def test_what_expired_is_not_claimed(make_inbox: Any, enqueue: Any, rows: Any, row: Any) -> None:
+def test_expired_jobs_are_not_claimed(make_inbox: Any, enqueue: Any, rows: Any, row: Any) -> None:
     job_id = enqueue()
     rows("UPDATE jobs SET expires_at = now() - interval '1 s' WHERE id = :id", id=job_id)
 
@@ -159,7 +159,7 @@ def test_what_expired_is_not_claimed(make_inbox: Any, enqueue: Any, rows: Any, r
 
 
 class TestGiveBack:
-    def test_an_inbox_stuck_behind_slow_handlers_is_given_back_whole(
+    def test_an_inbox_behind_slow_handlers_is_released_completely(
         self, kernel: Any, enqueue_many: Any, row: Any, redis: Redis
     ) -> None:
         ids = enqueue_many(5)
@@ -178,7 +178,7 @@ class TestGiveBack:
         # The same place in the queue as before.
         assert redis.zrange(KEYS.ready("default"), 0, -1, withscores=True) == scores[1:]
 
-    def test_it_writes_no_history(self, kernel: Any, enqueue_many: Any, rows: Any) -> None:
+    def test_a_release_writes_no_history(self, kernel: Any, enqueue_many: Any, rows: Any) -> None:
         enqueue_many(5)
         fill(kernel.inbox)
         wait_until(lambda: kernel.inbox._filled_at < time.monotonic() - inboxes.STUCK_SECONDS)
@@ -188,7 +188,7 @@ class TestGiveBack:
         assert kernel.outbox.drain(5)
         assert rows("SELECT * FROM job_attempts") == []
 
-    def test_a_fresh_inbox_is_left_alone(self, make_inbox: Any, enqueue_many: Any) -> None:
+    def test_a_fresh_inbox_is_not_released(self, make_inbox: Any, enqueue_many: Any) -> None:
         enqueue_many(5)
         inbox = make_inbox()
         fill(inbox)
@@ -199,7 +199,7 @@ class TestGiveBack:
         assert len(inbox.held()) == 4
         assert inbox.released == []
 
-    def test_time_outs_are_thrown_while_a_give_back_waits_for_the_database(
+    def test_timeouts_are_thrown_while_a_release_waits_for_the_database(
         self, make_kernel: Any, enqueue: Any, app: Any, cut_engine: Any, database_proxy: Proxy
     ) -> None:
         kernel = make_kernel()
@@ -224,7 +224,7 @@ class TestGiveBack:
 
 
 class TestStop:
-    def test_what_waits_is_released(self, make_inbox: Any, enqueue_many: Any) -> None:
+    def test_waiting_jobs_are_released(self, make_inbox: Any, enqueue_many: Any) -> None:
         ids = enqueue_many(4)
         inbox = make_inbox()
         fill(inbox)
@@ -235,7 +235,7 @@ class TestStop:
         assert inbox.next() is None
         assert inbox.is_stopping
 
-    def test_nothing_is_popped_afterwards(
+    def test_nothing_is_popped_after_a_stop(
         self, make_inbox: Any, enqueue: Any, ready: ReadySet
     ) -> None:
         inbox = make_inbox()
@@ -245,7 +245,7 @@ class TestStop:
         assert inbox.next() is None
         assert depths(ready)["default"] == 1
 
-    def test_what_is_claimed_while_it_stops_is_released(
+    def test_jobs_claimed_during_a_stop_are_released(
         self, make_inbox: Any, enqueue: Any, ready: ReadySet, redis: Redis
     ) -> None:
         inbox = make_inbox()
@@ -273,7 +273,7 @@ class TestStop:
 
         wait_until(lambda: sum(t.is_alive() for t in threads) <= 1)
 
-    def test_a_stop_does_not_wait_for_an_absent_database(
+    def test_a_stop_does_not_wait_for_an_unavailable_database(
         self, kernel: Any, enqueue_many: Any, cut_engine: Any, database_proxy: Proxy, row: Any
     ) -> None:
         ids = enqueue_many(4)
@@ -288,7 +288,7 @@ class TestStop:
 
 
 class TestOutages:
-    def test_while_the_database_is_away_nothing_is_popped(
+    def test_nothing_is_popped_while_the_database_is_unavailable(
         self, make_inbox: Any, enqueue: Any, ready: ReadySet, cut_engine: Any, database_proxy: Proxy
     ) -> None:
         inbox = make_inbox(engine=cut_engine)
@@ -302,7 +302,7 @@ class TestOutages:
 
         assert set(ready.pop(["default"], 10)[0]) == ids
 
-    def test_it_goes_on_when_the_database_is_back(
+    def test_claiming_resumes_when_the_database_is_back(
         self, make_inbox: Any, enqueue: Any, cut_engine: Any, database_proxy: Proxy
     ) -> None:
         inbox = make_inbox(engine=cut_engine)
@@ -314,7 +314,7 @@ class TestOutages:
 
         assert wait_until(inbox.next).id == job_id
 
-    def test_redis_away_is_waited_for_and_logged_once(
+    def test_an_unavailable_redis_is_waited_for_and_logged_once(
         self, make_inbox: Any, enqueue: Any, redis_proxy: Proxy, settings: Any, caplog: Any
     ) -> None:
         client = Redis.from_url(redis_proxy.url, socket_timeout=5)

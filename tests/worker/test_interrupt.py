@@ -45,7 +45,7 @@ def test_a_python_loop_is_interrupted() -> None:
 
 
 @pytest.mark.slow
-def test_it_fires_once_only() -> None:
+def test_it_throws_only_once() -> None:
     interrupt = Interrupt()
     caught: list[int] = []
 
@@ -72,7 +72,7 @@ def test_before_and_after_the_handler_nothing_is_thrown() -> None:
     assert not interrupt.is_thrown
 
 
-def test_a_handlers_own_exception_comes_out_and_disarms() -> None:
+def test_an_exception_of_the_handler_is_raised_and_disarms() -> None:
     interrupt = Interrupt()
 
     with pytest.raises(ZeroDivisionError):
@@ -131,7 +131,7 @@ def test_kernel_code_is_never_hit() -> None:
 
 
 @pytest.mark.slow
-def test_shields_of_other_threads_are_not_hit() -> None:
+def test_handlers_of_other_threads_are_not_interrupted() -> None:
     first, second = Interrupt(), Interrupt()
 
     def other() -> Any:

@@ -27,14 +27,14 @@ def test_an_exception_thrown_by_another_thread_lands_in_the_handler() -> None:
         interrupts.call(lambda: time.sleep(10), None)
 
 
-def test_outside_of_the_handler_nothing_is_raised() -> None:
+def test_nothing_is_raised_outside_the_handler() -> None:
     interrupts = Interrupts()
     assert interrupts.call(lambda: "done", 5) == "done"
     interrupts.throw(Cancel("late"))
     time.sleep(0.01)
 
 
-def test_what_arrives_inside_a_report_waits_for_its_end() -> None:
+def test_an_exception_during_a_report_waits_for_its_end() -> None:
     interrupts = Interrupts()
     steps: list[Any] = []
 

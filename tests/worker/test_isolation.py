@@ -65,7 +65,7 @@ def messages(rows: Any) -> Callable[[], list[str]]:
     return lambda: [line.message for line in rows("SELECT message FROM job_log_lines ORDER BY id")]
 
 
-def test_log_and_progress_are_seen_while_the_handler_runs(
+def test_log_and_progress_are_stored_while_the_handler_runs(
     kernel: Kernel, begin: Any, row: Any, messages: Any, tmp_path: Path
 ) -> None:
     until = tmp_path / "go"
@@ -84,7 +84,7 @@ def test_log_and_progress_are_seen_while_the_handler_runs(
     assert messages() == ["first line", "second line"]  # each once
 
 
-def test_what_a_child_reported_is_kept_when_it_dies(begin: Any, row: Any, messages: Any) -> None:
+def test_reports_of_a_child_are_kept_when_it_dies(begin: Any, row: Any, messages: Any) -> None:
     job_id, end = begin({"do": "report and die"})
     end()
 
@@ -125,7 +125,7 @@ def test_a_child_that_ignores_its_cancel_is_killed(
     assert (row(job_id).status, row(job_id).last_error) == ("cancelled", "Stopped on request.")
 
 
-def test_what_the_handler_started_ends_with_a_child_that_is_killed(
+def test_processes_of_the_handler_end_with_a_killed_child(
     begin: Any, row: Any, messages: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(parent, "GRACE_SECONDS", 0.0)
@@ -136,7 +136,7 @@ def test_what_the_handler_started_ends_with_a_child_that_is_killed(
     wait_until(lambda: is_gone(int(messages()[0])))
 
 
-def test_a_child_stopped_with_its_worker_is_given_back(
+def test_the_job_of_a_child_stopped_with_its_worker_is_released(
     kernel: Kernel, begin: Any, row: Any, rows: Any
 ) -> None:
     job_id, end = begin({"do": "wait for cancel"})
@@ -187,7 +187,7 @@ def test_a_termination_signal_to_the_whole_container_does_not_end_a_child(
     assert (row(job_id).status, row(job_id).attempts) == ("completed", 1)
 
 
-def test_no_child_to_be_had_is_no_attempt_spent(
+def test_a_child_that_can_not_be_started_costs_no_attempt(
     begin: Any, row: Any, rows: Any, monkeypatch: Any
 ) -> None:
     def refuse(*_: Any) -> None:
@@ -293,7 +293,7 @@ def test_an_outcome_sent_just_before_the_kill_counts(
     assert (row(job_id).status, row(job_id).attempts) == ("completed", 1)
 
 
-def test_half_an_outcome_is_a_death(
+def test_an_incomplete_outcome_counts_as_a_crash(
     begin: Any, row: Any, monkeypatch: Any, ends_unread: Any
 ) -> None:
     monkeypatch.setattr(parent.process, "main", children.die_inside_its_outcome)
@@ -353,7 +353,7 @@ def test_a_worker_that_stops_does_not_wait_for_a_hung_fork_server(
     ] * 2
 
 
-def test_a_child_whose_start_was_given_up_does_not_run_its_job(
+def test_a_child_whose_start_was_abandoned_does_not_run_its_job(
     begin: Any, row: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
     file = tmp_path / "ledger"

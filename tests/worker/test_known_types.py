@@ -94,7 +94,7 @@ def test_queue_and_lane_take_turns(
     assert seen == {"act", "new"}
 
 
-def test_a_worker_of_certain_queues_takes_lanes_of_these_only(
+def test_a_worker_with_queues_takes_only_their_lanes(
     make_inbox: Any, add: Any, knowing: Any
 ) -> None:
     mail, media = add(queue="mail"), add(queue="media")
@@ -127,7 +127,7 @@ def test_an_old_worker_takes_each_unknown_id_once_and_starves_nobody(
 
 
 @pytest.mark.parametrize("must_be_lost", [False, True])
-def test_the_audit_of_a_worker_that_does_not_know_the_type_publishes_nothing(
+def test_reconciling_without_knowing_the_type_publishes_nothing(
     add: Any,
     knowing: Any,
     engine: Any,
@@ -229,7 +229,7 @@ class TestUnknownTypeHours:
         ("unknown_hours", "due_hours", "seen_minutes_ago", "is_over"),
         [(25, 25, 1, True), (25, 23, 1, False), (23, 25, 1, False), (25, 25, 60, False)],
     )
-    def test_jobs_fail_after_that_long(
+    def test_jobs_of_unknown_types_fail_after_the_limit(
         self, add: Any, orphans: Any, row: Any, rows: Any, redis: Redis,
         unknown_hours: float, due_hours: float, seen_minutes_ago: float, is_over: bool,
     ) -> None:  # fmt: skip
@@ -253,7 +253,7 @@ class TestUnknownTypeHours:
         [attempt] = rows("SELECT outcome, error_class FROM job_attempts")
         assert tuple(attempt) == ("failed", "UnknownJobType")
 
-    def test_zero_hours_never_fail_a_job(
+    def test_a_limit_of_zero_never_fails_a_job(
         self, add: Any, engine: Any, make_kernel: Any, row: Any, rows: Any, switch: Any
     ) -> None:
         settings = make_kernel(unknown_type_hours=0.0).settings

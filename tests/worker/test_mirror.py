@@ -46,7 +46,7 @@ def follow(ready: ReadySet, session: Any) -> Any:
     return lambda: dead_letter_mirror.run_once(ready, OURS)
 
 
-def test_newest_first_with_the_fields_of_the_contract(
+def test_entries_are_newest_first_with_the_documented_fields(
     follow: Any, listed: Any, redis: Redis
 ) -> None:
     old = factories.failed_job(finished_ago=20, payload={"ž": 1}).id
@@ -60,7 +60,7 @@ def test_newest_first_with_the_fields_of_the_contract(
     assert follow() == 0
 
 
-def test_a_letter_that_comes_late_takes_its_place(follow: Any, listed: Any, expected: Any) -> None:
+def test_a_late_dead_letter_is_inserted_in_order(follow: Any, listed: Any, expected: Any) -> None:
     factories.failed_job(finished_ago=10)
     follow()
     factories.failed_job(finished_ago=30)
@@ -72,7 +72,7 @@ def test_a_letter_that_comes_late_takes_its_place(follow: Any, listed: Any, expe
 
 
 @pytest.mark.parametrize("verb", ["retry", "discard", "delete"])
-def test_what_a_person_settles_leaves_the_list(
+def test_resolved_dead_letters_leave_the_list(
     follow: Any, listed: Any, session: Any, verb: str
 ) -> None:
     first, second = (factories.failed_job(finished_ago=ago).id for ago in (20, 10))
@@ -83,7 +83,9 @@ def test_what_a_person_settles_leaves_the_list(
     assert listed() == [second]
 
 
-def test_opened_and_closed_between_two_looks(follow: Any, listed: Any, session: Any) -> None:
+def test_a_dead_letter_opened_and_closed_between_two_runs_is_not_listed(
+    follow: Any, listed: Any, session: Any
+) -> None:
     job_id = factories.failed_job().id
     lifecycle.discard(session, [job_id], by="ada").one()
     session.commit()
@@ -91,7 +93,7 @@ def test_opened_and_closed_between_two_looks(follow: Any, listed: Any, session: 
     assert listed() == []
 
 
-def test_changes_stay_noted_while_redis_is_away(
+def test_changes_stay_in_the_log_while_redis_is_unavailable(
     session: Any, redis: Redis, redis_proxy: Any, listed: Any, follow: Any
 ) -> None:
     job_id = factories.failed_job().id
@@ -105,7 +107,7 @@ def test_changes_stay_noted_while_redis_is_away(
     assert listed() == [job_id]
 
 
-def test_a_repeated_push_does_not_double(
+def test_a_repeated_push_adds_no_duplicate(
     follow: Any, listed: Any, redis: Redis, session: Any
 ) -> None:
     """The connection broke after the push and before the note was deleted."""
@@ -115,7 +117,7 @@ def test_a_repeated_push_does_not_double(
     assert listed() == [job.id]
 
 
-def test_a_list_somebody_edited_is_written_anew(
+def test_a_list_edited_by_someone_else_is_rewritten(
     follow: Any, listed: Any, expected: Any, redis: Redis, session: Any
 ) -> None:
     ids = [factories.failed_job(finished_ago=ago).id for ago in (30, 20, 10)]
@@ -140,14 +142,14 @@ def test_a_flushed_redis_gets_the_list_back(
     assert follow() == 0
 
 
-def test_an_empty_list_is_not_rebuilt_again_and_again(follow: Any, monkeypatch: Any) -> None:
+def test_an_empty_list_is_not_rebuilt_every_time(follow: Any, monkeypatch: Any) -> None:
     follow()
     monkeypatch.setattr(dead_letter_mirror, "_rewrite", lambda *_: pytest.fail("rebuilt"))
     factories.failed_job()
     assert follow() == 1
 
 
-def test_a_flood_is_written_at_once_and_in_order(
+def test_many_changes_are_written_at_once_and_in_order(
     follow: Any, listed: Any, expected: Any, rows: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(dead_letter_mirror, "MAX_CHANGES", 5)
@@ -159,7 +161,7 @@ def test_a_flood_is_written_at_once_and_in_order(
     assert rows("SELECT 1 FROM dead_letter_changes") == []
 
 
-def test_two_writers_at_once_leave_one_list(
+def test_concurrent_writers_leave_one_correct_list(
     app: Any, redis: Redis, listed: Any, expected: Any, session: Any
 ) -> None:
     for ago in range(10):
@@ -186,7 +188,7 @@ def test_two_writers_at_once_leave_one_list(
 
 
 @pytest.mark.parametrize("duty", ["follow", "rebuild"])
-def test_a_writer_that_was_cut_off_is_replaced_soon(
+def test_a_writer_that_lost_its_connection_is_replaced_soon(
     app: Any, session: Any, redis_proxy: Proxy, follow: Any, listed: Any, wait_until: Any,
     monkeypatch: Any, duty: str,
 ) -> None:  # fmt: skip

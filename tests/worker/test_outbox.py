@@ -92,7 +92,7 @@ def test_outcomes_of_all_kinds_are_written_together(
     assert outbox.refused == 0
 
 
-def test_a_dead_letter_hurries_the_mirror(
+def test_a_dead_letter_is_mirrored_at_the_next_tick(
     engine: Any, app: Any, claim: Any, enqueue_many: Any
 ) -> None:
     hurried: list[bool] = []
@@ -109,7 +109,7 @@ def test_a_dead_letter_hurries_the_mirror(
     assert hurried == [True]
 
 
-def test_many_threads_put_at_once_and_nothing_is_lost(
+def test_endings_of_concurrent_threads_are_not_lost(
     outbox: Outbox, claim: Any, enqueue_many: Any, rows: Any
 ) -> None:
     jobs = claim(*enqueue_many(200))
@@ -127,7 +127,7 @@ def test_many_threads_put_at_once_and_nothing_is_lost(
     assert outbox.refused == 0
 
 
-def test_a_batch_of_both_kinds_holds_nothing_while_it_waits_for_a_locked_job(
+def test_a_batch_of_both_kinds_holds_no_lock_while_it_waits(
     outbox: Outbox, engine: Any, claim: Any, enqueue_many: Any, row: Any
 ) -> None:
     """Else it holds the job that completed and waits for the one that failed, and a person's cancel of
@@ -147,7 +147,7 @@ def test_a_batch_of_both_kinds_holds_nothing_while_it_waits_for_a_locked_job(
     assert [row(job.id).status for job in (high, low)] == ["completed", "pending"]
 
 
-def test_what_gathers_while_one_writes_goes_out_in_one_batch(
+def test_endings_added_during_a_write_are_written_in_one_batch(
     outbox: Outbox, claim: Any, enqueue_many: Any, rows: Any, statements: list[str]
 ) -> None:
     blocked, *others = claim(*enqueue_many(50))
@@ -166,7 +166,7 @@ def test_what_gathers_while_one_writes_goes_out_in_one_batch(
 
 
 @pytest.mark.parametrize("result", UNSTORABLE.values(), ids=UNSTORABLE.keys())
-def test_a_result_that_cannot_be_stored_is_left_out_and_harms_no_neighbor(
+def test_a_result_that_cannot_be_stored_is_left_out_and_affects_no_other(
     outbox: Outbox, claim: Any, enqueue_many: Any, row: Any, rows: Any, result: str
 ) -> None:
     jobs = claim(*enqueue_many(9))
@@ -200,7 +200,7 @@ def test_an_error_that_cannot_be_stored_leaves_the_end_of_its_attempt_as_it_was(
     assert "PostgreSQL can't store" in row(buried.id).last_error
 
 
-def test_an_outcome_that_cannot_be_sent_is_stripped_and_harms_no_neighbor(
+def test_an_outcome_that_cannot_be_sent_is_stripped_and_affects_no_other(
     outbox: Outbox, claim: Any, enqueue_many: Any, row: Any
 ) -> None:
     jobs = claim(*enqueue_many(3))
@@ -319,7 +319,7 @@ class TestOutage:
         assert outbox.held() == []
         assert outbox.refused == 0
 
-    def test_an_outcome_that_committed_before_the_connection_broke_is_no_zombie(
+    def test_an_outcome_committed_before_the_connection_broke_is_not_refused(
         self, outbox: Outbox, claim: Any, enqueue: Any, row: Any, cut_engine: Any,
         database_proxy: Proxy, caplog: Any,
     ) -> None:  # fmt: skip
@@ -358,7 +358,7 @@ class TestOutage:
         assert not writer.is_alive()
         assert row(job.id).status == "processing"
 
-    def test_redis_away_keeps_no_outcome_from_its_row(
+    def test_outcomes_are_stored_while_redis_is_unavailable(
         self, engine: Any, app: Any, settings: Any, claim: Any, enqueue: Any, row: Any,
         redis_proxy: Proxy,
     ) -> None:  # fmt: skip
@@ -406,7 +406,7 @@ class TestLogLines:
         assert [line.message for line in found] == [f"line {n}" for n in kept]
         assert rows("SELECT count(*) AS n FROM job_log_lines")[0].n == 5 + len(kept)
 
-    def test_a_limit_of_none_keeps_none(
+    def test_a_limit_of_zero_keeps_no_lines(
         self, engine: Any, claim: Any, enqueue: Any, rows: Any
     ) -> None:
         self.put(engine, claim(enqueue())[0], 0, 5, most=0)

@@ -57,7 +57,7 @@ def test_ids_that_are_not_due_stay(
     assert depths(ready)["delayed"] == 1
 
 
-def test_an_id_that_redis_thinks_due_and_postgresql_does_not_goes_back(
+def test_an_id_that_is_due_only_in_redis_goes_back(
     engine: Any, ready: ReadySet, clock: Clock, redis: Redis
 ) -> None:
     job = pending_job(due_in=60)
@@ -80,7 +80,7 @@ def test_ids_that_are_no_longer_pending_are_dropped(
     assert ready.pop(["default"], 10) == ([], None)
 
 
-def test_an_id_delayed_anew_while_it_is_promoted_stays_delayed(
+def test_an_id_delayed_again_during_promotion_stays_delayed(
     engine: Any, ready: ReadySet, clock: Clock, redis: Redis, claim: Any
 ) -> None:
     """Promotion saw it processing; before it drops the id, the attempt fails and is delayed anew."""
@@ -99,7 +99,7 @@ def test_an_id_delayed_anew_while_it_is_promoted_stays_delayed(
     assert redis.zscore(KEYS.delayed, job_id.hex) is not None
 
 
-def test_nothing_is_lost_when_it_dies_on_the_way(
+def test_nothing_is_lost_when_promotion_dies_halfway(
     engine: Any, ready: ReadySet, clock: Clock, settings: Any, redis_proxy: Proxy, redis: Redis
 ) -> None:
     """Redis goes away after the due ids were read: they are still where they were."""
@@ -120,7 +120,7 @@ def test_nothing_is_lost_when_it_dies_on_the_way(
     assert promote_due_jobs(engine, ready, clock) == 1
 
 
-def test_several_may_promote_at_once(
+def test_several_workers_can_promote_at_once(
     engine: Any, ready: ReadySet, clock: Clock, redis: Redis
 ) -> None:
     ids = [pending_job(due_in=-5).id for _ in range(20)]

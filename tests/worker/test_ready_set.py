@@ -61,7 +61,7 @@ def test_an_id_is_in_exactly_one_place(ready: ReadySet, redis: Redis) -> None:
         assert places(redis, due.id) == [place]
 
 
-def test_no_reader_finds_an_id_in_both_sets_or_in_none(ready: ReadySet, redis: Redis) -> None:
+def test_readers_always_see_an_id_in_exactly_one_set(ready: ReadySet, redis: Redis) -> None:
     due = [ref() for _ in range(20)]
     later = [r._replace(is_due=False) for r in due]
     ready.publish(due)
@@ -163,7 +163,7 @@ def test_more_than_a_chunk_is_published_whole(ready: ReadySet) -> None:
     assert ready.pop(["default"], CHUNK * 2)[0] == [r.id.hex for r in refs]
 
 
-def test_a_pop_takes_no_more_than_asked_over_all_queues(ready: ReadySet) -> None:
+def test_a_pop_takes_at_most_its_limit_over_all_queues(ready: ReadySet) -> None:
     ready.publish([ref("a", at=n) for n in range(3)] + [ref("b", at=n) for n in range(3)])
 
     ids, next_due = ready.pop(["a", "b"], 4)
@@ -173,13 +173,13 @@ def test_a_pop_takes_no_more_than_asked_over_all_queues(ready: ReadySet) -> None
     assert depths(ready) == {"a": 0, "b": 2, "delayed": 0}
 
 
-def test_a_pop_tells_when_the_next_delayed_one_is_due(ready: ReadySet) -> None:
+def test_a_pop_returns_when_the_next_delayed_job_is_due(ready: ReadySet) -> None:
     ready.publish([ref(at=70_000, is_due=False), ref(at=60_000, is_due=False)])
 
     assert ready.pop(["default"], 1) == ([], NOW_MS + 60_000)
 
 
-def test_an_empty_pop_asks_for_nothing(ready: ReadySet) -> None:
+def test_a_pop_of_zero_ids_returns_nothing(ready: ReadySet) -> None:
     ready.publish([ref()])
 
     assert ready.pop(["default"], 0)[0] == []
@@ -263,7 +263,7 @@ def test_a_rolled_back_job_is_not_published(session: Any, ready: ReadySet) -> No
 
 
 @pytest.mark.parametrize("delay", [0, 3600])
-def test_a_committed_job_is_where_it_belongs(enqueue: Any, redis: Redis, delay: float) -> None:
+def test_a_committed_job_is_in_the_right_set(enqueue: Any, redis: Redis, delay: float) -> None:
     job_id = enqueue(delay_seconds=delay)
 
     assert places(redis, job_id) == [KEYS.delayed if delay else KEYS.ready("default")]

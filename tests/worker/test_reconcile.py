@@ -61,7 +61,7 @@ def test_a_lost_id_is_published_again(reconcile_now: Any, ready: ReadySet) -> No
     assert sorted(ready.pop(["default"], 10)[0]) == sorted([kept.id.hex, lost.id.hex])
 
 
-def test_what_is_due_for_a_moment_only_is_left_alone(reconcile_now: Any, ready: ReadySet) -> None:
+def test_jobs_that_just_became_due_are_left_alone(reconcile_now: Any, ready: ReadySet) -> None:
     """It is being published or claimed right now."""
     pending_job(due_in=-0.5)
 
@@ -69,7 +69,9 @@ def test_what_is_due_for_a_moment_only_is_left_alone(reconcile_now: Any, ready: 
     assert depths(ready) == {"delayed": 0}
 
 
-def test_nothing_missing_changes_nothing(reconcile_now: Any, ready: ReadySet, redis: Redis) -> None:
+def test_nothing_changes_when_nothing_is_missing(
+    reconcile_now: Any, ready: ReadySet, redis: Redis
+) -> None:
     job = pending_job(due_in=-10)
     redis.zadd(KEYS.ready("default"), {job.id.hex: 1})
 
@@ -116,7 +118,7 @@ def test_a_window_with_gaps_gets_only_what_is_missing(
     assert redis.zcard(KEYS.ready("default")) == WINDOW
 
 
-def test_a_wholly_missing_window_means_everything_is_missing(
+def test_everything_is_published_when_a_whole_window_is_missing(
     reconcile_now: Any, old_jobs: Any, ready: ReadySet
 ) -> None:
     old_jobs(WINDOW + 100)
@@ -146,7 +148,7 @@ def test_a_long_backlog_costs_no_more_than_a_short_one(
 
 
 @pytest.mark.parametrize("loss", ["flushed", "another server", "confessed by the web"])
-def test_a_redis_that_is_not_the_one_published_to_gets_everything(
+def test_another_redis_gets_everything(
     reconcile_now: Any, enqueue: Any, enqueue_many: Any, ready: ReadySet, redis: Redis, loss: str
 ) -> None:
     due = enqueue_many(3)
@@ -233,7 +235,7 @@ class TestMissedPublications:
         assert not ready.is_epoch_current()
         assert reconcile_now() == 1
 
-    def test_a_ping_confesses_too(
+    def test_a_ping_deletes_the_epoch_as_well(
         self, publisher: Any, reconcile_now: Any, ready: ReadySet, redis_proxy: Proxy
     ) -> None:
         redis_proxy.cut()
@@ -244,7 +246,7 @@ class TestMissedPublications:
 
         assert not ready.is_epoch_current()
 
-    def test_who_missed_nothing_leaves_the_epoch(
+    def test_a_process_that_missed_nothing_keeps_the_epoch(
         self, publisher: Any, reconcile_now: Any, ready: ReadySet
     ) -> None:
         publisher.publish([publication.ref(_row(pending_job()))])

@@ -21,7 +21,7 @@ MIB = 1024 * 1024
     "value",
     [{"a": [1, 2.5, None, True]}, "text", 0, "", [], False, "äöü 🚀", 10**300, {"1": {}}, "\\u0000 \\ud800", "😀" * 99],
 )  # fmt: skip
-def test_what_json_holds_is_kept_as_it_is(value: Any) -> None:
+def test_values_that_json_can_hold_are_kept(value: Any) -> None:
     text, warning = results.encode(value, MIB)
 
     assert json.loads(text) == value
@@ -77,7 +77,7 @@ def circular() -> list[Any]:
         pytest.param(10**5000, "<int>", "result (int)", id="huge"),
     ],
 )  # fmt: skip
-def test_what_json_cannot_hold_becomes_text(value: Any, kept: Any, named: str) -> None:
+def test_values_that_json_cannot_hold_become_text(value: Any, kept: Any, named: str) -> None:
     text, warning = results.encode(value, MIB)
 
     assert json.loads(text) == kept
@@ -100,7 +100,7 @@ def test_a_pair_of_surrogates_is_one_character() -> None:
 
 @pytest.mark.parametrize("value", ["x" * 5000, "\0" * 5000, '"' * 5000, "😀" * 5000, {"x": ["y"] * 5000}, {1: {2}, "big": "x" * 5000}])  # fmt: skip
 @pytest.mark.parametrize("limit", [64, 1000])
-def test_what_is_too_large_is_cut_to_fit(value: Any, limit: int) -> None:
+def test_results_that_are_too_large_are_cut(value: Any, limit: int) -> None:
     text, warning = results.encode(value, limit)
 
     assert len(text) <= limit

@@ -31,7 +31,9 @@ def attempt_row(rows: Any) -> Any:
 @pytest.mark.parametrize(
     "value", [{"a": [1, 2.5, None, True]}, "text", 0, "", [], False, "äöü 🚀", 10**300]
 )
-def test_what_a_handler_returns_is_kept(run: Any, types: Any, value: Any, attempt_row: Any) -> None:
+def test_the_result_of_a_handler_is_stored(
+    run: Any, types: Any, value: Any, attempt_row: Any
+) -> None:
     done = run(payload={"value": value})
 
     assert (done.status, done.result, done.attempts) == ("completed", value, 1)
@@ -149,7 +151,7 @@ def test_permanent_buries_at_once(run: Any, attempt_row: Any) -> None:
     assert attempt_row().traceback is None
 
 
-def test_snooze_gives_the_attempt_back(run: Any, attempt_row: Any) -> None:
+def test_a_snooze_costs_no_attempt(run: Any, attempt_row: Any) -> None:
     job = run(payload={"do": "snooze", "seconds": 60})
 
     assert (job.status, job.attempts) == ("pending", 0)
@@ -157,14 +159,14 @@ def test_snooze_gives_the_attempt_back(run: Any, attempt_row: Any) -> None:
     assert (attempt_row().outcome, attempt_row().error) == ("snoozed", "too early")
 
 
-def test_a_snooze_without_sense_fails_the_attempt(run: Any) -> None:
+def test_an_invalid_snooze_fails_the_attempt(run: Any) -> None:
     job = run(payload={"do": "snooze", "seconds": -1})
 
     assert (job.status, job.attempts) == ("pending", 1)
     assert "ValueError: a wait must be" in job.last_error
 
 
-def test_retry_after_names_its_own_wait(run: Any) -> None:
+def test_retry_after_sets_its_own_wait(run: Any) -> None:
     job = run(payload={"do": "retry after", "seconds": 123})
 
     assert (job.status, job.attempts, job.last_error) == ("pending", 1, "busy there")
@@ -192,7 +194,7 @@ def test_cancel_ends_the_job(run: Any, attempt_row: Any, rows: Any) -> None:
     assert rows("SELECT * FROM dead_letters") == []
 
 
-def test_a_job_of_a_type_this_worker_does_not_know_is_given_back(
+def test_a_job_of_an_unknown_type_is_returned(
     kernel: Any, enqueue: Any, types: Any, row: Any, attempt_row: Any, claim: Any
 ) -> None:
     types("short-lived")(lambda payload: None)
@@ -208,7 +210,7 @@ def test_a_job_of_a_type_this_worker_does_not_know_is_given_back(
     assert (attempt_row().outcome, attempt_row().error_class) == ("released", "UnknownJobType")
 
 
-def test_a_payload_that_this_workers_schema_refuses_is_given_back(
+def test_a_job_whose_payload_the_schema_refuses_is_returned(
     kernel: Any, enqueue: Any, row: Any, attempt_row: Any, rows: Any
 ) -> None:
     """In a rolling deploy the next worker may know the new field."""
@@ -266,7 +268,7 @@ def test_a_failing_backoff_of_a_type_falls_back_to_the_default(run: Any, types: 
     assert 1.9 < (job.run_at - job.updated_at).total_seconds() <= 2.0
 
 
-def test_whatever_a_backoff_or_a_subscriber_raises_the_thread_lives(
+def test_a_thread_survives_errors_of_a_backoff_or_a_subscriber(
     run: Any, types: Any, monkeypatch: Any
 ) -> None:
     def leave(*_: Any) -> float:
@@ -281,7 +283,7 @@ def test_whatever_a_backoff_or_a_subscriber_raises_the_thread_lives(
     assert run("leaves").last_error == "ValueError: boom"
 
 
-def test_subscribers_see_every_failed_attempt_and_harm_none(
+def test_subscribers_see_every_failed_attempt_and_affect_none(
     run: Any, monkeypatch: Any, caplog: Any
 ) -> None:
     seen: list[str] = []
@@ -342,7 +344,7 @@ class TestTimeouts:
 
         assert row(job_id).result == "never interrupted"
 
-    def test_the_thread_goes_on_with_its_next_job(
+    def test_the_thread_continues_with_its_next_job(
         self, kernel: Any, enqueue: Any, row: Any
     ) -> None:
         slow = enqueue("act", {"do": "spin", "seconds": 15}, timeout_seconds=0.2)
@@ -384,7 +386,7 @@ class TestDescribe:
             (handlers.Permanent("no such customer"), "no such customer"),
         ],
     )
-    def test_one_line_for_people(self, error: BaseException, text: str) -> None:
+    def test_an_error_is_shown_in_one_line(self, error: BaseException, text: str) -> None:
         assert AttemptError.of(error).line == text
 
     def test_a_long_text_is_cut(self) -> None:

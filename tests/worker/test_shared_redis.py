@@ -93,7 +93,7 @@ def test_a_delayed_id_that_our_database_does_not_know_reaches_its_owner(
     assert other.ready.pop(["default"], 10)[0] == [theirs.hex]
 
 
-def test_both_get_their_own_jobs_soon_however_often_the_wrong_one_pops(
+def test_both_deployments_soon_get_their_own_jobs(
     other: Other, make_inbox: Any, enqueue: Any, engine: Any, ready: ReadySet
 ) -> None:
     ours = {enqueue() for _ in range(5)}
@@ -119,7 +119,7 @@ def test_both_get_their_own_jobs_soon_however_often_the_wrong_one_pops(
     assert (ran_ours, ran_theirs) == (ours, theirs)
 
 
-def test_an_offer_is_looked_at_once_by_each(
+def test_each_deployment_checks_an_offer_once(
     other: Other, ready: ReadySet, engine: Any, monkeypatch: Any
 ) -> None:
     offers = Offers(engine, ready)
@@ -135,7 +135,7 @@ def test_an_offer_is_looked_at_once_by_each(
     assert len(asked) == 1
 
 
-def test_offers_end_and_are_few(ready: ReadySet, redis: Redis) -> None:
+def test_offers_expire_and_are_limited(ready: ReadySet, redis: Redis) -> None:
     ready.pass_on(UUID(int=n) for n in range(1500))
     assert redis.zcard(KEYS.unknown) == 1000
 
@@ -153,7 +153,7 @@ def test_databases_have_identities_of_their_own(other: Other, engine: Any) -> No
     assert names[1].startswith("jobqueue_other_")
 
 
-def test_sharing_is_said_once_by_every_worker(
+def test_sharing_is_logged_once_by_every_worker(
     other: Other, engine: Any, ready: ReadySet, caplog: Any
 ) -> None:
     ours = Registration(engine, ready)
@@ -169,7 +169,7 @@ def test_sharing_is_said_once_by_every_worker(
     assert "REDIS_PREFIX" in caplog.records[1].getMessage()
 
 
-def test_the_list_of_dead_letters_stays_with_whom_it_belongs_to(
+def test_the_list_of_dead_letters_stays_with_its_deployment(
     other: Other, engine: Any, ready: ReadySet, redis: Redis, app: Any
 ) -> None:
     ours = Registration(engine, ready)
@@ -194,9 +194,7 @@ def test_the_list_of_dead_letters_stays_with_whom_it_belongs_to(
     assert json.loads(redis.lindex(KEYS.dead_letters, 0))["jobId"] == str(job.id)
 
 
-def test_a_list_kept_before_owners_were_noted_is_taken_over(
-    engine: Any, ready: ReadySet, redis: Redis
-) -> None:
+def test_a_list_without_an_owner_is_taken_over(engine: Any, ready: ReadySet, redis: Redis) -> None:
     factories.failed_job()
     redis.set(KEYS.mirrored, 1)
 
@@ -232,6 +230,6 @@ def test_prefixes_end_with_one_colon(value: str, prefix: str, test_env: dict[str
 
 
 @pytest.mark.parametrize("value", ["{shop}", "a b", "ä", "x" * 101])
-def test_a_prefix_that_is_no_name_is_refused(value: str, test_env: dict[str, str]) -> None:
+def test_an_invalid_prefix_is_refused(value: str, test_env: dict[str, str]) -> None:
     with pytest.raises(config.ConfigError, match=r"^REDIS_PREFIX must be"):
         config.load({**test_env, "REDIS_PREFIX": value})

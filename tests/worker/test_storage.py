@@ -39,7 +39,7 @@ def test_the_same_id_a_thousand_times_is_one_message(storage: ReadySetStorage) -
     assert storage.dequeue() is None
 
 
-def test_higher_priority_first(storage: ReadySetStorage) -> None:
+def test_higher_priorities_come_first(storage: ReadySetStorage) -> None:
     low, high = uuid4().hex.encode(), uuid4().hex.encode()
     storage.enqueue(low, priority=-5)
     storage.enqueue(high, priority=5)
@@ -47,7 +47,7 @@ def test_higher_priority_first(storage: ReadySetStorage) -> None:
     assert storage.dequeue() == low
 
 
-def test_what_is_scheduled_waits_in_the_delayed_set(storage: ReadySetStorage) -> None:
+def test_scheduled_jobs_wait_in_the_delayed_set(storage: ReadySetStorage) -> None:
     storage.add_to_schedule(uuid4().hex.encode(), datetime.now(UTC) + timedelta(hours=1))
     assert storage.dequeue() is None
     assert storage.schedule_size() == 1

@@ -48,7 +48,7 @@ def test_the_last_crash_buries(
     assert ready.not_ready("default", [job_id]) == {job_id}
 
 
-def test_what_waited_past_its_expiry_is_cancelled(engine: Any, row: Any) -> None:
+def test_jobs_past_their_expiry_are_cancelled(engine: Any, row: Any) -> None:
     late = factories.pending_job(expires_at=factories._now(-1)).id
     early = factories.pending_job(expires_at=factories._now(60)).id
     assert expire_jobs(engine) == 1
@@ -66,7 +66,7 @@ class TestRetention:
     def pruner(self, engine: Any, settings: Any) -> Callable[..., Pruner]:
         return lambda days=7.0: Pruner(engine, replace(settings, retention_days=days))
 
-    def test_old_final_jobs_go_and_everything_else_stays(self, pruner: Any, rows: Any) -> None:
+    def test_only_old_final_jobs_are_deleted(self, pruner: Any, rows: Any) -> None:
         old = {"created_ago": self.OLD, "finished_ago": self.OLD - 60}
         gone = [
             factories.completed_job(**old).id,
@@ -87,7 +87,7 @@ class TestRetention:
         factories.completed_job(created_ago=self.OLD, finished_ago=self.OLD)
         assert pruner(0.0).prune_jobs() == 0
 
-    def test_retained_rows_are_not_passed_again(self, pruner: Any) -> None:
+    def test_retained_rows_are_not_scanned_again(self, pruner: Any) -> None:
         job_id = factories.completed_job(created_ago=self.OLD, finished_ago=self.OLD).id
         one = pruner()
         assert one.prune_jobs() == 1
@@ -98,7 +98,7 @@ class TestRetention:
         assert one.prune_jobs() == 1
         assert one._after == older != NIL
 
-    def test_small_tables_are_kept_small(self, engine: Any, rows: Any) -> None:
+    def test_small_tables_are_pruned(self, engine: Any, rows: Any) -> None:
         factories.worker(silent_for=2 * 86400)
         alive = factories.worker().id
         rows(
@@ -165,7 +165,7 @@ class TestSchedule:
         assert row(job_id).status == "pending"
 
 
-def test_a_duty_whose_process_was_cut_off_is_somebody_elses_soon(
+def test_a_duty_of_a_process_that_lost_its_connection_is_soon_taken_over(
     engine: Any, monkeypatch: Any, wait_until: Any
 ) -> None:
     monkeypatch.setattr(database, "IDLE_SECONDS", 1)
