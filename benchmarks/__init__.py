@@ -1,1 +1,1 @@
-"""The program measured beside its peer: ``make bench``, or ``make bench ARGS="drain --rounds 5"``."""
+"""Benchmarks of this project, compared with similar systems: ``make bench``, or ``make bench ARGS="drain --rounds 5"``."""

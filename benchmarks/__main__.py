@@ -1,4 +1,4 @@
-"""``python -m benchmarks [drain latency bulk single live post memory busy scale siege peers] [--rounds 3]``: a line per measurement."""
+"""``python -m benchmarks [drain latency bulk single live post memory busy scale overload peers] [--rounds 3]``: a line per measurement."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import drain, live, peers_run, programs, scale, service, siege
+from benchmarks import drain, live, overload, peers_run, programs, scale, service
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
@@ -19,7 +19,7 @@ def spread(values: Sequence[float], digits: int = 0) -> str:
 def run_drain(rounds: int) -> None:
     ours, theirs = [], []
     for _ in range(rounds):
-        # In turns, so that a slow minute of the machine is nobody's alone.
+        # Alternating, so that a slow minute of the machine affects both.
         theirs.append(drain.plain_huey())
         ours.append(drain.ours())
     ratio = statistics.median(ours) / statistics.median(theirs)
@@ -90,10 +90,10 @@ def run_scale(rounds: int) -> None:
         say(f"drain with {rows:,} jobs in the table, jobs/s", spread(found))
 
 
-def run_siege(rounds: int) -> None:
-    for name, values in siege.summary(*siege.turns(rounds)):
+def run_overload(rounds: int) -> None:
+    for name, values in overload.summary(*overload.turns(rounds)):
         say(name, spread(values, 1))
-    for name, rates in siege.fronts(rounds).items():
+    for name, rates in overload.fronts(rounds).items():
         say(f"16 connections, a second: {name}", spread(rates))
 
 
@@ -107,7 +107,7 @@ MEASUREMENTS: dict[str, Callable[[int], None]] = {
     "memory": run_memory,
     "busy": run_busy,
     "scale": run_scale,
-    "siege": run_siege,
+    "overload": run_overload,
     "peers": lambda rounds: peers_run.run(rounds, ONLY),
 }
 

@@ -1,4 +1,4 @@
-"""30,000 pre-queued no-op jobs through the Procfile's worker, beside plain Huey on the same Redis.
+"""30,000 pre-queued no-op jobs through the Procfile's worker, compared with plain Huey on the same Redis.
 
 Both clocks run from the first job's start to the last job's end; starting the program is not in it.
 Ours: every outcome committed in PostgreSQL (with fsync), counters, statistics, results kept.
@@ -26,7 +26,7 @@ def ours(jobs: int = JOBS, workers: int = 1, *, keep: bool = False) -> float:
         programs.empty()
     scalar = programs.scalar
     if keep:
-        # What was pending there would be run as well.
+        # Jobs that were pending there would run as well.
         scalar("UPDATE jobs SET run_at = now() + interval '1 day' WHERE status = 'pending'")
         scalar("VACUUM ANALYZE jobs")
     scalar("CREATE TEMP TABLE IF NOT EXISTS mark AS SELECT now() AS at")

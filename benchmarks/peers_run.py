@@ -1,4 +1,4 @@
-"""Ours and its peers on the same Redis and PostgreSQL, in turns, in one run → ``benchmarks/RESULTS.md``."""
+"""This project and similar systems on the same Redis and PostgreSQL, alternating, in one run → ``benchmarks/RESULTS.md``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Peer:
     module: str
     command: str  # its worker; {bin} is its environment's bin folder
     pending: Callable[[], int]
-    keeps: str  # what it still has after a crash of worker or Redis
+    keeps: str  # what survives a crash of worker or Redis
     drain_jobs: int = 30_000
     enqueue_jobs: int = 5_000
     workers: int = 1
@@ -60,7 +60,7 @@ class Peer:
         return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
 
     def env(self) -> dict[str, str]:
-        # psycopg 3 and the peers know nothing of our driver's name.
+        # psycopg 3 and the other systems don't know our driver's name.
         return programs.environment(**OURS_ENV, PYTHONPATH=str(programs.ROOT))
 
 
@@ -75,8 +75,8 @@ def _ours_pending() -> int:
 
 
 WORKER = procfile()["worker"]
-DURABLE = "all of it: each job and its outcome is committed to PostgreSQL with fsync"
-AT_MOST_ONCE = "a worker that dies loses the jobs it holds; Redis, when lost, loses all"
+DURABLE = "everything: each job and its outcome is committed to PostgreSQL with fsync"
+AT_MOST_ONCE = "a worker that dies loses the jobs it holds; losing Redis loses all jobs"
 QUIET = "--without-gossip --without-mingle --without-heartbeat -l WARNING"
 PEERS = [
     Peer("this project, 5 threads", "ours", WORKER, _ours_pending, DURABLE, is_ours=True),
@@ -93,20 +93,20 @@ PEERS = [
          _redis_length("celery"), AT_MOST_ONCE, drain_jobs=10_000),
     Peer("RQ, 2 processes", "rq_app",
          "{bin}/rq worker-pool -n 2 -q", _redis_length("rq:queue:default"),
-         "jobs of a dead worker are found later; Redis, when lost, loses all", drain_jobs=1_000,
+         "jobs of a dead worker are found later; losing Redis loses all jobs", drain_jobs=1_000,
          enqueue_jobs=3_000),
     Peer("Dramatiq, 5 threads", "dramatiq_app",
          "{bin}/dramatiq benchmarks.peers.dramatiq_app -p 1 -t 5",
          _redis_length("dramatiq:default"),
-         "jobs of a dead worker are redelivered; Redis, when lost, loses all", drain_jobs=10_000),
+         "jobs of a dead worker are redelivered; losing Redis loses all jobs", drain_jobs=10_000),
     Peer("Dramatiq, 2 × 8 threads", "dramatiq_app",
          "{bin}/dramatiq benchmarks.peers.dramatiq_app -p 2 -t 8",
          _redis_length("dramatiq:default"),
-         "jobs of a dead worker are redelivered; Redis, when lost, loses all", drain_jobs=10_000),
+         "jobs of a dead worker are redelivered; losing Redis loses all jobs", drain_jobs=10_000),
     Peer("Procrastinate, 5 at once", "procrastinate_app",
          "{bin}/procrastinate --app benchmarks.peers.procrastinate_app.app worker -c 5",
          _procrastinate_pending,
-         "all of it, in PostgreSQL; jobs of a dead worker need a task of yours to be retried",
+         "everything, in PostgreSQL; jobs of a dead worker need a task of yours to be retried",
          drain_jobs=3_000, enqueue_jobs=2_000),
 ]  # fmt: skip
 
@@ -156,7 +156,7 @@ def drain(peer: Peer) -> tuple[float, float]:
 
 
 def _fill(peer: Peer, jobs: int) -> None:
-    # Without the warm-up job of the measured calls: exactly so many.
+    # Exactly this many: without the warm-up job of the measured calls.
     peer.ask("bulk" if _can_bulk(peer) else "one-by-one", jobs - 1)
 
 
@@ -190,7 +190,7 @@ def pickup(peer: Peer, per_second: float = 50, seconds: float = 10) -> dict[str,
 
 
 def run(rounds: int, only: str | None = None) -> None:
-    """Everything, in turns; prints as it goes, writes the table at the end."""
+    """All measurements, alternating; prints results as they arrive and writes the table at the end."""
     install()
     peers = [p for p in PEERS if only is None or only.lower() in p.name.lower()]
     found: dict[str, dict[str, list[float]]] = {p.name: {} for p in peers}
@@ -224,17 +224,17 @@ COLUMNS = (
 
 def report(peers: Sequence[Peer], found: dict[str, dict[str, list[float]]], rounds: int) -> str:
     lines = [
-        "# Beside its peers",
+        "# Comparison with similar systems",
         "",
         (
             f'`make bench ARGS="peers --rounds {rounds}"`, {datetime.now(UTC):%Y-%m-%d}, medians of'
-            f" {rounds} rounds, the systems in turns on one machine, one Redis and one PostgreSQL:"
+            f" {rounds} rounds, the systems alternating on one machine, one Redis and one PostgreSQL:"
         ),
         f"{machine()}.",
         "",
         (
-            "Every handler does nothing. *Drain*: jobs queued beforehand, from the first one taken to the"
-            " last one done; *×* is the ratio to Huey, which this project runs on. *Pickup*: at 50 jobs a"
+            "Every handler does nothing. *Drain*: jobs queued beforehand, from the first start to the"
+            " last completion; *×* is the ratio to Huey, which this project runs on. *Pickup*: at 50 jobs a"
             " second, from the enqueuing call to the start of the handler. *MiB*: all processes of the"
             " worker after the drain, shared pages counted once."
         ),
@@ -258,10 +258,10 @@ def report(peers: Sequence[Peer], found: dict[str, dict[str, list[float]]], roun
     lines += [
         "",
         (
-            "Settings: results off where that is a choice; RQ as its default worker (a fork per job);"
-            " Celery without gossip, mingle and heartbeat; Procrastinate with an async task; no system has a"
-            " call for many jobs except where a figure stands. Drains are of 30,000 jobs (Celery and"
-            " Dramatiq 10,000, Procrastinate 3,000, RQ 1,000). A row of two workers repeats only the drain."
+            "Settings: results off where that is a choice; RQ with its default worker (a fork per job);"
+            " Celery without gossip, mingle and heartbeat; Procrastinate with an async task; systems"
+            " without a figure have no call for many jobs. Drains are of 30,000 jobs (Celery and"
+            " Dramatiq 10,000, Procrastinate 3,000, RQ 1,000). Only the drain is repeated with two workers."
         ),
         "",
         "Versions: " + versions() + ".",

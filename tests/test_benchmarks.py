@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.journey, pytest.mark.timeout(120)]
 
 SMALL = """
 import benchmarks.drain as drain, benchmarks.service as service, benchmarks.programs as programs
-import benchmarks.live as live, benchmarks.siege as siege
+import benchmarks.live as live, benchmarks.overload as overload
 programs.migrate()
 assert drain.ours(300) > 0
 assert drain.plain_huey(300) > 0
@@ -24,10 +24,10 @@ assert service.bulk(100, 200) > 0
 assert service.single(1, 4)["per second"] > 0
 assert live.post_and_run(1, 4)["jobs/s"] > 0
 assert live.post_only(1, 4)["errors"] == 0
-siege.SECONDS, siege.SLOW_BODIES, siege.SILENT, siege.LARGE_JOBS, siege.SMALL_JOBS = 1.0, 2, 10, 2, 10
-quiet, besieged = siege.turns(1)
-assert all(one.health and one.posts and not one.unanswered for one in quiet + besieged)
-assert len(siege.fronts(1, 1)) == 4
+overload.SECONDS, overload.SLOW_BODIES, overload.SILENT, overload.LARGE_JOBS, overload.SMALL_JOBS = 1.0, 2, 10, 2, 10
+quiet, overloaded = overload.turns(1)
+assert all(one.health and one.posts and not one.unanswered for one in quiet + overloaded)
+assert len(overload.fronts(1, 1)) == 4
 assert [jobs for jobs, mib in service.memory(2, 200) if mib > 10] == [0, 200, 400]
 """
 

@@ -1,4 +1,4 @@
-"""The JSON API: one blueprint, thin views, marshmallow shapes, an OpenAPI document made from them."""
+"""The JSON API: one blueprint, thin views, marshmallow schemas, and the OpenAPI document generated from them."""
 
 from __future__ import annotations
 

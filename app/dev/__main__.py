@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     services.add_argument("argv", nargs="+", metavar="COMMAND", help="after --")
     services.set_defaults(command=_services)
 
-    fill = commands.add_parser("demo", help="lively sample work for a running system (make demo)")
+    fill = commands.add_parser("demo", help="sample jobs for a running system (make demo)")
     fill.add_argument("--url", help="default: http://127.0.0.1:$PORT, else the running `make run`")
     fill.add_argument("--seconds", type=float, default=60.0, help="0: until Ctrl-C (default 60)")
     fill.set_defaults(command=_demo)
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if "MAKELEVEL" in environ:
-        follow_parent(signal.SIGTERM)  # a killed make must not leave us running unseen
+        follow_parent(signal.SIGTERM)  # when make is killed, this process must stop
     return supervisor.run(environ, only=arguments.only)
 
 

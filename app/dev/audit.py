@@ -29,7 +29,7 @@ def main() -> int:
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS)
         except subprocess.TimeoutExpired:
-            return _skip(f"no answer within {LIMIT_SECONDS} s")
+            return _skip(f"no response within {LIMIT_SECONDS} s")
         if not report.exists():
             last = done.stderr.strip().splitlines() or ["pip-audit wrote no report"]
             return _skip(last[-1])
@@ -60,7 +60,7 @@ def judge(packages: Sequence[dict[str, Any]]) -> int:
 
 
 def _skip(reason: str) -> int:
-    print(f"audit skipped: the vulnerability database could not be asked: {reason}")
+    print(f"audit skipped: no access to the vulnerability database: {reason}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What `make` does before the project's packages are there: the virtual environment, and `make clean`.
+"""What `make` does before the project's packages are installed: the virtual environment, and `make clean`.
 
 Standard library only. The Makefile picks an interpreter that the project runs on and calls it by path:
 ``python3 app/dev/bootstrap.py install run``.
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-# Of each set of packages: what needs it, its size, and its time on connections from fast to slow.
+# Set of packages → its use, size, and installation time on fast and slow connections.
 SETS = {
     "run": "what `make run` needs into .venv (200 MB; 10 to 60 seconds)",
     "dev": "what `make test` and `make check` need into .venv (600 MB; 30 seconds to 3 minutes)",
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs ``install`` or ``clean``; the exit code."""
     parser = argparse.ArgumentParser(prog="python app/dev/bootstrap.py")
     commands = parser.add_subparsers(dest="command")
-    install = commands.add_parser("install", help="make .venv hold a set of packages")
+    install = commands.add_parser("install", help="install a set of packages into .venv")
     install.add_argument("set", choices=sorted(SETS))
     install.add_argument("--servers", action="store_true", help="embedded servers will be needed")
     install.add_argument("--chosen", action="store_true", help="PYTHON=… named this interpreter")
@@ -83,7 +83,7 @@ def check_platform() -> None:
             "The embedded PostgreSQL and Redis need Linux on x86-64 or aarch64 with glibc "
             f"{OLDEST_GLIBC[0]}.{OLDEST_GLIBC[1]} or newer, or macOS on Apple silicon; this is "
             f"{' '.join(here)} with {libc or 'another C library'} {version}".rstrip()
-            + "; set DATABASE_URL and REDIS_URL to servers of your own."
+            + "; set DATABASE_URL and REDIS_URL to your own servers."
         )
 
 
@@ -100,7 +100,7 @@ def names_servers(root: Path) -> bool:
 
 
 def prepare(root: Path, packages: str, is_chosen: bool) -> None:
-    """Makes ``.venv`` hold the set ``packages``; does nothing where it already does.
+    """Installs the set ``packages`` into ``.venv``, unless it is already installed.
 
     ``is_chosen``: the user named this interpreter, so an environment of another one is replaced.
     """
@@ -119,7 +119,7 @@ def prepare(root: Path, packages: str, is_chosen: bool) -> None:
     command = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     command += ["--disable-pip-version-check", "--no-input", "-r", str(lock)]
     if subprocess.call(command) != 0:
-        raise BootstrapError(f"pip could not install {lock.name}; its message is above.")
+        raise BootstrapError(f"pip could not install {lock.name}; see its message above.")
     print(f"Installed in {time.monotonic() - began:.0f} s", flush=True)
     installed = {**record, **_identity(environment), packages: wanted}
     (environment / "installed.json").write_text(json.dumps(installed))
@@ -130,14 +130,16 @@ def _discard_unusable(environment: Path, record: dict[str, Any], is_chosen: bool
         return
     ours = _identity(environment)
     if not (environment / "bin" / "python").exists():
-        reason = "its Python is gone"
+        reason = "its Python no longer exists"
     elif record and record.get("path") != ours["path"]:
-        reason = "it was made for another folder"  # programs in it start with that folder's Python
+        reason = (
+            "it was created for another folder"  # programs in it start with that folder's Python
+        )
     elif is_chosen and record and record.get("python") != ours["python"]:
-        reason = "it was made by another Python"
+        reason = "it was created with another Python"
     else:
         return
-    print(f"Making .venv again: {reason}", flush=True)
+    print(f"Rebuilding .venv: {reason}", flush=True)
     _remove(environment)
 
 
@@ -160,7 +162,7 @@ def _make(environment: Path) -> None:
     if subprocess.call([python, "-m", "venv", str(environment)], stdout=subprocess.DEVNULL) != 0:
         _remove(environment)
         raise BootstrapError(
-            "could not make a virtual environment; on Debian and Ubuntu: "
+            "could not create a virtual environment; on Debian and Ubuntu: "
             f"apt-get install python{sys.version_info.major}.{sys.version_info.minor}-venv"
         )
 

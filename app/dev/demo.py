@@ -18,7 +18,7 @@ JOBS_PER_SECOND = 4.0
 REPORT_EVERY_SECONDS = 5.0
 CUSTOMERS = ("acme", "globex", "initech", "umbrella", "hooli", "stark")
 REGIONS = ("eu", "us", "apac")
-#: Once the system has answered, the demo waits for it through an outage of up to this long.
+#: After the first response, the demo retries during an outage for up to this time.
 OUTAGE_SECONDS, RETRY_SECONDS = 60.0, 1.0
 SUBJECTS = ("Your invoice", "Welcome aboard", "Weekly digest", "Password changed", "Order shipped")
 
@@ -41,7 +41,7 @@ def fill(url: str, *, seconds: float | None) -> int:
                 print(api.stats(), flush=True)
                 report_at += REPORT_EVERY_SECONDS
             api.send(next(jobs))
-            # Waits as of independent clients: now a burst, now a pause.
+            # Waits like those of independent clients: bursts and pauses.
             pause = min(random.expovariate(JOBS_PER_SECOND), end_at - time.monotonic(), 2)
             time.sleep(max(pause, 0))
     except KeyboardInterrupt:
@@ -82,12 +82,12 @@ class Api:
                 self._is_known, self._is_out = True, False
                 return response.json()
             problem = self._problem(method, path, response)
-            # The same request will be refused again; a failure of server or network may pass.
+            # The same request would be refused again; a failure of server or network may be temporary.
             may_pass = response is None or response.status == 429 or response.status >= 500
             if not self._is_known or not may_pass or time.monotonic() >= give_up_at:
                 raise DevError(problem)
             if not self._is_out:
-                print(f"{problem} Trying again for {OUTAGE_SECONDS:.0f} s.", flush=True)
+                print(f"{problem} Retrying for {OUTAGE_SECONDS:.0f} s.", flush=True)
             self._is_out = True
             time.sleep(RETRY_SECONDS)
 
@@ -101,10 +101,10 @@ class Api:
         if response is not None:
             return f"{method} {path} was refused ({response.status}): {_message(response)}"
         if self._is_known:
-            return f"{self._url} doesn't answer."
+            return f"{self._url} doesn't respond."
         return (
-            f"Nothing answers at {self._url}; start the system with `make run` in another terminal. "
-            "If it runs elsewhere, name its port: `make demo PORT=3400`."
+            f"No response from {self._url}; start the system with `make run` in another terminal. "
+            "If it uses another port, set it: `make demo PORT=3400`."
         )
 
 
@@ -169,7 +169,7 @@ def _http_request(url: str) -> Job:
 
 def _fail_then_succeed(url: str) -> Job:
     times = random.choice((1, 1, 2, 3))
-    payload = {"times": times, "message": "ConnectionError: warehouse did not answer"}
+    payload = {"times": times, "message": "ConnectionError: warehouse did not respond"}
     return {"type": "fail", "payload": payload}
 
 

@@ -57,7 +57,7 @@ class Home:
     def _is_ours(self, link: Path) -> bool:
         """False for a link that came along when somebody copied the whole checkout."""
         is_ours = owns(link, self.var)
-        if is_ours:  # also after the checkout was moved
+        if is_ours:  # even after the checkout was moved
             (link / OWNER_NOTE).write_text(str(self.var))
         return is_ours
 
@@ -86,7 +86,7 @@ class Home:
                 path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
         try:
             unfinished.rename(copy)
-        except OSError:  # a neighbour was first
+        except OSError:  # another process was first
             shutil.rmtree(unfinished)
 
     def write_secret(self, file: Path, text: str) -> None:

@@ -120,7 +120,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _lock(folder: Path) -> IO[str]:
-    # A lock of the kernel's: it vanishes with its holder, however that one ended.
+    # A kernel lock: released when its holder exits, for whatever reason.
     lock = open(folder / "lock", "w")  # noqa: SIM115
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -159,7 +159,7 @@ def _write_state(folder: Path, state: State) -> None:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback address that was free a moment ago.
+    """A TCP port of the loopback address that was free when checked.
 
     Below the range that the system takes for outgoing connections, which would take it while we are down.
     """

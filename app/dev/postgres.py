@@ -39,7 +39,7 @@ def start(instance: Instance) -> subprocess.Popen[bytes]:
         server = _launch(instance, binaries, data)
         if _wait_until_ready(instance, server):
             return server
-        # Lost the port between the look and the bind: once more with another one.
+        # Another process took the port after the check: try again with another one.
     raise DevError(f"PostgreSQL did not start:\n{_end_of_log(instance)}")
 
 
@@ -64,7 +64,7 @@ def _installed() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise DevError(
             "The embedded PostgreSQL is not installed; run `make install`, "
-            "or set DATABASE_URL and REDIS_URL to servers of your own."
+            "or set DATABASE_URL and REDIS_URL to your own servers."
         )
     package = Path(spec.submodule_search_locations[0])
     return max(package.glob("pginstall*"), key=lambda folder: folder.name)
@@ -111,16 +111,16 @@ def _end_orphan(data: Path) -> None:
     pid_file = data / "postmaster.pid"
     if not pid_file.exists():
         return
-    # We hold the instance's lock, so whoever wrote the file has no starter any more.
+    # We hold the instance's lock, so the process that started the server no longer runs.
     with contextlib.suppress(psutil.Error, ValueError, IndexError):
         orphan = psutil.Process(int(pid_file.read_text().split()[0]))
         if str(data) in orphan.cmdline():
             orphan.send_signal(signal.SIGINT)
             give_up_at = time.monotonic() + STOP_SECONDS
-            # A zombie has ended; where process 1 does not reap, it stays in the list for ever.
+            # A zombie has ended; where process 1 does not reap, it stays in the list.
             while orphan.status() != psutil.STATUS_ZOMBIE and time.monotonic() < give_up_at:
                 time.sleep(0.02)
-    # Its number may belong to another process by now, which would keep PostgreSQL from starting.
+    # Its pid may belong to another process by now, which would keep PostgreSQL from starting.
     pid_file.unlink(missing_ok=True)
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 
-COLOURS = {"release": 35, "web": 36, "worker": 32, "dev": 33}
+COLORS = {"release": 35, "web": 36, "worker": 32, "dev": 33}
 
 
 class Printer:
@@ -22,13 +22,13 @@ class Printer:
         """Prints one line; an output that was closed swallows it."""
         prefix = f"{name:<7} | "
         if self._has_colour:
-            prefix = f"\033[{COLOURS.get(name, 37)}m{prefix}\033[0m"
+            prefix = f"\033[{COLORS.get(name, 37)}m{prefix}\033[0m"
         with self._lock:
             self.count += 1
             try:
                 print(f"{prefix}{text}", flush=True)
             except OSError:
-                # The programs must be able to go on and end well: their pipes are still read.
+                # The programs must be able to run and exit normally, so their pipes are still read.
                 sys.stdout = open("/dev/null", "w")  # noqa: SIM115
 
     def follow(self, name: str, process: subprocess.Popen[bytes]) -> None:

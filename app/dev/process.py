@@ -86,7 +86,7 @@ def catches(pid: int, number: signal.Signals) -> bool:
 
 
 class MakeWatch:
-    """Notices signals that only the make above us got (Linux).
+    """Notices signals that only our parent, make, received (Linux).
 
     A SIGINT or SIGHUP sent to make alone, not to its group, is not passed on: make drops its handler and
     waits for us. That can be seen from here.

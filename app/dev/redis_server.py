@@ -33,7 +33,7 @@ def start(instance: Instance) -> subprocess.Popen[bytes]:
         server = _launch(instance, binary)
         if _wait_until_ready(instance, server):
             return server
-        # Lost the port between the look and the bind: once more with another one.
+        # Another process took the port after the check: try again with another one.
     raise DevError(f"Redis did not start:\n{_end_of_log(instance)}")
 
 
@@ -49,7 +49,7 @@ def _binary(instance: Instance) -> Path:
             return instance.home.reachable(binary.parent, binary.name, within=PACKAGE) / binary.name
     raise DevError(
         "The embedded Redis is not installed; run `make install`, "
-        "or set DATABASE_URL and REDIS_URL to servers of your own."
+        "or set DATABASE_URL and REDIS_URL to your own servers."
     )
 
 
@@ -78,7 +78,7 @@ def _folder(instance: Instance) -> Path:
 def _launch(instance: Instance, binary: Path) -> subprocess.Popen[bytes]:
     folder = instance.home.make_private(_folder(instance))
     config = folder / "redis.conf"
-    # In a file, for a password on a command line is there for everybody to read.
+    # In a file, because everyone can read a password on a command line.
     instance.home.write_secret(
         config,
         f"bind 127.0.0.1\nport {instance.state.redis_port}\n"

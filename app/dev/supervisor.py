@@ -33,11 +33,11 @@ from app.dev.surroundings import (
 RELEASE, WEB = "release", "web"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # The Procfile gives running jobs 25 s; the worker needs a moment more to write what became of
-# them. Nobody here waits for the answer to a request.
+# them. No client waits for a response here.
 GRACE_SECONDS = {"worker": 28.0}
 GRACE_SECONDS_OF_OTHERS = 3.0
 LOOK_SECONDS = 0.2
-# The address is shown again after so many lines of the programs, at most once in so many seconds.
+# The address is shown again after this many lines of output, at most once in this many seconds.
 LINES_BETWEEN_ADDRESSES, SECONDS_BETWEEN_ADDRESSES = 60, 60.0
 SAME_REQUEST_SECONDS = 0.5
 
@@ -61,7 +61,7 @@ def run(environ: Mapping[str, str], root: Path = ROOT, only: str | None = None) 
     for name, value in _ignored(environ):
         printer.line(
             "dev",
-            f"{name}={value} is ignored: `make run` is development, open to this machine only",
+            f"{name}={value} is ignored: `make run` runs in development mode, for this machine only",
         )
     with surroundings(
         environ, web_port=port if WEB in programs else None, say=partial(printer.line, "dev")
@@ -79,7 +79,7 @@ def _check_not_running(environ: Mapping[str, str], port: int) -> None:
         raise InstanceInUse(state)
     if not is_free(port):
         raise DevError(
-            f"Port {port} is taken; stop what listens there, or choose another one: "
+            f"Port {port} is in use; stop the program that listens on it, or choose another: "
             f"`make run PORT={port + 1}`."
         )
 
@@ -146,7 +146,9 @@ class Run:
         if self.stopping.is_set():
             return False
         is_done = process.returncode == 0
-        message = "the database is up to date" if is_done else "failed; nothing else was started"
+        message = (
+            "the database is up to date" if is_done else "failed; no other program was started"
+        )
         self.printer.line(RELEASE, message)
         return is_done
 
@@ -164,14 +166,14 @@ class Run:
                     if process.poll() is None:
                         continue
                     if name not in reloaded:
-                        self.printer.line("dev", f"{name} ended (exit code {process.returncode})")
+                        self.printer.line("dev", f"{name} exited (code {process.returncode})")
                         return False
                     del processes[name]
                     self.printer.line(
-                        "dev", f"{name} ended; the next change of its code starts it again"
+                        "dev", f"{name} exited; the next change to its code restarts it"
                     )
                 if problem := self.code.take_problem():
-                    self.printer.line("dev", f"changes of code go unnoticed: {problem}")
+                    self.printer.line("dev", f"code changes are not detected: {problem}")
                 changed, file = self.code.take()
                 if changed := changed & programs.keys():
                     self.printer.line(
@@ -186,7 +188,9 @@ class Run:
             return True
         finally:
             self.code.close()
-            self.printer.line("dev", "ending; running jobs get up to 25 s (Ctrl-C again: at once)")
+            self.printer.line(
+                "dev", "stopping; running jobs get up to 25 s (Ctrl-C again: stop now)"
+            )
             old = {f"worker {number}": process for number, process in enumerate(self.draining)}
             _end({**processes, **old}, self.stopping)
             self.printer.drain()
@@ -237,7 +241,7 @@ class Address:
                 and time.monotonic() > self._shown_at + SECONDS_BETWEEN_ADDRESSES
             )
         if is_due:
-            for text in ("", f"ready: {self._url} (Ctrl-C ends everything)", ""):
+            for text in ("", f"ready: {self._url} (Ctrl-C stops everything)", ""):
                 self._printer.line("dev", text)
             self._shown_at, self._line = time.monotonic(), self._printer.count
 

@@ -55,7 +55,7 @@ def names_servers(environ: Mapping[str, str]) -> bool:
         if has_redis:
             given, absent = absent, given
         raise DevError(
-            f"{given} is set but {absent} is not; set both to use servers of your own, "
+            f"{given} is set but {absent} is not; set both to use your own servers, "
             "or neither to use the embedded ones."
         )
     return has_database
@@ -102,7 +102,7 @@ def surroundings(
         if web_port:
             instance.remember(web_port=web_port)
         if say:
-            say("starting PostgreSQL and Redis; the first time this takes a moment")
+            say("starting PostgreSQL and Redis; the first start takes a few seconds")
         services = stack.enter_context(running(instance))
         urls = _urls(services.database_url, services.redis_url)
         yield Surroundings(env | urls, services.processes)

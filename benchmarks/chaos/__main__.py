@@ -1,4 +1,4 @@
-"""``python -m benchmarks.chaos --minutes 3 --seed 1``: faults at random, then an audit of every accepted job.
+"""``python -m benchmarks.chaos --minutes 3 --seed 1``: random faults, then a check of every accepted job.
 
 A private PostgreSQL and Redis, the Procfile's web and workers, a mixed load by HTTP, and a ledger:
 every id that was accepted, and every start and end of a handler, in files that no fault of ours can

@@ -38,7 +38,7 @@ def behave(payload: dict[str, Any], ctx: Context) -> Any:
         # A transaction left open, and a session used across the end of the attempt.
         db.session.execute(text("SELECT 1"))
     note(ctx, "end")
-    # A result that JSON can't say is kept as text.
+    # A result that JSON can't represent is stored as text.
     return {1, 2} if kind == "odd" else {"number": payload["number"]}
 
 

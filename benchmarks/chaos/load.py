@@ -60,20 +60,20 @@ class Load:
         started = time.monotonic()
         try:
             if len(bodies) == 1:
-                answer = http.post(f"{self.system.url}/api/jobs", json=bodies[0], timeout=20)
+                response = http.post(f"{self.system.url}/api/jobs", json=bodies[0], timeout=20)
             else:
-                answer = http.post(f"{self.system.url}/api/jobs/bulk", json={"jobs": bodies}, timeout=20)  # fmt: skip
+                response = http.post(f"{self.system.url}/api/jobs/bulk", json={"jobs": bodies}, timeout=20)  # fmt: skip
         except requests.RequestException as error:
-            # It may be stored or not: neither is a loss.
+            # It may or may not be stored; neither is a loss.
             self.refused[type(error).__name__] += 1
             time.sleep(0.1)
             return
-        if answer.status_code == 201:
+        if response.status_code == 201:
             self.slowest_ms = max(self.slowest_ms, 1000 * (time.monotonic() - started))
-            body = answer.json()
+            body = response.json()
             ids = [body["id"]] if len(bodies) == 1 else body["ids"]
             for job_id, (kind, _) in zip(ids, specs, strict=True):
                 self.accepted[job_id] = kind
         else:
-            self.refused[f"{answer.status_code} {answer.json().get('code')}"] += 1
+            self.refused[f"{response.status_code} {response.json().get('code')}"] += 1
             time.sleep(0.1)

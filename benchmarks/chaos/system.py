@@ -73,7 +73,7 @@ class System:
     def __init__(self, instance: Any, folder: Path, stack: ExitStack) -> None:
         self._instance = instance
         self.folder = folder
-        self.crashed_at: list[float] = []  # when PostgreSQL did
+        self.crashed_at: list[float] = []  # when PostgreSQL crashed
         self.start_postgres()
         self.start_redis()
         stack.callback(lambda: postgres.end(self.postgres))
@@ -96,7 +96,7 @@ class System:
             stack.callback(program.kill)
         self.is_over = threading.Event()
         stack.callback(self.is_over.set)
-        # A platform restarts what has ended; a fault that stops a program holds this lock.
+        # Like a platform, restarts programs that exited; a fault that stops a program holds this lock.
         self.hands_off = threading.Lock()
         threading.Thread(target=self._revive_until_the_end, daemon=True).start()
 

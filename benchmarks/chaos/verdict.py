@@ -65,7 +65,7 @@ def audit(system: System, load: Load) -> Verdict:
     lost = [f"{i} ({kind})" for i, kind in load.accepted.items() if i not in rows]
     stuck = [f"{i} is {status}" for i, status in rows.items() if status not in final]
     expected = {"hopeless": {"failed"}, "deadly": {"failed"}}
-    # Three workers killed under one job bury it, whoever killed them: that is what crashes mean.
+    # A job fails after three workers died while running it, whatever killed them.
     crashed = {
         str(i)
         for (i,) in system.sql(
@@ -80,7 +80,7 @@ def audit(system: System, load: Load) -> Verdict:
         and rows[i] in final
         and rows[i] not in expected.get(kind, {"completed"})
         and not (rows[i] == "failed" and i in crashed)
-        # It asks PostgreSQL itself, whose fault may outlast its five attempts.
+        # Its handler uses PostgreSQL, and a fault may outlast its five attempts.
         and not (kind == "leaky" and rows[i] == "failed" and "OperationalError" in errors[i])
     ]
     ledger = read_ledger(system.folder / "handlers.ledger")
@@ -111,7 +111,7 @@ def _wrong_answers(system: System, load: Load) -> list[str]:
 
 
 def _doubly_held(system: System, ledger: list[Line]) -> list[str]:
-    """Attempts that no lease stands behind, and outcomes written twice.
+    """Attempts without a lease, and outcomes written twice.
 
     Handlers may overlap in time when a frozen worker wakes (at least once); but each start must have had a
     lease of its own, and each lease ends in one row of job_attempts or in the completion. A crash of
@@ -135,7 +135,7 @@ def _doubly_held(system: System, ledger: list[Line]) -> list[str]:
         if line.event == "start":
             starts.setdefault(line.job_id, []).append(line.at)
     for job_id, times in starts.items():
-        # Claimed just before the crash, a job may start out of the inbox some moments after it.
+        # Claimed just before the crash, a job may start from the inbox some moments after it.
         forgotten = sum(any(-5 < c - at < 2 for c in system.crashed_at) for at in times)
         if len(times) - forgotten > ends.get(job_id, 0):
             near = [f"{min((at - c for c in system.crashed_at), key=abs, default=0):.2f}" for at in times]  # fmt: skip
@@ -186,7 +186,7 @@ def report(
     print(f"\nfaults         {sum(happened.values())}")
     for name, count in happened.most_common():
         print(f"    {count:3} {name}")
-    print(f"accepted       {len(load.accepted)}, slowest answer {load.slowest_ms:.0f} ms")
+    print(f"accepted       {len(load.accepted)}, slowest response {load.slowest_ms:.0f} ms")
     print(f"not accepted   {dict(load.refused)}")
     print(f"statuses       {dict(system.sql('SELECT status, count(*) FROM jobs GROUP BY 1'))}")
     print(f"handler starts {sum(starts.values())}, {sum(1 for n in starts.values() if n > 1)} jobs more than once")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Other job systems doing the same work, each as its documentation sets it up.
+"""Other job systems doing the same work, each set up as in its documentation.
 
-They live in an environment of their own (``requirements.txt`` beside this file); ``client`` runs there.
+They live in a separate environment (``requirements.txt`` in this folder); ``client`` runs there.
 """

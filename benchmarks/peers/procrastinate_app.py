@@ -24,7 +24,7 @@ async def work(payload: dict[str, Any]) -> None:
 def _open() -> Any:
     global _is_open
     if not _is_open:
-        app.open()  # its synchronous face, for plain calls
+        app.open()  # its synchronous interface, for plain calls
         _is_open = True
     return work
 

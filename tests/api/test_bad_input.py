@@ -42,14 +42,14 @@ def test_malformed_json_is_400(api: Api, stored, path, body):
     assert stored() == []
 
 
-def test_malformed_json_tells_where(api: Api):
+def test_malformed_json_is_reported_with_its_position(api: Api):
     response = api.post("/api/jobs", data=b'{"type": "echo",\n "payload": }', headers=JSON)
     assert "line 2 column 13" in response.json["message"]
 
 
 @pytest.mark.parametrize("body", ["[]", '[{"type":"echo"}]', '"echo"', "1", "null", "true", "1e5"])
 @pytest.mark.parametrize("path", [*PLACES, NOWHERE])
-def test_what_is_no_object_is_422(api: Api, stored, path, body):
+def test_a_body_that_is_not_an_object_is_422(api: Api, stored, path, body):
     method = "PATCH" if path == NOWHERE else "POST"
     response = api.send(method, path, data=body, headers=JSON)
     assert response.status_code == 422
@@ -65,7 +65,9 @@ def test_what_is_no_object_is_422(api: Api, stored, path, body):
         ("[]", "body", "must be left out, or be {}."),
     ],
 )
-def test_a_body_where_none_is_taken_is_told_to_be_left_out(api: Api, body, place, message):
+def test_a_body_for_an_operation_without_one_is_rejected_with_a_hint(
+    api: Api, body, place, message
+):
     response = api.post(f"{NOWHERE}/retry", data=body, headers=JSON)
     assert response.status_code == 422
     assert response.json["errors"] == {place: [message]}
@@ -226,7 +228,7 @@ def test_a_wrong_field_in_a_patch_is_422_and_changes_nothing(api: Api, have, sto
     assert stored() == before
 
 
-def test_several_wrong_fields_are_all_named(api: Api):
+def test_all_invalid_fields_are_named(api: Api):
     response = api.post("/api/jobs", {"type": 1, "priority": 101, "x": 1})
     assert set(response.json["errors"]) == {"type", "priority", "x"}
     assert "(and 2 more)" in response.json["message"]
@@ -360,7 +362,7 @@ def test_a_body_over_the_limit_is_413(api: Api, stored):
     assert len(stored()) == 1
 
 
-def test_a_bulk_may_be_larger_but_has_its_limit_too(api: Api, stored):
+def test_a_bulk_request_has_its_own_larger_limit(api: Api, stored):
     settings = api.app.extensions["settings"]
     jobs = [{"type": "echo", "payload": {"a": "x" * settings.max_body_bytes}}]
     assert api.post("/api/jobs/bulk", {"jobs": jobs}).status_code == 201
@@ -420,7 +422,7 @@ def test_one_bad_job_in_thousands_is_named_and_none_is_stored(api: Api, stored):
     assert stored() == []
 
 
-def test_thousands_of_bad_jobs_are_refused_soon_and_briefly(api: Api, stored):
+def test_thousands_of_invalid_jobs_are_rejected_quickly_with_a_short_response(api: Api, stored):
     started = time.monotonic()
     response = api.post("/api/jobs/bulk", {"jobs": [{"type": "echo", "x": 1}] * 10_000})
     assert time.monotonic() - started < 5

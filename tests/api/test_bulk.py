@@ -22,7 +22,7 @@ def test_ten_thousand_at_once(api: Api, redis):
     assert redis.zcard("{jobs}:ready:default") == 10_000
 
 
-def test_each_job_takes_every_field(api: Api):
+def test_each_job_accepts_every_field(api: Api):
     body = {
         "type": "echo",
         "queue": "q",
@@ -42,7 +42,7 @@ def test_each_job_takes_every_field(api: Api):
         assert job[name] == body[name]
 
 
-def test_sent_again_with_unique_keys_it_names_the_live_jobs(api: Api, stored):
+def test_a_repeated_bulk_with_unique_keys_returns_the_live_jobs(api: Api, stored):
     jobs = [{"type": "echo", "uniqueKey": f"k{n}"} for n in range(5)]
     first = api.post("/api/jobs/bulk", {"jobs": jobs[:3]}).json["ids"]
     again = api.post("/api/jobs/bulk", {"jobs": jobs})
@@ -57,7 +57,7 @@ def test_the_same_unique_key_twice_in_one_bulk_makes_one_job(api: Api, stored):
     assert ids[0] == ids[1] == str(stored()[0]["id"])
 
 
-def test_who_made_many_is_in_the_audit(api, session):
+def test_the_creator_of_a_bulk_is_in_the_audit(api, session):
     api.client.post("/api/jobs/bulk", json={"jobs": [{"type": "echo"}] * 3})
     [event] = session.query(AuditEvent).all()
     assert (event.action, event.subject, event.details["count"]) == ("job.create", "3 jobs", 3)

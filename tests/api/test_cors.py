@@ -57,7 +57,7 @@ def test_other_origins_get_no_permission(client, origin):
         ("/api/jobs?x=1", 422),
     ],
 )
-def test_answers_may_be_read_by_the_allowed_origin_refused_ones_too(client, path, status):
+def test_an_allowed_origin_can_read_all_responses_including_errors(client, path, status):
     response = client.get(path, headers={"Origin": OURS})
     assert response.status_code == status
     assert response.headers["Access-Control-Allow-Origin"] == OURS
@@ -65,13 +65,13 @@ def test_answers_may_be_read_by_the_allowed_origin_refused_ones_too(client, path
     assert {"Link", "Location", "Retry-After", "X-Next-Cursor", "X-Request-Id"} <= exposed
 
 
-def test_without_an_origin_the_answer_varies_all_the_same(client):
+def test_without_an_origin_the_response_still_varies(client):
     response = client.get("/api/jobs")
     assert "Access-Control-Allow-Origin" not in response.headers
     assert "Origin" in response.headers["Vary"]
 
 
-def test_pages_of_the_dashboard_are_nobody_elses(client):
+def test_other_origins_cannot_read_dashboard_pages(client):
     response = client.get("/", headers={"Origin": OURS})
     assert "Access-Control-Allow-Origin" not in response.headers
 

@@ -36,7 +36,7 @@ def test_creates_the_job_of_the_documentation(api: Api, stored):
     assert [row["id"] for row in stored()] == [job["id"]]
 
 
-def test_answers_what_get_answers(api: Api):
+def test_the_response_equals_that_of_get(api: Api):
     later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     body = {
         "type": "echo",
@@ -69,7 +69,7 @@ def test_delay_sets_next_run_at_by_the_database_clock(api: Api):
     assert job["status"] == "pending"
 
 
-def test_a_time_that_has_come_means_now(api: Api):
+def test_a_time_in_the_past_means_now(api: Api):
     job = api.post("/api/jobs", {"type": "echo", "nextRunAt": "2020-01-01T00:00:00Z"}).json
     assert job["nextRunAt"] is None
 
@@ -122,7 +122,7 @@ def test_payload_is_checked_by_its_type(api: Api, stored):
     assert stored() == []
 
 
-def test_a_live_unique_key_answers_200_with_the_live_job(api: Api, stored):
+def test_a_live_unique_key_returns_200_with_the_live_job(api: Api, stored):
     first = api.post("/api/jobs", {"type": "echo", "uniqueKey": "k", "payload": {"n": 1}})
     again = api.post("/api/jobs", {"type": "echo", "uniqueKey": "k", "payload": {"n": 2}})
     assert (first.status_code, again.status_code) == (201, 200)

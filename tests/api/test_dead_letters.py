@@ -66,12 +66,12 @@ def test_a_wrong_query_is_422(api: Api, query, field):
     assert (response.status_code, list(response.json["errors"])) == (422, [field])
 
 
-def test_get_tells_one(api: Api, have):
+def test_get_returns_one_worker(api: Api, have):
     job_id = have(factories.failed_job)
     assert api.get(f"{BASE}/{job_id}").json == api.get(BASE).json[0]
 
 
-def test_retry_sends_the_job_back_and_closes_the_letter(api: Api, have, redis):
+def test_retry_sends_the_job_back_and_closes_the_dead_letter(api: Api, have, redis):
     job_id = have(factories.failed_job)
     job = api.post(f"{BASE}/{job_id}/retry").json
     assert (job["id"], job["status"], job["attempts"]) == (job_id, "pending", 0)
@@ -79,7 +79,7 @@ def test_retry_sends_the_job_back_and_closes_the_letter(api: Api, have, redis):
     assert api.get(BASE).json == []
 
 
-def test_discard_closes_it_for_good(api: Api, have, stored):
+def test_discard_closes_it_permanently(api: Api, have, stored):
     job_id = have(factories.failed_job)
     job = api.post(f"{BASE}/{job_id}/discard").json
     assert (job["id"], job["status"]) == (job_id, "failed")
@@ -89,7 +89,7 @@ def test_discard_closes_it_for_good(api: Api, have, stored):
 
 
 @pytest.mark.parametrize("verb", ["", "/retry", "/discard"])
-def test_without_an_open_letter_it_is_404(api: Api, have, stored, verb):
+def test_without_an_open_dead_letter_it_is_404(api: Api, have, stored, verb):
     made = [
         NOWHERE[-36:],
         have(factories.failed_job, is_discarded=True),
@@ -103,7 +103,7 @@ def test_without_an_open_letter_it_is_404(api: Api, have, stored, verb):
 
 
 @pytest.mark.parametrize("verb", ["retry", "discard"])
-def test_a_second_time_is_404(api: Api, have, verb):
+def test_a_second_request_is_404(api: Api, have, verb):
     job_id = have(factories.failed_job)
     assert api.post(f"{BASE}/{job_id}/{verb}").status_code == 200
     assert api.post(f"{BASE}/{job_id}/{verb}").status_code == 404

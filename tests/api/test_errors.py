@@ -33,13 +33,13 @@ def test_a_wrong_method_is_405_with_allow(api: Api, path):
 
 
 @pytest.mark.parametrize("path", METHODS)
-def test_options_tells_the_methods(api: Api, path):
+def test_options_lists_the_methods(api: Api, path):
     response = api.client.options(path)
     assert response.status_code == 200
     assert sorted(response.headers["Allow"].split(", ")) == METHODS[path].split(", ")
 
 
-def test_head_answers_without_a_body(api: Api):
+def test_head_returns_no_body(api: Api):
     response = api.client.head("/api/jobs")
     assert (response.status_code, response.data) == (200, b"")
     assert response.content_length == 3
@@ -66,7 +66,7 @@ def test_an_unknown_path_is_404(api: Api, path, method):
     assert (response.status_code, response.json["code"]) == (404, "not_found")
 
 
-def test_a_doubled_slash_leads_to_the_right_place(api: Api):
+def test_a_double_slash_redirects_to_the_right_path(api: Api):
     assert api.client.get("/api//jobs", follow_redirects=True).status_code == 200
 
 
@@ -98,7 +98,7 @@ def test_without_postgresql_everything_is_503_with_retry_after(lost_api: Api, me
     assert int(response.headers["Retry-After"]) > 0
 
 
-def test_with_an_idempotency_key_too(lost_api: Api):
+def test_both_parsers_agree_with_an_idempotency_key(lost_api: Api):
     headers = {"Idempotency-Key": "k"}
     assert lost_api.post("/api/jobs", {"type": "echo"}, headers=headers).status_code == 503
 
@@ -108,7 +108,7 @@ def test_bad_input_needs_no_database(lost_api: Api):
     assert lost_api.post("/api/jobs", data=b"{", headers=JSON).status_code == 400
 
 
-def test_work_goes_on_when_the_server_dropped_our_connections(api: Api, app):
+def test_requests_work_after_the_server_dropped_connections(api: Api, app):
     api.post("/api/jobs", {"type": "echo"})
     for _ in range(2):
         with app.app_context():
@@ -125,7 +125,7 @@ def test_work_goes_on_when_the_server_dropped_our_connections(api: Api, app):
         assert api.post("/api/jobs", {"type": "echo"}).status_code == 201
 
 
-def test_a_mistake_of_ours_is_500_without_its_cause(api: Api, stored, database_url, caplog):
+def test_an_internal_error_is_500_without_its_cause(api: Api, stored, database_url, caplog):
     """The table is gone: no detail may reach the client."""
     import psycopg2
 
@@ -146,7 +146,7 @@ def test_a_mistake_of_ours_is_500_without_its_cause(api: Api, stored, database_u
     assert "UndefinedTable" in caplog.text
 
 
-def test_what_only_the_database_refuses_is_422(api: Api, stored, database_url):
+def test_values_that_only_the_database_rejects_are_422(api: Api, stored, database_url):
     import psycopg2
 
     connection = psycopg2.connect(database_url)
@@ -170,7 +170,7 @@ def test_an_error_is_valid_json_even_when_it_echoes_half_a_character(api: Api):
     assert "✗" in response.json["message"]
 
 
-def test_every_answer_has_a_request_id(api: Api):
+def test_every_response_has_a_request_id(api: Api):
     first, second = api.get("/api/jobs"), api.get("/api/nope")
     assert first.headers["X-Request-Id"] != second.headers["X-Request-Id"]
     assert len(first.headers["X-Request-Id"]) == 32

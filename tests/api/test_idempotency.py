@@ -17,7 +17,7 @@ def with_key(key: str) -> dict:
     return {"headers": {"Idempotency-Key": key}}
 
 
-def test_same_body_answers_200_with_the_first_job(api: Api, stored):
+def test_the_same_body_returns_200_with_the_first_job(api: Api, stored):
     first = api.post("/api/jobs", BODY, **with_key("k"))
     again = api.post("/api/jobs", BODY, **with_key("k"))
     assert (first.status_code, again.status_code) == (201, 200)
@@ -34,20 +34,20 @@ def test_order_of_fields_and_spaces_do_not_matter(api: Api, stored):
     assert len(stored()) == 1
 
 
-def test_another_body_is_refused(api: Api, stored):
+def test_a_different_body_is_422(api: Api, stored):
     api.post("/api/jobs", BODY, **with_key("k"))
     response = api.post("/api/jobs", {**BODY, "priority": 1}, **with_key("k"))
     assert (response.status_code, response.json["code"]) == (422, "idempotency_mismatch")
     assert len(stored()) == 1
 
 
-def test_it_answers_with_the_job_as_it_is_by_then(api: Api):
+def test_a_repeated_request_returns_the_current_job(api: Api):
     first = api.post("/api/jobs", BODY, **with_key("k")).json
     api.post(f"/api/jobs/{first['id']}/cancel")
     assert api.post("/api/jobs", BODY, **with_key("k")).json["status"] == "cancelled"
 
 
-def test_a_deleted_job_is_not_made_again(api: Api, stored):
+def test_a_deleted_job_is_not_created_again(api: Api, stored):
     first = api.post("/api/jobs", BODY, **with_key("k")).json
     api.delete(f"/api/jobs/{first['id']}")
     response = api.post("/api/jobs", BODY, **with_key("k"))
@@ -65,7 +65,7 @@ def test_a_key_is_kept_for_24_hours(api: Api, stored, database_url):
     assert len(stored("job_keys")) == 1
 
 
-def test_a_refused_body_leaves_its_key_unused(api: Api, stored):
+def test_a_rejected_body_leaves_its_key_unused(api: Api, stored):
     assert (
         api.post("/api/jobs", {"type": "echo", "priority": 101}, **with_key("k")).status_code == 422
     )
@@ -73,7 +73,7 @@ def test_a_refused_body_leaves_its_key_unused(api: Api, stored):
     assert api.post("/api/jobs", BODY, **with_key("k")).status_code == 201
 
 
-def test_with_a_live_unique_key_both_answer_with_the_live_job(api: Api, stored):
+def test_both_parsers_return_the_live_job_of_a_unique_key(api: Api, stored):
     live = api.post("/api/jobs", {**BODY, "uniqueKey": "u"}).json
     for _ in range(2):
         response = api.post("/api/jobs", {**BODY, "uniqueKey": "u"}, **with_key("k"))
@@ -89,7 +89,7 @@ def test_a_bad_key_is_refused(api: Api, stored, key):
     assert stored() == []
 
 
-def test_a_bulk_refuses_the_header_it_would_have_to_ignore(api: Api, stored):
+def test_a_bulk_request_rejects_an_idempotency_key(api: Api, stored):
     response = api.post("/api/jobs/bulk", {"jobs": [BODY]}, **with_key("k"))
     assert response.status_code == 422
     assert list(response.json["errors"]) == ["Idempotency-Key"]
@@ -105,7 +105,7 @@ def test_a_bulk_refuses_the_header_it_would_have_to_ignore(api: Api, stored):
     ],
     ids=["idempotency key", "unique key", "both"],
 )
-def test_200_posts_at_once_make_one_row(app, redis, stored, more, headers):
+def test_200_concurrent_posts_create_one_row(app, redis, stored, more, headers):
     threads, each = 20, 10
     barrier = Barrier(threads)
 
@@ -124,7 +124,7 @@ def test_200_posts_at_once_make_one_row(app, redis, stored, more, headers):
     assert sorted(status for status, _ in answers) == [200] * 199 + [201]
 
 
-def test_200_posts_at_once_with_two_bodies_make_one_row(app, redis, stored):
+def test_200_concurrent_posts_with_two_bodies_create_one_row(app, redis, stored):
     threads = 20
     barrier = Barrier(threads)
 

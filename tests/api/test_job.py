@@ -9,7 +9,7 @@ from tests.api.conftest import NOWHERE, Api
 
 
 @pytest.mark.parametrize("view", factories.BY_VIEW)
-def test_get_tells_the_job(api: Api, have, view):
+def test_get_returns_the_job(api: Api, have, view):
     job_id = have(factories.BY_VIEW[view], tags=["x"], payload={"a": 1})
     response = api.get(f"/api/jobs/{job_id}")
     assert response.status_code == 200
@@ -20,7 +20,7 @@ def test_get_tells_the_job(api: Api, have, view):
     assert (job["finishedAt"] is not None) == (view in ("completed", "failed", "cancelled"))
 
 
-def test_cancel_requested_is_told(api: Api, have):
+def test_cancel_requested_is_shown(api: Api, have):
     job_id = have(factories.processing_job, cancel_requested=True)
     assert api.get(f"/api/jobs/{job_id}").json["cancelRequested"] is True
 
@@ -70,7 +70,9 @@ def test_an_id_that_is_no_uuid_is_404(api: Api, bad, method, more):
 @pytest.mark.parametrize(
     "view", ["pending", "scheduled", "retrying", "completed", "failed", "cancelled"]
 )
-def test_delete_removes_the_job_and_all_it_had(api: Api, have, stored, app, view):
+def test_delete_removes_the_job_and_everything_that_belongs_to_it(
+    api: Api, have, stored, app, view
+):
     job_id = have(factories.BY_VIEW[view])
     with app.app_context():
         from app.jobs.models import Job
@@ -90,7 +92,7 @@ def test_a_processing_job_is_not_deleted(api: Api, have, stored):
     assert stored() == before
 
 
-def test_attempts_tell_what_went_wrong(api: Api, have, app):
+def test_attempts_show_their_errors(api: Api, have, app):
     job_id = have(factories.failed_job)
     with app.app_context():
         from app.jobs.models import Job

@@ -228,18 +228,18 @@ def test_a_cursor_of_another_list_is_refused(api: Api, have):
 @pytest.mark.parametrize(
     "path", ["/api/jobs/stats", "/api/queues", "/api/workers", "/api/job-types"]
 )
-def test_other_lists_refuse_parameters_they_do_not_know(api: Api, path):
+def test_other_lists_reject_unknown_parameters(api: Api, path):
     response = api.get(f"{path}?limit=1")
     assert (response.status_code, list(response.json["errors"])) == (422, ["limit"])
 
 
-def test_posts_refuse_query_parameters_too(api: Api, stored):
+def test_posts_reject_query_parameters(api: Api, stored):
     response = api.post("/api/jobs?dryRun=1", {"type": "echo"})
     assert (response.status_code, list(response.json["errors"])) == (422, ["dryRun"])
     assert stored() == []
 
 
-def test_the_own_order_of_a_status_is_asked_for(api: Api, have):
+def test_a_status_can_be_listed_in_its_own_order(api: Api, have):
     old = have(factories.failed_job, created_ago=9000, finished_ago=1)
     new = have(factories.failed_job, finished_ago=60)
     url = "/api/jobs?status=failed"
@@ -254,7 +254,7 @@ def test_the_own_order_of_a_status_is_asked_for(api: Api, have):
     ]
 
 
-def test_what_runs_next_is_asked_for(api: Api, have):
+def test_pending_jobs_can_be_listed_by_next_run(api: Api, have):
     later = have(factories.scheduled_job, due_in=600)
     soon = have(factories.scheduled_job, due_in=60)
     url = "/api/jobs?status=scheduled&orderBy=nextRunAt"
@@ -273,7 +273,7 @@ def test_what_runs_next_is_asked_for(api: Api, have):
         ("nextRunTo=2026-01-01T00:00:00Z", "nextRunTo"),
     ],
 )
-def test_an_order_that_a_status_does_not_have(api: Api, query, field):
+def test_an_order_that_a_status_does_not_support_is_422(api: Api, query, field):
     response = api.get(f"/api/jobs?{query}")
     assert response.status_code == 422
     assert list(response.json["errors"]) == [field]

@@ -84,14 +84,14 @@ def outcome(read: Any, body: Any) -> Any:
 
 @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(BODIES)
-def test_both_ways_agree(body):
-    assert outcome(parse_jobs.read_one, body) == outcome(parse_jobs._by_shape, body)
+def test_both_parsers_agree(body):
+    assert outcome(parse_jobs.read_one, body) == outcome(parse_jobs._by_schema, body)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(BODIES, max_size=4) | JUNK)
-def test_a_bulk_agrees_with_its_shape(jobs):
-    """What the envelope and the single reading let in is what BulkShape lets in, but for types and payloads."""
+def test_both_parsers_agree_on_a_bulk(jobs):
+    """What the envelope and the single reading let in is what BulkSchema lets in, but for types and payloads."""
     body = {"jobs": jobs}
     ours = outcome(parse_jobs.read_many, body)
     expected = outcome(lambda body: request.load(BULK, body), body)
@@ -102,7 +102,7 @@ def test_a_bulk_agrees_with_its_shape(jobs):
         assert all(path.split(".")[2] in ("type", "payload") for path in ours[1])
 
 
-def test_the_envelope_bounds_like_the_shape():
+def test_the_fast_parser_has_the_bounds_of_the_schema():
     assert BULK_ENVELOPE.fields["jobs"].validators == BULK.fields["jobs"].validators or [
         vars(check) for check in BULK_ENVELOPE.fields["jobs"].validators
     ] == [vars(check) for check in BULK.fields["jobs"].validators]
@@ -126,11 +126,11 @@ ORDINARY = [
 
 
 @pytest.mark.parametrize("body", ORDINARY, ids=str)
-def test_ordinary_bodies_take_the_short_way(body):
+def test_ordinary_bodies_use_the_fast_parser(body):
     assert parse_jobs._plain(body) is not None
 
 
-def test_every_field_that_the_short_way_knows_is_one_of_the_shape():
+def test_every_field_of_the_fast_parser_is_in_the_schema():
     assert set(parse_jobs._PLAIN) <= {field.data_key for field in NEW_JOB.fields.values()}
 
 
@@ -156,7 +156,7 @@ NOT_PLAIN = ("NaN", "-Infinity", "1e999", "9" * 4301)
 
 
 @pytest.mark.parametrize("number", NOT_PLAIN)
-def test_text_that_breaks_off_after_a_number_that_is_refused(client, number):
+def test_truncated_text_after_a_rejected_number(client, number):
     answer = client.post("/api/jobs", data=f"[{number}", content_type="application/json")
     assert (answer.status_code, answer.json["code"]) == (400, "malformed_json")
     deep = "[" * 5000 + number
@@ -168,7 +168,7 @@ def test_text_that_breaks_off_after_a_number_that_is_refused(client, number):
 @given(
     st.binary(max_size=40) | st.text('[]{}":,\\u0d8 1eE+-.NaInfity', max_size=40).map(str.encode)
 )
-def test_whatever_comes_is_read_or_refused(raw):
+def test_any_input_is_read_or_rejected(raw):
     try:
         value = json_values.parse(raw)
     except (MalformedJson, ValidationFailed):

@@ -57,7 +57,7 @@ def test_bounds_come_from_the_checks():
     assert document()["components"]["schemas"]["JobRequest"]["additionalProperties"] is False
 
 
-def test_every_operation_has_a_sentence_and_a_name_of_its_own():
+def test_every_operation_has_a_summary_and_a_unique_name():
     names = [operation.name for operation in OPERATIONS]
     assert len(set(names)) == len(names)
     for operation in OPERATIONS:
@@ -90,7 +90,7 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-def test_the_page_tells_every_operation_and_needs_nothing_from_elsewhere(client):
+def test_the_page_shows_every_operation_and_loads_nothing_external(client):
     response = client.get("/api/docs")
     assert (response.status_code, response.mimetype) == (200, "text/html")
     assert "style-src 'self'" in response.headers["Content-Security-Policy"]
@@ -117,18 +117,18 @@ def test_the_pages_stylesheets_exist(client):
         assert client.get(sheet).status_code == 200
 
 
-def test_a_result_may_be_any_json_without_a_union_that_generators_lose():
+def test_the_schema_of_a_result_is_any_json_without_a_union():
     result = document()["components"]["schemas"]["Job"]["properties"]["result"]
     assert set(result) == {"description"}
 
 
-def test_no_schema_has_a_name_that_clashes_with_a_constructor():
+def test_no_schema_name_clashes_with_a_constructor():
     """Go's generator makes a function NewX for every schema X."""
     names = set(document()["components"]["schemas"])
     assert not {f"New{name}" for name in names} & names
 
 
-def test_bodies_are_closed_and_answers_are_open():
+def test_request_schemas_are_closed_and_response_schemas_are_open():
     schemas = document()["components"]["schemas"]
     closed = {name for name, one in schemas.items() if one.get("additionalProperties") is False}
     assert closed == {"JobRequest", "Bulk", "Edit"}

@@ -105,7 +105,7 @@ def test_postgresql_goes_and_comes_back(private, web):
     assert connection.ask("GET", "/api/jobs/stats")[1]["pending"] == 2
 
 
-def test_without_redis_a_job_is_taken_all_the_same(private, web):
+def test_without_redis_a_job_is_still_accepted(private, web):
     connection = Connection(web(base=private.env()).url)
     assert connection.ask("POST", "/api/jobs", b'{"type":"echo"}')[0] == 201
     private.stop_redis()

@@ -17,7 +17,7 @@ from tests import factories
 
 
 @pytest.mark.parametrize("view", factories.BY_VIEW)
-def test_a_job_is_dumped_as_its_shape_dumps_it(app, view):
+def test_a_job_is_rendered_as_its_schema_renders_it(app, view):
     with app.app_context():
         job = factories.BY_VIEW[view](tags=["a"], payload={"x": 1})
         dumped, ours = JOB.dump(job), dumper(JOB)(job)
@@ -36,7 +36,7 @@ def test_dicts_and_objects_are_dumped_alike():
     assert dumper(STATS)(counts) == dumper(STATS)(SimpleNamespace(**counts)) == STATS.dump(counts)
 
 
-def test_nested_shapes_and_none():
+def test_nested_schemas_and_none():
     facts = dict.fromkeys(JOB_TYPE.fields) | {"counts": dict.fromkeys(STATS.fields, 1)}
     dumped = dumper(JOB_TYPE)(facts)
     assert dumped["counts"] == dict.fromkeys(STATS.fields, 1)

@@ -28,7 +28,7 @@ OPERATIONS = [(path, method) for path, methods in document()["paths"].items() fo
 
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS, ids=lambda part: part)
-def test_every_answer_is_as_documented(
+def test_every_response_is_as_documented(
     test_env: dict[str, str], session: Any, redis: Any, path: str, method: str
 ) -> None:
     for factory in make.BY_VIEW.values():

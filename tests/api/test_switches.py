@@ -13,7 +13,7 @@ def named(response, name: str) -> dict:
     return found
 
 
-def test_queues_tell_what_waits(api: Api, have):
+def test_queues_show_waiting_jobs(api: Api, have):
     for _ in range(2):
         have(factories.pending_job, queue="q", due_in=-5)
     have(factories.scheduled_job, queue="q")
@@ -69,7 +69,7 @@ def test_an_unknown_queue_is_404(api: Api, stored, name):
     assert stored("queues") == []
 
 
-def test_job_types_tell_policy_payload_and_counts(api: Api, have):
+def test_job_types_show_policy_payload_and_counts(api: Api, have):
     have(factories.failed_job, type="send-email")
     mail = named(api.get("/api/job-types"), "send-email")
     assert mail["isRegistered"] is True
@@ -87,7 +87,7 @@ def test_job_types_tell_policy_payload_and_counts(api: Api, have):
     assert api.get("/api/job-types/send-email").json == mail
 
 
-def test_a_type_this_server_has_no_code_for_is_told_too(api: Api, have):
+def test_a_type_without_code_on_this_server_is_listed(api: Api, have):
     have(factories.pending_job, type="from-elsewhere")
     foreign = api.get("/api/job-types/from-elsewhere").json
     assert (foreign["isRegistered"], foreign["maxAttempts"], foreign["counts"]["pending"]) == (
@@ -113,14 +113,14 @@ def test_an_unknown_type_is_404(api: Api, stored, name):
     assert stored("pauses") == []
 
 
-def test_switches_take_no_body(api: Api, stored):
+def test_pausing_takes_no_body(api: Api, stored):
     for path in ("/api/queues/default/pause", "/api/job-types/echo/pause"):
         response = api.post(path, {"forSeconds": 5})
         assert (response.status_code, list(response.json["errors"])) == (422, ["forSeconds"])
     assert stored("pauses") == []
 
 
-def test_workers_living_first(api: Api, have):
+def test_running_workers_come_first(api: Api, have):
     gone = have(factories.worker, stopped_ago=60)
     silent = have(factories.worker, silent_for=300)
     running = [

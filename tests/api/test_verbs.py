@@ -67,7 +67,7 @@ def test_every_verb_on_nothing_is_404(api: Api, verb):
     assert (response.status_code, response.json["code"]) == (404, "job_not_found")
 
 
-def test_retry_starts_anew_and_publishes(api: Api, have, stored, redis):
+def test_retry_resets_attempts_and_publishes(api: Api, have, stored, redis):
     job_id = have(factories.failed_job, attempts=5, crashes=2)
     job = api.post(f"/api/jobs/{job_id}/retry").json
     assert [job[name] for name in ("status", "attempts", "crashes", "lastError", "finishedAt", "nextRunAt")] == [
@@ -114,14 +114,14 @@ def test_a_retry_against_a_live_unique_key_is_409(api: Api, have, stored, way):
     assert stored() == before
 
 
-def test_cancelling_a_processing_job_asks_it_to_stop(api: Api, have):
+def test_cancelling_a_processing_job_requests_it_to_stop(api: Api, have):
     job_id = have(factories.processing_job)
     for _ in range(2):
         job = api.post(f"/api/jobs/{job_id}/cancel").json
         assert (job["status"], job["cancelRequested"]) == ("processing", True)
 
 
-def test_a_patch_changes_what_it_names_and_nothing_else(api: Api, have):
+def test_a_patch_changes_only_the_fields_it_contains(api: Api, have):
     job_id = have(factories.scheduled_job, tags=["old"], payload={"a": 1}, unique_key="k")
     before = api.get(f"/api/jobs/{job_id}").json
     changes = {
@@ -162,7 +162,7 @@ def test_a_patched_payload_is_checked_by_its_type(api: Api, have, stored):
     assert stored() == before
 
 
-def test_mend_the_payload_and_retry_in_one_go(api: Api, have):
+def test_one_patch_fixes_the_payload_and_retries(api: Api, have):
     job_id = have(factories.failed_job, payload={"n": 1})
     job = api.patch(f"/api/jobs/{job_id}", {"payload": {"n": 2}, "status": "pending"}).json
     assert (job["payload"], job["status"], job["attempts"]) == ({"n": 2}, "pending", 0)

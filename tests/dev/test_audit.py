@@ -31,7 +31,7 @@ def test_nothing_found_counts_what_was_looked_up(capsys):
     assert "1 packages looked up, 0 vulnerable, 1 not in" in capsys.readouterr().out
 
 
-def test_a_database_that_knows_nothing_is_a_skipped_audit(capsys):
+def test_an_empty_vulnerability_database_skips_the_audit(capsys):
     assert audit.judge([UNKNOWN]) == 0
     assert capsys.readouterr().out.startswith("audit skipped: ")
 
@@ -49,11 +49,11 @@ def test_no_report_is_a_skipped_audit(monkeypatch, capsys, ending):
     assert capsys.readouterr().out.startswith("audit skipped: ")
 
 
-def test_a_database_that_does_not_answer_is_a_skipped_audit(monkeypatch, capsys):
+def test_an_unreachable_vulnerability_database_skips_the_audit(monkeypatch, capsys):
     def run(command: list[str], **options: object) -> None:
         raise subprocess.TimeoutExpired(command, 120)
 
     monkeypatch.setattr(subprocess, "run", run)
 
     assert audit.main() == 0
-    assert "no answer within 120 s" in capsys.readouterr().out
+    assert "no response within 120 s" in capsys.readouterr().out

@@ -45,7 +45,7 @@ def _calls(root: Path) -> list[str]:
     return calls
 
 
-def test_run_installs_its_own_packages_once_and_says_how_long_it_takes(root, capsys):
+def test_run_installs_its_packages_once_and_prints_the_time_it_took(root, capsys):
     bootstrap.prepare(root, "run", is_chosen=False)
     assert _calls(root) == ["venv .venv", "pip requirements-run.txt"]
     assert "200 MB; 10 to 60 seconds" in capsys.readouterr().out
@@ -84,7 +84,7 @@ def test_a_failed_installation_is_tried_again(root, monkeypatch):
     assert _calls(root)[-1] == "pip requirements-run.txt"
 
 
-def test_another_python_replaces_the_environment_and_says_so(root, monkeypatch, capsys):
+def test_another_python_replaces_the_environment_with_a_message(root, monkeypatch, capsys):
     bootstrap.prepare(root, "run", is_chosen=True)
     _calls(root)
     monkeypatch.setattr("sys.base_prefix", "/opt/another")
@@ -94,7 +94,7 @@ def test_another_python_replaces_the_environment_and_says_so(root, monkeypatch, 
     bootstrap.prepare(root, "run", is_chosen=True)
 
     assert _calls(root) == ["venv .venv", "pip requirements-run.txt"]
-    assert "Making .venv again: it was made by another Python" in capsys.readouterr().out
+    assert "Rebuilding .venv: it was created with another Python" in capsys.readouterr().out
 
 
 def test_an_environment_of_another_folder_is_replaced(root, capsys):
@@ -106,7 +106,7 @@ def test_an_environment_of_another_folder_is_replaced(root, capsys):
     bootstrap.prepare(root, "run", is_chosen=False)
 
     assert _calls(root) == ["venv .venv", "pip requirements-run.txt"]
-    assert "it was made for another folder" in capsys.readouterr().out
+    assert "it was created for another folder" in capsys.readouterr().out
 
 
 def test_an_environment_whose_python_was_removed_is_replaced(root, capsys):
@@ -143,7 +143,7 @@ def test_a_linked_environment_is_used_and_never_deleted(root, tmp_path_factory, 
         ("Darwin", "x86_64", ("", "")),
     ],
 )
-def test_missing_servers_are_said_before_anything_is_installed(
+def test_missing_servers_are_reported_before_anything_is_installed(
     root, monkeypatch, capsys, system, machine, libc
 ):
     monkeypatch.setattr(platform, "system", lambda: system)
@@ -154,7 +154,7 @@ def test_missing_servers_are_said_before_anything_is_installed(
 
     assert bootstrap.main(["install", "run", "--servers"]) == 1
     assert _calls(root) == []
-    assert "set DATABASE_URL and REDIS_URL to servers of your own" in capsys.readouterr().err
+    assert "set DATABASE_URL and REDIS_URL to your own servers" in capsys.readouterr().err
 
     (root / ".env").write_text("DATABASE_URL=postgresql://db/jobs\nREDIS_URL=redis://r\n")
     assert bootstrap.main(["install", "run", "--servers"]) == 0
@@ -177,7 +177,7 @@ def test_platforms_with_embedded_servers(monkeypatch, system, machine, libc):
     bootstrap.check_platform()
 
 
-def test_clean_needs_no_environment_and_removes_everything_made_here(root, monkeypatch):
+def test_clean_needs_no_environment_and_removes_everything_created_here(root, monkeypatch):
     for name in (".venv/bin", "var/embedded/dev", ".ruff_cache", "app/__pycache__", "mine"):
         (root / name).mkdir(parents=True)
     monkeypatch.setattr(bootstrap, "ROOT", root)
@@ -201,14 +201,14 @@ def test_clean_refuses_while_the_checkout_runs(checkout):
 
 
 @pytest.mark.parametrize("python", ["python3.99", "false"])
-def test_an_unusable_python_is_one_line_with_the_fix(python):
+def test_an_unusable_python_is_reported_in_one_line_with_the_fix(python):
     refused = subprocess.run(
         ["make", "run", f"PYTHON={python}"], cwd=ROOT, capture_output=True, text=True
     )
 
     assert refused.returncode == 2
     assert refused.stderr.splitlines()[0] == (
-        f"error: {python} is not a Python from 3.11 to 3.14; name one: make run PYTHON=python3.13"
+        f"error: {python} is not a Python from 3.11 to 3.14; choose one with: make run PYTHON=python3.13"
     )
 
 

@@ -55,7 +55,7 @@ def test_a_copy_is_made_once_and_again_for_another_version(home, binaries):
     assert (copy / "data").read_text() == "22"
 
 
-def test_a_copied_link_is_not_followed_into_the_other_checkouts_data(home, tmp_path):
+def test_a_copied_link_does_not_lead_to_another_checkouts_data(home, tmp_path):
     other = tmp_path / "other" / "var"
     other.mkdir(parents=True)
     (other / "services").symlink_to(home.folder)

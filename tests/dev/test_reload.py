@@ -95,7 +95,7 @@ def test_other_files_restart_nothing(project, file):
     assert seen == {"app/sign.py"}
 
 
-def test_a_module_that_is_not_there_is_not_watched(project):
+def test_a_missing_module_is_not_watched(project):
     assert job_packages(project, {"JOB_MODULES": "gone.jobs,app.handlers.trying_out,,"}) == []
 
 

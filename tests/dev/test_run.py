@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 pytestmark = [pytest.mark.journey, pytest.mark.long, pytest.mark.timeout(180)]
 
 
-def test_it_runs_everything_and_ctrl_c_ends_everything(checkout):
+def test_it_runs_everything_and_ctrl_c_stops_everything(checkout):
     run = checkout.start(WEB_CONCURRENCY="2")
     wait_until(
         lambda: f"ready: http://127.0.0.1:{checkout.port}" in checkout.log, what="the ready line"
@@ -64,7 +64,7 @@ def test_nothing_is_left_after_a_signal_to_make_alone(checkout, number):
     wait_until(lambda: not checkout.processes(), timeout=40, interval=0.1, what="all ended")
 
 
-def test_if_one_program_dies_all_end(checkout):
+def test_if_one_program_dies_all_stop(checkout):
     run = checkout.start()
     [worker] = [p for p in checkout.processes() if "huey_consumer" in " ".join(p.cmdline())]
 
@@ -75,12 +75,12 @@ def test_if_one_program_dies_all_end(checkout):
     assert checkout.processes() == []
 
 
-def test_a_taken_port_is_said_before_anything_starts(checkout):
+def test_a_taken_port_is_reported_before_anything_starts(checkout):
     with socket.create_server(("127.0.0.1", checkout.port)):
         refused = checkout.dev("run")
 
     assert refused.returncode == 1
-    assert f"Port {checkout.port} is taken" in refused.stdout
+    assert f"Port {checkout.port} is in use" in refused.stdout
     assert not checkout.var.exists()
 
 
@@ -109,10 +109,10 @@ def test_a_second_run_on_the_same_port_says_where_the_first_one_is(checkout):
     assert where in elsewhere
 
 
-def test_settings_that_development_overrules_are_named(checkout):
+def test_settings_that_development_ignores_are_named(checkout):
     checkout.start(APP_ENV="production", HOST="0.0.0.0")
 
-    assert "APP_ENV=production is ignored: `make run` is development" in checkout.log
+    assert "APP_ENV=production is ignored: `make run` runs in development mode" in checkout.log
     assert "HOST=0.0.0.0 is ignored" in checkout.log
 
 
@@ -137,7 +137,7 @@ def test_the_address_is_shown_again_when_it_has_scrolled_away(monkeypatch, capsy
     assert capsys.readouterr().out.count("ready: http://127.0.0.1:1") == 3
 
 
-def test_closing_the_window_that_make_run_leads_ends_everything(checkout):
+def test_closing_the_terminal_of_make_run_stops_everything(checkout):
     with checkout.on_terminal("make", "-o", "ready-run", "run") as terminal:
         wait_until(lambda: "ready: " in terminal.text, timeout=60, what="ready")
 
@@ -180,7 +180,7 @@ def test_commands_on_the_development_services(checkout):
     assert "(error) " in checkout.make_output("redis-cli", "ARGS=no-such-command")
 
 
-def test_a_wrong_setting_is_said_before_anything_starts(checkout):
+def test_an_invalid_setting_is_reported_before_anything_starts(checkout):
     refused = checkout.dev("run", LEASE_SECONDS="soon")
 
     assert refused.returncode == 1
@@ -209,7 +209,7 @@ def test_the_demo_finds_and_fills_the_running_system(checkout):
     assert sum(_call(checkout, "/api/jobs/stats").values()) > 300
 
 
-def test_the_demo_says_so_when_nothing_runs(checkout):
+def test_the_demo_reports_that_nothing_is_running(checkout):
     refused = checkout.dev("demo")
 
     assert refused.returncode == 1

@@ -47,7 +47,7 @@ pytestmark = [pytest.mark.journey, pytest.mark.long, pytest.mark.timeout(180)]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="about what root has to do")
 
 
-def test_data_survives_and_the_second_start_takes_a_moment(checkout):
+def test_data_survives_and_the_second_start_is_quick(checkout):
     assert checkout.dev("services", "--", *WRITE).returncode == 0
     began = time.monotonic()
 
@@ -58,7 +58,7 @@ def test_data_survives_and_the_second_start_takes_a_moment(checkout):
     assert checkout.processes() == []
 
 
-def test_fresh_services_are_empty_and_gone_afterwards(checkout):
+def test_fresh_services_are_empty_and_removed_afterwards(checkout):
     checkout.dev("services", "--", *WRITE)
 
     fresh = checkout.dev("services", "--fresh", "--", *READ)
@@ -124,7 +124,7 @@ def test_a_copy_that_wins_our_port_is_not_taken_for_our_server(make_checkout, mo
     assert not [url for url in urls if f"127.0.0.1:{json.loads(state.read_text())[port]}" in url]
 
 
-def test_a_command_shares_the_services_that_run_already(checkout):
+def test_a_command_uses_the_running_services(checkout):
     nested = (
         f"{URLS[2]}; unset DATABASE_URL REDIS_URL; python -m app.dev services -- sh -c '{URLS[2]}'"
     )
@@ -135,7 +135,7 @@ def test_a_command_shares_the_services_that_run_already(checkout):
     assert one == other != ""
 
 
-def test_a_pid_file_that_names_a_stranger_is_no_obstacle(checkout):
+def test_a_pid_file_with_the_pid_of_another_process_is_ignored(checkout):
     checkout.dev("services", "--", *WRITE)
     [version] = _files_named(checkout, "PG_VERSION", parent="postgres")
     # As after a power cut, when the number belongs to somebody else by now: to us.
@@ -144,7 +144,7 @@ def test_a_pid_file_that_names_a_stranger_is_no_obstacle(checkout):
     assert "b'word' (0,)" in checkout.dev("services", "--", *READ).stdout
 
 
-def test_servers_that_outlived_their_starter_are_ended_first(checkout):
+def test_servers_left_by_a_killed_run_are_stopped_first(checkout):
     held = checkout.spawn("services", "--", *HOLD, has_death_signals=False)
     wait_until(lambda: "up" in checkout.log, timeout=60, what="both up")
     servers = _servers(checkout)
@@ -204,7 +204,7 @@ def test_root_finds_its_data_after_the_checkout_moved(checkout):
 
 
 @as_root
-def test_clean_removes_the_folder_elsewhere_too(checkout):
+def test_clean_also_removes_the_folder_elsewhere(checkout):
     checkout.dev("services", "--", "true")
     elsewhere = (checkout.var / "services").resolve()
 
@@ -222,7 +222,7 @@ def test_an_ordinary_user_in_a_folder_that_only_they_can_enter(make_checkout, or
     assert {path.stat().st_uid for path in checkout.var.rglob("*")} == {ordinary_user.uid}
 
 
-def test_data_of_another_user_is_refused_in_one_sentence(make_checkout, ordinary_user):
+def test_data_of_another_user_is_rejected_in_one_sentence(make_checkout, ordinary_user):
     checkout, other = make_checkout(mode=0o755), make_checkout(identity=ordinary_user, mode=0o755)
     checkout.dev("services", "--", "true")
     checkout.identity, checkout.python = ordinary_user, other.python
@@ -236,7 +236,7 @@ def test_data_of_another_user_is_refused_in_one_sentence(make_checkout, ordinary
 
 
 @pytest.mark.parametrize("given", ["DATABASE_URL", "REDIS_URL"])
-def test_one_url_alone_is_an_error_that_names_the_other(checkout, given):
+def test_one_url_without_the_other_is_an_error(checkout, given):
     absent = {"DATABASE_URL": "REDIS_URL", "REDIS_URL": "DATABASE_URL"}[given]
 
     refused = checkout.dev("services", "--", "true", **{given: "somewhere://x"})
@@ -245,7 +245,7 @@ def test_one_url_alone_is_an_error_that_names_the_other(checkout, given):
     assert f"{given} is set but {absent} is not" in refused.stdout
 
 
-def test_given_servers_are_used_and_none_is_started(checkout):
+def test_configured_servers_are_used_and_none_is_started(checkout):
     given = {"DATABASE_URL": "postgresql://a/b", "REDIS_HOST": "c"}
 
     used = checkout.dev("services", "--", *URLS, **given)

@@ -17,7 +17,7 @@ from tests.support.smtp_server import PERMANENT
 from tests.support.waiting import wait_until
 
 
-def test_the_http_server_answers_as_scripted_and_remembers(http_server):
+def test_the_http_server_responds_as_scripted_and_records_requests(http_server):
     http_server.script(204)
 
     with urllib.request.urlopen(f"{http_server.url}/a?b=1", data=b"{}") as response:
@@ -30,7 +30,7 @@ def test_the_http_server_answers_as_scripted_and_remembers(http_server):
     assert first.header("host") == http_server.url.removeprefix("http://")
 
 
-def test_the_mail_server_records_messages_and_refuses_as_told(smtp_server):
+def test_the_mail_server_records_and_refuses_messages_as_scripted(smtp_server):
     smtp_server.refuse(PERMANENT)
     with smtplib.SMTP("127.0.0.1", smtp_server.port) as client:
         with pytest.raises(smtplib.SMTPDataError):

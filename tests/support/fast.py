@@ -20,7 +20,7 @@ NOTHING_PURE = {
         "bad_input bulk cors create dead_letters errors health idempotency job list "
         "new_jobs over_http schemathesis switches verbs"
     ),
-    "dashboard": "actions again bulk failures fragments outages pages why xss",
+    "dashboard": "actions bulk copy failures fragments outages pages why xss",
     "handlers": "http_limits http_redirects",
     "jobs": (
         "bulk doctor enqueue_function lifecycle_table machine pulses queries_dead_letters "

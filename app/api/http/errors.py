@@ -1,4 +1,4 @@
-"""One shape for every error: ``{"message", "code", "errors"}``, never with a traceback."""
+"""One format for all errors: ``{"message", "code", "errors"}``, never with a traceback."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def all_codes() -> list[str]:
     while kinds:
         kind = kinds.pop()
         kinds += kind.__subclasses__()
-        # Packages with handlers of their own may have errors that never reach an answer.
+        # Errors of handler packages may never reach a response.
         if kind.__module__.startswith("app."):
             codes.add(kind.code)
     return sorted(codes)

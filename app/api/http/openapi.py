@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document: made from the routes and shapes that do the work, so it can't lag behind."""
+"""The OpenAPI 3.1 document: generated from the routes and schemas that handle requests, so it is always current."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app import __version__
 from app.api.http.errors import all_codes
 from app.api.http.operation import OPERATIONS, Operation
 from app.api.schemas.common import ERROR
-from app.api.schemas.fields import JsonText, RequestShape, Shape
+from app.api.schemas.fields import BaseSchema, JsonText, RequestSchema
 from app.security.roles import PUBLIC
 
 TAGS = {
@@ -26,31 +26,31 @@ TAGS = {
     "Dead letters": "The record of a failed job until someone retries or discards it.",
     "Queues": "Jobs wait in named queues; a paused queue starts no jobs.",
     "Workers": "The processes that run jobs.",
-    "Job types": "The kinds of jobs that can be enqueued.",
-    "Health": "For load balancers and people.",
+    "Job types": "Job types that can be enqueued, and their policies.",
+    "Health": "For load balancers and monitoring.",
 }
 DESCRIPTION = """\
 JSON over HTTP. Times are RFC 3339 in UTC with milliseconds (`2026-05-04T10:00:00.000Z`); times in requests must \
-include a time zone. Unknown fields and query parameters are refused by name, and nothing is stored when anything is refused. Every \
-error has the same shape: `message` for people, `code` for programs, `errors` by field. Ids that are not UUIDs \
-answer 404. Outside development every call but /health needs `Authorization: Bearer` with a token: viewers read \
-(secrets in payloads are masked), operators change, admins delete. `Link` and `Location` hold addresses relative to the server. \
-A change that a job's status does not allow is a 409 with the code `invalid_transition`; only `POST …/retry` of a job answers \
-400 with that code. Answers may gain fields: clients should ignore those they don't know. The document can be printed with \
-`flask --app wsgi openapi`.
+include a time zone. A request with an invalid or unknown field or query parameter is rejected, and nothing is stored. \
+All errors have the same format: `message` for people, `code` for programs, `errors` by field. An id that is not a UUID \
+returns 404. Outside development every request except /health needs `Authorization: Bearer` with a token: viewers can read \
+(secrets in payloads are masked), operators can also change, admins can also delete. `Link` and `Location` are relative to the \
+server. A change that a job's status does not allow returns 409 with the code `invalid_transition`; only `POST …/retry` of a job \
+returns 400 with that code. Responses may gain fields; clients should ignore fields they don't know. \
+`flask --app wsgi openapi` prints this document.
 """
 ERRORS = {
-    400: "The body is not JSON; for a retry: the job's status does not allow it.",
-    401: "No valid token was sent.",
+    400: "The body is not valid JSON. For a retry: the job's status does not allow it.",
+    401: "The token is missing or invalid.",
     403: "The token's role does not allow this.",
     404: "Not found.",
     408: "The body did not arrive in time; nothing was stored.",
     409: "The job's status does not allow this.",
     413: "The body is larger than the limit.",
-    415: "The body is not sent as application/json.",
-    422: "A field or parameter is not valid; see `errors`.",
+    415: "The content type is not application/json.",
+    422: "A field or parameter is invalid; see `errors`.",
     429: "Too many requests; try again after `Retry-After` seconds.",
-    503: "The database does not answer; try again after `Retry-After` seconds.",
+    503: "The database is unavailable; try again after `Retry-After` seconds.",
 }
 _ARGUMENT = re.compile(r"<(?:(\w+):)?(\w+)>")
 
@@ -58,7 +58,7 @@ _ARGUMENT = re.compile(r"<(?:(\w+):)?(\w+)>")
 @cache
 def document() -> dict[str, Any]:
     """The whole document, built once."""
-    converter, spec = _spec(lambda schema: type(schema).__name__.removesuffix("Shape"))
+    converter, spec = _spec(lambda schema: type(schema).__name__.removesuffix("Schema"))
     spec.components.schema("Error", schema=ERROR)
     spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
     for operation in OPERATIONS:
@@ -66,25 +66,26 @@ def document() -> dict[str, Any]:
         spec.path(
             path=path, operations={operation.method.lower(): _operation(operation, converter)}
         )
-    found: dict[str, Any] = spec.to_dict()
-    _describe(found["components"]["schemas"])
-    # Here, when every module with errors of its own has been imported.
-    found["components"]["schemas"]["Error"]["properties"]["code"]["enum"] = all_codes()
-    return found
+    result: dict[str, Any] = spec.to_dict()
+    schemas = result["components"]["schemas"]
+    _describe(schemas)
+    # The last step: by now every module that defines errors has been imported.
+    schemas["Error"]["properties"]["code"]["enum"] = all_codes()
+    return result
 
 
 def _describe(schemas: dict[str, Any]) -> None:
-    for shape in _subclasses(Shape):
-        name = shape.__name__.removesuffix("Shape")
+    for schema in _subclasses(BaseSchema):
+        name = schema.__name__.removesuffix("Schema")
         if name in schemas:
-            schemas[name]["description"] = inspect.getdoc(shape)
-            schemas[name] |= shape.more
-            if not issubclass(shape, RequestShape):
+            schemas[name]["description"] = inspect.getdoc(schema)
+            schemas[name] |= schema.more
+            if not issubclass(schema, RequestSchema):
                 # A response may gain fields without breaking strict clients.
                 schemas[name].pop("additionalProperties", None)
 
 
-def _subclasses(kind: type[Shape]) -> list[type[Shape]]:
+def _subclasses(kind: type[BaseSchema]) -> list[type[BaseSchema]]:
     direct = kind.__subclasses__()
     return [*direct, *(inner for one in direct for inner in _subclasses(one))]
 
@@ -142,7 +143,7 @@ def _operation(operation: Operation, converter: OpenAPIConverter) -> dict[str, A
         "summary": summary.rstrip("."),
         "tags": [operation.tag],
         "parameters": [*_arguments(operation.path), *_headers(operation), *query],
-        "responses": _answers(operation) | _errors(operation),
+        "responses": _responses(operation) | _errors(operation),
         "security": [] if operation.role == PUBLIC else [{"token": []}],
     }
     if more.strip():
@@ -180,20 +181,21 @@ def _headers(operation: Operation) -> list[dict[str, Any]]:
     ]
 
 
-def _answers(operation: Operation) -> dict[str, Any]:
+def _responses(operation: Operation) -> dict[str, Any]:
     headers = {
         name: {"description": text, "schema": {"type": "string"}}
         for name, text in operation.response_headers.items()
     }
-    found = {}
-    for status, shape in operation.answers.items():
-        found[str(status)] = one = {"description": HTTPStatus(status).phrase} | (
-            {"headers": headers} if headers else {}
-        )
-        if shape is not None:
-            schema: Any = {"type": "array", "items": shape} if operation.is_list else shape
-            one["content"] = {"application/json": {"schema": schema}}
-    return found
+    responses: dict[str, Any] = {}
+    for status, schema in operation.responses.items():
+        response: dict[str, Any] = {"description": HTTPStatus(status).phrase}
+        if headers:
+            response["headers"] = headers
+        if schema is not None:
+            content: Any = {"type": "array", "items": schema} if operation.is_list else schema
+            response["content"] = {"application/json": {"schema": content}}
+        responses[str(status)] = response
+    return responses
 
 
 def _errors(operation: Operation) -> dict[str, Any]:
@@ -205,7 +207,7 @@ def _errors(operation: Operation) -> dict[str, Any]:
     error = {"application/json": {"schema": "Error"}}
     return {
         str(status): {"description": ERRORS[status], "content": error}
-        for status in sorted(possible - set(operation.answers))
+        for status in sorted(possible - set(operation.responses))
     }
 
 

@@ -31,7 +31,7 @@ class Operation:
     query: Schema | None = NO_QUERY  # None: not checked
     body: Schema | None = None
     is_bulk: bool = False
-    answers: Mapping[int, Schema | None]
+    responses: Mapping[int, Schema | None]
     is_list: bool = False
     errors: tuple[int, ...] = ()
     request_headers: Mapping[str, str] = field(default_factory=dict)  # name → description
@@ -51,7 +51,7 @@ def operation(
 ) -> Callable[[View], View]:
     """Registers a view that gets the path's arguments, ``query`` and ``body`` (those it declares).
 
-    It returns an object, or (object, status, headers), to be rendered by the shape of that status.
+    It returns an object, or (object, status, headers), to be rendered by the schema of that status.
     ``read`` takes the place of ``body.load`` where that is too slow; it must agree with it.
     """
 
@@ -66,13 +66,13 @@ def operation(
 
 
 def _checked(spec: Operation, read: Callable[[Any], Any] | None) -> Callable[..., Response]:
-    dumpers = {status: dumper(shape) for status, shape in spec.answers.items() if shape}
-    first_status = next(iter(spec.answers))
-    body_shape = NOTHING if spec.body is None else spec.body
+    dumpers = {status: dumper(schema) for status, schema in spec.responses.items() if schema}
+    first_status = next(iter(spec.responses))
+    body_schema = NOTHING if spec.body is None else spec.body
 
     def load_body() -> Any:
         data = request.json_body(is_bulk=spec.is_bulk, is_optional=spec.body is None)
-        return read(data) if read else request.load(body_shape, data)
+        return read(data) if read else request.load(body_schema, data)
 
     @wraps(spec.view)
     def run(**arguments: Any) -> Response:

@@ -40,7 +40,7 @@ class Entry:
     description: str
     parameters: list[Row]
     body: list[Row]
-    answers: list[tuple[str, str, str]]  # status, meaning, name of the shape
+    responses: list[tuple[str, str, str]]  # status, description, schema name
     curl: str
 
 
@@ -61,7 +61,7 @@ def code_words(text: str) -> Markup:
 
 
 @blueprint.cli.command("openapi")
-@click.option("--server", help="Address of the server, for generators that take it from there.")
+@click.option("--server", help="URL of the server, for generators that read it from the document.")
 def print_document(server: str | None) -> None:
     """Print the OpenAPI document of the JSON API."""
     servers = {"servers": [{"url": server}]} if server else {}
@@ -79,7 +79,7 @@ def openapi_document() -> Response:
 def docs_page() -> str:
     spec = document()
     return render_template(
-        "api/docs.html", info=spec["info"], sections=sections(spec), shapes=shapes(spec)
+        "api/docs.html", info=spec["info"], sections=sections(spec), schemas=schemas(spec)
     )
 
 
@@ -94,11 +94,11 @@ def sections(spec: dict[str, Any]) -> list[Section]:
     return list(found.values())
 
 
-def shapes(spec: dict[str, Any]) -> list[tuple[str, str, list[Row]]]:
-    """The shapes of answers and bodies by name, each with its sentence and its fields."""
-    found = spec["components"]["schemas"]
+def schemas(spec: dict[str, Any]) -> list[tuple[str, str, list[Row]]]:
+    """The schemas of requests and responses by name: (name, description, fields)."""
     return [
-        (name, found[name].get("description", ""), _fields(found[name])) for name in sorted(found)
+        (name, schema.get("description", ""), _fields(schema))
+        for name, schema in sorted(spec["components"]["schemas"].items())
     ]
 
 
@@ -112,17 +112,17 @@ def _entry(spec: dict[str, Any], method: str, path: str, operation: dict[str, An
         description=operation.get("description", ""),
         parameters=[
             Row(
-                one["name"],
-                f"{one['in']} · {kind(one['schema'])}",
-                one.get("required", False),
-                one.get("description", ""),
+                parameter["name"],
+                f"{parameter['in']} · {kind(parameter['schema'])}",
+                parameter.get("required", False),
+                parameter.get("description", ""),
             )
-            for one in operation["parameters"]
+            for parameter in operation["parameters"]
         ],
         body=_fields(_resolved(spec, body)) if body else [],
-        answers=[
-            (status, one["description"], _shape_name(_content(one)))
-            for status, one in sorted(operation["responses"].items())
+        responses=[
+            (status, response["description"], _schema_name(_content(response)))
+            for status, response in sorted(operation["responses"].items())
         ],
         curl=_curl(spec, method, path, body),
     )
@@ -131,8 +131,8 @@ def _entry(spec: dict[str, Any], method: str, path: str, operation: dict[str, An
 def _fields(schema: dict[str, Any]) -> list[Row]:
     required = schema.get("required", ())
     return [
-        Row(name, kind(one), name in required, one.get("description", ""))
-        for name, one in schema.get("properties", {}).items()
+        Row(name, kind(field), name in required, field.get("description", ""))
+        for name, field in schema.get("properties", {}).items()
     ]
 
 
@@ -182,7 +182,7 @@ def _content(part: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _shape_name(schema: dict[str, Any]) -> str:
+def _schema_name(schema: dict[str, Any]) -> str:
     return kind(schema) if schema else ""
 
 

@@ -1,4 +1,4 @@
-"""What a request says, taken strictly: body and query string against their shapes."""
+"""What a request says, taken strictly: body and query string against their schemas."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from app.json_values import by_path
 DISCARDED_BYTES = 64 * 1024 * 1024
 
 
-def load(shape: Schema, data: Any, *, at: str | None = None) -> Any:
-    """``data`` as ``shape`` loads it. Raises ValidationFailed, its paths beginning with ``at``."""
+def load(schema: Schema, data: Any, *, at: str | None = None) -> Any:
+    """``data`` as ``schema`` loads it. Raises ValidationFailed, its paths beginning with ``at``."""
     try:
-        return shape.load(data)
+        return schema.load(data)
     except SchemaError as error:
         raise ValidationFailed(by_path(error.messages, at)) from None
 
 
-def query(shape: Schema) -> Any:
-    """The query string; every parameter at most once, none that ``shape`` does not know."""
-    if not request.query_string and not shape.fields:
+def query(schema: Schema) -> Any:
+    """The query string; every parameter at most once, none that ``schema`` does not know."""
+    if not request.query_string and not schema.fields:
         return {}
     found: dict[str, str] = {}
     errors: dict[str, list[str]] = {}
@@ -38,7 +38,7 @@ def query(shape: Schema) -> Any:
         found[name] = value
     if errors:
         raise ValidationFailed(errors)
-    return load(shape, found)
+    return load(schema, found)
 
 
 def _pairs() -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Python values → JSON responses, by plans made once from the marshmallow shapes."""
+"""Python values → JSON responses, by plans made once from the marshmallow schemas."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def _encoded(data: Any) -> bytes:
     return _encode(data).encode("utf-8", "backslashreplace")
 
 
-def dumper(shape: Schema) -> Callable[[Any], dict[str, Any]]:
-    """A function object → dict that does what ``shape.dump`` would, some ten times faster.
+def dumper(schema: Schema) -> Callable[[Any], dict[str, Any]]:
+    """A function object → dict that does what ``schema.dump`` would, about ten times faster.
 
-    A list answers with hundreds of jobs, each of two dozen fields; Schema.dump would take longer
-    than the query. tests/api/test_rendering.py holds the two against each other.
+    A list returns hundreds of jobs, each with two dozen fields; Schema.dump would take longer
+    than the query. tests/api/test_rendering.py compares the two.
     """
     plan = [
         (field.data_key or name, field.attribute or name, _conversion(field))
-        for name, field in shape.dump_fields.items()
+        for name, field in schema.dump_fields.items()
     ]
 
     def dump(obj: Any) -> dict[str, Any]:

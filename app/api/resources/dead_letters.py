@@ -22,7 +22,7 @@ TAG = "Dead letters"
     "GET",
     "/api/dead-letters",
     query=DEAD_LETTER_LIST,
-    answers={200: DEAD_LETTER},
+    responses={200: DEAD_LETTER},
     is_list=True,
     response_headers=NEXT_PAGE,
     role="viewer",
@@ -31,7 +31,7 @@ TAG = "Dead letters"
 def list_dead_letters(query: dict[str, Any]) -> Any:
     """List dead letters.
 
-    The open ones, newest first. Pass the `X-Next-Cursor` header as `cursor` for the next page; the list ends where the
+    Open dead letters, newest first. Pass the `X-Next-Cursor` header as `cursor` for the next page; the list ends where the
     header is absent. A page also ends when its payloads reach 8 MiB.
     """
     return listed(
@@ -42,7 +42,7 @@ def list_dead_letters(query: dict[str, Any]) -> Any:
 @operation(
     "GET",
     "/api/dead-letters/<uuid:job_id>",
-    answers={200: DEAD_LETTER},
+    responses={200: DEAD_LETTER},
     errors=(404,),
     role="viewer",
     tag=TAG,
@@ -50,7 +50,7 @@ def list_dead_letters(query: dict[str, Any]) -> Any:
 def get_dead_letter(job_id: UUID) -> DeadLetter:
     """Get a dead letter.
 
-    404 unless the job has an open one.
+    404 unless the job has an open dead letter.
     """
     return listing.open_dead_letter(db.session, job_id)
 
@@ -58,7 +58,7 @@ def get_dead_letter(job_id: UUID) -> DeadLetter:
 @operation(
     "POST",
     "/api/dead-letters/<uuid:job_id>/retry",
-    answers={200: JOB},
+    responses={200: JOB},
     errors=(404, 409),
     role="operator",
     tag=TAG,
@@ -77,7 +77,7 @@ def retry_dead_letter(job_id: UUID) -> Job:
 @operation(
     "POST",
     "/api/dead-letters/<uuid:job_id>/discard",
-    answers={200: JOB},
+    responses={200: JOB},
     errors=(404, 409),
     role="operator",
     tag=TAG,

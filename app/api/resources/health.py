@@ -1,4 +1,4 @@
-"""/health: answers within a second, whatever is down or hangs."""
+"""/health: responds within a second, even if a dependency is down or hangs."""
 
 from __future__ import annotations
 
@@ -67,17 +67,17 @@ def _run(check: Callable[[], None], future: Future[Dependency]) -> None:
 
 
 _database, _redis = Probe(), Probe()
-_SILENT = Dependency("down", f"no answer within {ANSWER_WITHIN_SECONDS:g} s", None)
+_SILENT = Dependency("down", f"no response within {ANSWER_WITHIN_SECONDS:g} s", None)
 
 
 @operation(
-    "GET", "/health", query=None, answers={200: HEALTH, 503: HEALTH}, role=PUBLIC, tag="Health"
+    "GET", "/health", query=None, responses={200: HEALTH, 503: HEALTH}, role=PUBLIC, tag="Health"
 )
 def health() -> tuple[Health, int, dict[str, str]]:
     """Check the health.
 
-    200 with `ok`, or `degraded` while Redis is away (jobs are stored and published later). 503 with
-    `down` while PostgreSQL is away, read-only or not migrated; `error` says what to do. It answers within a second.
+    200 with `ok`, or `degraded` while Redis is unavailable (jobs are stored and published later). 503 with
+    `down` while PostgreSQL is unavailable, read-only or not migrated; `error` says what to do. It responds within a second.
     """
     engine = db.engine
     checks = [

@@ -18,7 +18,7 @@ from app.security import actor
 TAG = "Job types"
 
 
-@operation("GET", "/api/job-types", answers={200: JOB_TYPE}, is_list=True, role="viewer", tag=TAG)
+@operation("GET", "/api/job-types", responses={200: JOB_TYPE}, is_list=True, role="viewer", tag=TAG)
 def list_job_types() -> list[dict[str, Any]]:
     """List job types.
 
@@ -28,7 +28,7 @@ def list_job_types() -> list[dict[str, Any]]:
 
 
 @operation(
-    "GET", "/api/job-types/<name>", answers={200: JOB_TYPE}, errors=(404,), role="viewer", tag=TAG
+    "GET", "/api/job-types/<name>", responses={200: JOB_TYPE}, errors=(404,), role="viewer", tag=TAG
 )
 def get_job_type(name: str) -> dict[str, Any]:
     """Get a job type.
@@ -44,7 +44,7 @@ def get_job_type(name: str) -> dict[str, Any]:
 @operation(
     "POST",
     "/api/job-types/<name>/pause",
-    answers={200: JOB_TYPE},
+    responses={200: JOB_TYPE},
     errors=(404,),
     role="operator",
     tag=TAG,
@@ -63,7 +63,7 @@ def pause_job_type(name: str) -> dict[str, Any]:
 @operation(
     "POST",
     "/api/job-types/<name>/resume",
-    answers={200: JOB_TYPE},
+    responses={200: JOB_TYPE},
     errors=(404,),
     role="operator",
     tag=TAG,

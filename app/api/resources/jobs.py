@@ -33,21 +33,21 @@ TAG = "Jobs"
     "/api/jobs",
     body=NEW_JOB,
     read=parse_jobs.read_one,
-    answers={201: JOB, 200: JOB},
+    responses={201: JOB, 200: JOB},
     errors=(404,),
     request_headers={
-        IDEMPOTENCY_HEADER: f"1 to 255 visible ASCII characters, kept for {IDEMPOTENCY_HOURS} hours. The same body again answers 200 with"
-        " the first job (404 once that is deleted), a different body 422."
+        IDEMPOTENCY_HEADER: f"1 to 255 visible ASCII characters, kept for {IDEMPOTENCY_HOURS} hours. Repeating the request with the same body returns 200 with"
+        " the first job (404 after that job was deleted); with a different body it returns 422."
     },
     request_header_schemas={IDEMPOTENCY_HEADER: {"pattern": f"^{idempotency.KEY.pattern}$"}},
-    response_headers={"Location": "The address of the job."},
+    response_headers={"Location": "The path of the job."},
     role="operator",
     tag=TAG,
 )
 def create_job(body: NewJob) -> tuple[Any, int, dict[str, str]]:
     """Create a job.
 
-    The job is stored when this answers, and starts as soon as a worker is free. 200 instead of 201 when the job already
+    When the request returns, the job is stored; it starts as soon as a worker is free. 200 instead of 201 when the job already
     exists: by its `Idempotency-Key`, or by a `uniqueKey` that is live.
     """
     job_id, job, is_new = create_one(body, idempotency_key=request.headers.get(IDEMPOTENCY_HEADER))
@@ -60,7 +60,7 @@ def create_job(body: NewJob) -> tuple[Any, int, dict[str, str]]:
     body=BULK,
     is_bulk=True,
     read=parse_jobs.read_many,
-    answers={201: BULK_RESULT},
+    responses={201: BULK_RESULT},
     role="operator",
     tag=TAG,
 )
@@ -78,7 +78,7 @@ def create_jobs(body: list[NewJob]) -> dict[str, Any]:
     "GET",
     "/api/jobs",
     query=JOB_LIST,
-    answers={200: JOB},
+    responses={200: JOB},
     is_list=True,
     response_headers=NEXT_PAGE,
     role="viewer",
@@ -103,7 +103,7 @@ def list_jobs(query: dict[str, Any]) -> Any:
     return listed(page)
 
 
-@operation("GET", "/api/jobs/stats", answers={200: STATS}, role="viewer", tag=TAG)
+@operation("GET", "/api/jobs/stats", responses={200: STATS}, role="viewer", tag=TAG)
 def get_stats() -> dict[str, int]:
     """Count jobs by status.
 
@@ -113,7 +113,7 @@ def get_stats() -> dict[str, int]:
 
 
 @operation(
-    "GET", "/api/jobs/<uuid:job_id>", answers={200: JOB}, errors=(404,), role="viewer", tag=TAG
+    "GET", "/api/jobs/<uuid:job_id>", responses={200: JOB}, errors=(404,), role="viewer", tag=TAG
 )
 def get_job(job_id: UUID) -> Job:
     """Get a job.
@@ -126,7 +126,7 @@ def get_job(job_id: UUID) -> Job:
 @operation(
     "GET",
     "/api/jobs/<uuid:job_id>/attempts",
-    answers={200: ATTEMPT},
+    responses={200: ATTEMPT},
     is_list=True,
     errors=(404,),
     role="viewer",
@@ -145,7 +145,7 @@ def list_attempts(job_id: UUID) -> list[JobAttempt]:
     "GET",
     "/api/jobs/<uuid:job_id>/log",
     query=LOG_QUERY,
-    answers={200: LOG_LINE},
+    responses={200: LOG_LINE},
     is_list=True,
     errors=(404,),
     role="viewer",
@@ -163,7 +163,7 @@ def list_log(job_id: UUID, query: dict[str, Any]) -> list[JobLogLine]:
 @operation(
     "POST",
     "/api/jobs/<uuid:job_id>/retry",
-    answers={200: JOB},
+    responses={200: JOB},
     errors=(400, 404, 409),
     role="operator",
     tag=TAG,
@@ -184,7 +184,7 @@ def retry_job(job_id: UUID) -> Job:
 @operation(
     "POST",
     "/api/jobs/<uuid:job_id>/run",
-    answers={200: JOB},
+    responses={200: JOB},
     errors=(404, 409),
     role="operator",
     tag=TAG,
@@ -202,7 +202,7 @@ def run_job_now(job_id: UUID) -> Job:
 @operation(
     "POST",
     "/api/jobs/<uuid:job_id>/cancel",
-    answers={200: JOB},
+    responses={200: JOB},
     errors=(404, 409),
     role="operator",
     tag=TAG,
@@ -221,7 +221,7 @@ def cancel_job(job_id: UUID) -> Job:
     "PATCH",
     "/api/jobs/<uuid:job_id>",
     body=EDIT,
-    answers={200: JOB},
+    responses={200: JOB},
     errors=(404, 409),
     role="operator",
     tag=TAG,
@@ -239,7 +239,7 @@ def edit_job(job_id: UUID, body: dict[str, Any]) -> Job:
 @operation(
     "DELETE",
     "/api/jobs/<uuid:job_id>",
-    answers={204: None},
+    responses={204: None},
     errors=(404, 409),
     role="admin",
     tag=TAG,

@@ -1,8 +1,8 @@
 """A request's job or jobs → NewJob. The plain ones take a short way round marshmallow.
 
-Loading JobRequestShape costs some 60 µs a job; a bulk of 10,000 would spend most of its time there. So
+Loading JobRequestSchema costs some 60 µs a job; a bulk of 10,000 would spend most of its time there. So
 ``_plain`` accepts the ordinary values of each field and leaves every other case, each refusal
-included, to the shape. tests/api/test_new_jobs.py shows by random bodies that the two agree.
+included, to the schema. tests/api/test_new_jobs.py shows by random bodies that the two agree.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from app.security import actor
 
 def read_one(data: Any) -> NewJob:
     """The job that ``data`` describes. Raises ValidationFailed or UnknownJobType."""
-    return _plain(data) or _by_shape(data)
+    return _plain(data) or _by_schema(data)
 
 
 def read_many(data: Any) -> list[NewJob]:
@@ -42,7 +42,7 @@ def read_many(data: Any) -> list[NewJob]:
     errors: dict[str, list[str]] = {}
     for index, item in enumerate(request.load(BULK_ENVELOPE, data)["jobs"]):
         try:
-            jobs.append(_plain(item) or _by_shape(item, at=f"jobs.{index}"))
+            jobs.append(_plain(item) or _by_schema(item, at=f"jobs.{index}"))
         except ValidationFailed as error:
             errors |= error.errors or {}
         if len(errors) >= MAX_ERRORS:
@@ -52,7 +52,7 @@ def read_many(data: Any) -> list[NewJob]:
     return jobs
 
 
-def _by_shape(data: Any, *, at: str | None = None) -> NewJob:
+def _by_schema(data: Any, *, at: str | None = None) -> NewJob:
     found = request.load(NEW_JOB, data, at=at)
     try:
         registry.validate_payload(registry.get(found["type"]), found["payload"])

@@ -16,7 +16,7 @@ from app.security import actor
 TAG = "Queues"
 
 
-@operation("GET", "/api/queues", answers={200: QUEUE}, is_list=True, role="viewer", tag=TAG)
+@operation("GET", "/api/queues", responses={200: QUEUE}, is_list=True, role="viewer", tag=TAG)
 def list_queues() -> list[dict[str, Any]]:
     """List queues.
 
@@ -25,7 +25,9 @@ def list_queues() -> list[dict[str, Any]]:
     return [_described(queue) for queue in listing.queue_overview(db.session)]
 
 
-@operation("GET", "/api/queues/<name>", answers={200: QUEUE}, errors=(404,), role="viewer", tag=TAG)
+@operation(
+    "GET", "/api/queues/<name>", responses={200: QUEUE}, errors=(404,), role="viewer", tag=TAG
+)
 def get_queue(name: str) -> dict[str, Any]:
     """Get a queue.
 
@@ -40,7 +42,7 @@ def get_queue(name: str) -> dict[str, Any]:
 @operation(
     "POST",
     "/api/queues/<name>/pause",
-    answers={200: QUEUE},
+    responses={200: QUEUE},
     errors=(404,),
     role="operator",
     tag=TAG,
@@ -58,7 +60,7 @@ def pause_queue(name: str) -> dict[str, Any]:
 @operation(
     "POST",
     "/api/queues/<name>/resume",
-    answers={200: QUEUE},
+    responses={200: QUEUE},
     errors=(404,),
     role="operator",
     tag=TAG,

@@ -13,7 +13,7 @@ from app.jobs.listing import WorkerSummary
 TAG = "Workers"
 
 
-@operation("GET", "/api/workers", answers={200: WORKER}, is_list=True, role="viewer", tag=TAG)
+@operation("GET", "/api/workers", responses={200: WORKER}, is_list=True, role="viewer", tag=TAG)
 def list_workers() -> list[WorkerSummary]:
     """List workers.
 
@@ -25,7 +25,7 @@ def list_workers() -> list[WorkerSummary]:
 @operation(
     "GET",
     "/api/workers/<uuid:worker_id>",
-    answers={200: WORKER},
+    responses={200: WORKER},
     errors=(404,),
     role="viewer",
     tag=TAG,

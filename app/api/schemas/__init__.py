@@ -1,1 +1,1 @@
-"""The JSON shapes of the API: what is validated, rendered and documented."""
+"""The schemas of the API: they validate requests, render responses and document both."""

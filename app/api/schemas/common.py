@@ -1,4 +1,4 @@
-"""The documentation of a field, and the shapes that every resource shares: no query, no body, errors."""
+"""The documentation of a field, and the schemas that all resources share: no query, no body, errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import fields
 
-from app.api.schemas.fields import Shape
+from app.api.schemas.fields import BaseSchema
 
 
 def about(text: str, example: Any = None) -> dict[str, Any]:
@@ -14,21 +14,21 @@ def about(text: str, example: Any = None) -> dict[str, Any]:
     return {"description": text} | ({"example": example} if example is not None else {})
 
 
-class NoQuery(Shape):
+class NoQuery(BaseSchema):
     """No query parameters."""
 
     known = "this operation has no query parameters"
 
 
-class NothingShape(Shape):
+class NothingSchema(BaseSchema):
     """No body, or an empty object."""
 
     error_messages = {"type": "must be left out, or be {}."}
     known = "send no body, or {}"
 
 
-class ErrorShape(Shape):
-    """The shape of every error."""
+class ErrorSchema(BaseSchema):
+    """The format of all errors."""
 
     message = fields.String(required=True)
     code = fields.String(
@@ -43,5 +43,5 @@ class ErrorShape(Shape):
 
 
 NO_QUERY = NoQuery()
-NOTHING = NothingShape()
-ERROR = ErrorShape()
+NOTHING = NothingSchema()
+ERROR = ErrorSchema()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from marshmallow import fields
 
 from app.api.schemas.common import about
-from app.api.schemas.fields import Shape
+from app.api.schemas.fields import BaseSchema
 from app.api.schemas.masked_fields import MaskedObject
 
 
-class DeadLetterShape(Shape):
+class DeadLetterSchema(BaseSchema):
     """The open dead letter of a failed job."""
 
     job_id = fields.UUID(required=True)
@@ -21,4 +21,4 @@ class DeadLetterShape(Shape):
     queue = fields.String(required=True)
 
 
-DEAD_LETTER = DeadLetterShape()
+DEAD_LETTER = DeadLetterSchema()

@@ -203,13 +203,13 @@ class Tags(fields.List[str]):
         return tags
 
 
-class Shape(Schema):
-    """One JSON shape: camelCase outside, snake_case inside; unknown fields are refused."""
+class BaseSchema(Schema):
+    """Base of all schemas: camelCase in JSON, snake_case in Python; unknown fields are rejected."""
 
     error_messages = {"type": "must be a JSON object."}
-    #: The remedy for unknown fields, where it is not the list of known ones.
+    #: The hint for unknown fields, if it isn't the list of known fields.
     known: ClassVar[str] = ""
-    #: What the OpenAPI document says besides the fields.
+    #: Added to the schema in the OpenAPI document.
     more: ClassVar[dict[str, Any]] = {}
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
@@ -223,5 +223,5 @@ class Shape(Schema):
         self.error_messages["unknown"] = f"is unknown; {self.known or f'known fields: {names}'}."
 
 
-class RequestShape(Shape):
-    """The shape of a request body. Unlike a response, it may not gain fields in the OpenAPI document."""
+class RequestSchema(BaseSchema):
+    """Base of request bodies. Unlike responses, they allow no further fields in the OpenAPI document."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from marshmallow import fields
 
-from app.api.schemas.fields import Shape
+from app.api.schemas.fields import BaseSchema
 
 
-class DependencyShape(Shape):
+class DependencySchema(BaseSchema):
     """A dependency of the service."""
 
     status = fields.String(required=True, metadata={"enum": ["ok", "down"]})
@@ -15,12 +15,12 @@ class DependencyShape(Shape):
     latency_ms = fields.Float(required=True, allow_none=True)
 
 
-class HealthShape(Shape):
+class HealthSchema(BaseSchema):
     """Whether the service can work."""
 
     status = fields.String(required=True, metadata={"enum": ["ok", "degraded", "down"]})
-    database = fields.Nested(DependencyShape, required=True)
-    redis = fields.Nested(DependencyShape, required=True)
+    database = fields.Nested(DependencySchema, required=True)
+    redis = fields.Nested(DependencySchema, required=True)
 
 
-HEALTH = HealthShape()
+HEALTH = HealthSchema()

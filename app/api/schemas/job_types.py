@@ -5,11 +5,11 @@ from __future__ import annotations
 from marshmallow import fields
 
 from app.api.schemas.common import about
-from app.api.schemas.fields import Shape
-from app.api.schemas.jobs import StatsShape
+from app.api.schemas.fields import BaseSchema
+from app.api.schemas.jobs import StatsSchema
 
 
-class JobTypeShape(Shape):
+class JobTypeSchema(BaseSchema):
     """A job type: its policy, and statistics of its jobs."""
 
     name = fields.String(required=True)
@@ -27,11 +27,11 @@ class JobTypeShape(Shape):
         required=True, allow_none=True, metadata=about("JSON Schema of the payload.")
     )
     is_paused = fields.Boolean(required=True)
-    counts = fields.Nested(StatsShape, required=True)
+    counts = fields.Nested(StatsSchema, required=True)
     failure_share = fields.Float(required=True, allow_none=True)
     run_p50_ms = fields.Float(required=True, allow_none=True)
     run_p95_ms = fields.Float(required=True, allow_none=True)
     completed_per_minute = fields.Float(required=True)
 
 
-JOB_TYPE = JobTypeShape()
+JOB_TYPE = JobTypeSchema()

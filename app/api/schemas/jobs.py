@@ -7,13 +7,22 @@ from typing import Any, ClassVar
 from marshmallow import ValidationError, fields, validates_schema
 
 from app.api.schemas.common import about
-from app.api.schemas.fields import Choice, Instant, Name, Payload, RequestShape, Shape, Tags, Whole
+from app.api.schemas.fields import (
+    BaseSchema,
+    Choice,
+    Instant,
+    Name,
+    Payload,
+    RequestSchema,
+    Tags,
+    Whole,
+)
 from app.api.schemas.masked_fields import MaskedJson, MaskedObject
 from app.jobs.bounds import MAX_ATTEMPTS, MAX_PRIORITY, MIN_PRIORITY
 from app.jobs.models import STATUSES, JobAttempt
 
 
-class EditShape(RequestShape):
+class EditSchema(RequestSchema):
     """The changes of a job that is not processing; at least one field."""
 
     more: ClassVar[dict[str, Any]] = {"minProperties": 1}
@@ -41,7 +50,7 @@ class EditShape(RequestShape):
             )
 
 
-class JobShape(Shape):
+class JobSchema(BaseSchema):
     """One request to run a type."""
 
     id = fields.UUID(required=True)
@@ -60,7 +69,7 @@ class JobShape(Shape):
     priority = fields.Integer(required=True)
     max_attempts = fields.Integer(required=True)
     crashes = fields.Integer(
-        required=True, metadata=about("How many times its worker died while running it.")
+        required=True, metadata=about("How many times a worker died while running the job.")
     )
     timeout_seconds = fields.Float(required=True, allow_none=True)
     expires_at = fields.DateTime(required=True, allow_none=True)
@@ -89,7 +98,7 @@ class JobShape(Shape):
     )
 
 
-class StatsShape(Shape):
+class StatsSchema(BaseSchema):
     """How many jobs there are in each status, exactly."""
 
     pending = fields.Integer(required=True)
@@ -99,7 +108,7 @@ class StatsShape(Shape):
     cancelled = fields.Integer(required=True)
 
 
-class AttemptShape(Shape):
+class AttemptSchema(BaseSchema):
     """One attempt that did not complete."""
 
     attempt = fields.Integer(required=True)
@@ -119,12 +128,12 @@ class AttemptShape(Shape):
     since = fields.DateTime(
         required=True,
         allow_none=True,
-        metadata=about("When the first of several counted attempts ended."),
+        metadata=about("When the first attempt of this entry ended."),
     )
     retry_at = fields.DateTime(required=True, allow_none=True)
 
 
-class LogLineShape(Shape):
+class LogLineSchema(BaseSchema):
     """One line that a handler logged."""
 
     id = fields.Integer(required=True)
@@ -134,8 +143,8 @@ class LogLineShape(Shape):
     message = fields.String(required=True)
 
 
-EDIT = EditShape()
-JOB = JobShape()
-STATS = StatsShape()
-ATTEMPT = AttemptShape()
-LOG_LINE = LogLineShape()
+EDIT = EditSchema()
+JOB = JobSchema()
+STATS = StatsSchema()
+ATTEMPT = AttemptSchema()
+LOG_LINE = LogLineSchema()

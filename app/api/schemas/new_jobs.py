@@ -11,12 +11,12 @@ from marshmallow.validate import Length
 from app import clock
 from app.api.schemas.common import about
 from app.api.schemas.fields import (
+    BaseSchema,
     Instant,
     Name,
     Payload,
-    RequestShape,
+    RequestSchema,
     Seconds,
-    Shape,
     Tags,
     Text,
     Whole,
@@ -36,7 +36,7 @@ MAX_BULK = 10_000
 NOT_BULK = {"type": 'must be a JSON object: {"jobs": [{"type": "echo"}, …]}.'}
 
 
-class JobRequestShape(RequestShape):
+class JobRequestSchema(RequestSchema):
     """A job to be created. Only `type` is required."""
 
     type = Text(
@@ -60,21 +60,21 @@ class JobRequestShape(RequestShape):
     delay = Seconds(
         MAX_DELAY_SECONDS, allow_none=True, metadata=about("Seconds from now before it may run.")
     )
-    max_attempts = Whole(1, MAX_ATTEMPTS, metadata=about("Default: the type's, else 5."))
+    max_attempts = Whole(1, MAX_ATTEMPTS, metadata=about("Default: the type's, or 5."))
     timeout_seconds = Seconds(
         MAX_TIMEOUT_SECONDS,
         above_zero=True,
         allow_none=True,
-        metadata=about("Limit of one attempt."),
+        metadata=about("Time limit of one attempt, in seconds."),
     )
     expires_at = Instant(
-        allow_none=True, metadata=about("Not started after this time; it is cancelled instead.")
+        allow_none=True, metadata=about("If the job has not started by this time, it is cancelled.")
     )
     unique_key = Text(
         longest=MAX_UNIQUE_KEY,
         allow_none=True,
         metadata=about(
-            "While a job with this key is pending or processing, creating answers 200 with that job."
+            "While a job with this key is pending or processing, a create request returns 200 with that job."
         ),
     )
     tags = Tags(metadata=about("Labels to filter by."))
@@ -108,30 +108,30 @@ def _jobs(kind: Any) -> fields.List[Any]:
     )
 
 
-class BulkShape(RequestShape):
+class BulkSchema(RequestSchema):
     """Up to 10,000 jobs; all are stored, or none."""
 
     error_messages = NOT_BULK
 
-    jobs = _jobs(fields.Nested(JobRequestShape))
+    jobs = _jobs(fields.Nested(JobRequestSchema))
 
 
-class BulkEnvelope(RequestShape):
-    """BulkShape without validation of the jobs, which are parsed one by one."""
+class BulkEnvelope(RequestSchema):
+    """BulkSchema without validation of the jobs, which are parsed one by one."""
 
     error_messages = NOT_BULK
 
     jobs = _jobs(fields.Raw(allow_none=True))
 
 
-class BulkResultShape(Shape):
+class BulkResultSchema(BaseSchema):
     """The ids in the order of the request; for a uniqueKey that is live, the id of the live job."""
 
     count = fields.Integer(required=True)
     ids = fields.List(fields.UUID(), required=True)
 
 
-NEW_JOB = JobRequestShape()
-BULK = BulkShape()
+NEW_JOB = JobRequestSchema()
+BULK = BulkSchema()
 BULK_ENVELOPE = BulkEnvelope()
-BULK_RESULT = BulkResultShape()
+BULK_RESULT = BulkResultSchema()

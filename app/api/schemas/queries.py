@@ -9,7 +9,7 @@ from marshmallow import ValidationError, validates_schema
 from marshmallow.validate import Regexp
 
 from app.api.schemas.common import about
-from app.api.schemas.fields import Choice, Instant, JsonText, Shape, Text, Whole
+from app.api.schemas.fields import BaseSchema, Choice, Instant, JsonText, Text, Whole
 from app.jobs.bounds import MAX_NAME, MAX_SEARCH, MAX_TAG
 from app.jobs.listing import OFFSET_BOUND, ORDERED_BY
 from app.jobs.models import VIEWS
@@ -19,7 +19,7 @@ MAX_LIMIT = 500
 ORDERS: dict[str, Any] = {"createdAt": "created", "finishedAt": "finished", "nextRunAt": "run"}
 
 
-class PageQuery(Shape):
+class PageQuery(BaseSchema):
     limit = Whole(
         1,
         MAX_LIMIT,
@@ -84,7 +84,7 @@ class JobListQuery(PageQuery):
     search = Text(
         longest=MAX_SEARCH,
         metadata=about(
-            "Text in type, uniqueKey, tags, last error or payload (for viewers not in payload); 8 hex digits and more also as the start or the end of an id."
+            "Text in type, uniqueKey, tags, last error or payload (for viewers not in payload); from 8 hex digits on, also the start or end of an id."
         ),
     )
     offset = Whole(
@@ -121,12 +121,12 @@ class DeadLetterListQuery(PageQuery):
     search = Text(
         longest=MAX_SEARCH,
         metadata=about(
-            "Text in type, reason or payload (for viewers not in payload); 8 hex digits and more also as the start or the end of a job's id."
+            "Text in type, reason or payload (for viewers not in payload); from 8 hex digits on, also the start or end of a job's id."
         ),
     )
 
 
-class LogQuery(Shape):
+class LogQuery(BaseSchema):
     after = Whole(0, 10**18 - 1, from_text=True, metadata=about("Only lines with a larger id."))
     limit = Whole(
         1,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from marshmallow import fields
 
 from app.api.schemas.common import about
-from app.api.schemas.fields import Shape
+from app.api.schemas.fields import BaseSchema
 
 
-class QueueShape(Shape):
+class QueueSchema(BaseSchema):
     """A queue, with the numbers of its waiting and running jobs."""
 
     name = fields.String(required=True)
@@ -30,4 +30,4 @@ class QueueShape(Shape):
     )
 
 
-QUEUE = QueueShape()
+QUEUE = QueueSchema()

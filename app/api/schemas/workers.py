@@ -5,10 +5,10 @@ from __future__ import annotations
 from marshmallow import fields
 
 from app.api.schemas.common import about
-from app.api.schemas.fields import Shape
+from app.api.schemas.fields import BaseSchema
 
 
-class WorkerShape(Shape):
+class WorkerSchema(BaseSchema):
     """One consumer process."""
 
     id = fields.UUID(required=True)
@@ -41,4 +41,4 @@ class WorkerShape(Shape):
     stopped_at = fields.DateTime(required=True, allow_none=True)
 
 
-WORKER = WorkerShape()
+WORKER = WorkerSchema()

@@ -1,4 +1,4 @@
-"""The web besieged: slow bodies, silent connections and the worst reads beside ordinary clients, in turns.
+"""The web under overload: slow bodies, silent connections and expensive reads, next to ordinary clients.
 
 Everything on the loopback address, bounded in number and time.
 """
@@ -56,16 +56,16 @@ def fill() -> None:
 
 
 def turns(rounds: int) -> tuple[list[Figures], list[Figures]]:
-    """Undisturbed and besieged, by turns on one web program."""
+    """Undisturbed and overloaded, alternating on one web program."""
     _raise_file_limit()
     fill()
-    quiet, besieged = [], []
+    quiet, overloaded = [], []
     with programs.web(**production.SETTINGS) as (_, port):
-        asyncio.run(_turn(port, is_besieged=False, seconds=1))
+        asyncio.run(_turn(port, is_overloaded=False, seconds=1))
         for _ in range(rounds):
-            quiet.append(asyncio.run(_turn(port, is_besieged=False)))
-            besieged.append(asyncio.run(_turn(port, is_besieged=True)))
-    return quiet, besieged
+            quiet.append(asyncio.run(_turn(port, is_overloaded=False)))
+            overloaded.append(asyncio.run(_turn(port, is_overloaded=True)))
+    return quiet, overloaded
 
 
 def fronts(rounds: int, seconds: float = 5) -> dict[str, list[float]]:
@@ -84,15 +84,15 @@ def fronts(rounds: int, seconds: float = 5) -> dict[str, list[float]]:
     return found
 
 
-async def _turn(port: int, *, is_besieged: bool, seconds: float = SECONDS) -> Figures:
+async def _turn(port: int, *, is_overloaded: bool, seconds: float = SECONDS) -> Figures:
     figures = Figures([], [])
-    besiegers: list[Callable[[], Awaitable[None]]] = []
-    if is_besieged:
-        besiegers += [lambda: _slow_body(port)] * SLOW_BODIES
-        besiegers += [lambda: _silent(port)] * SILENT
-        besiegers += [lambda token=TOKENS[f"eye{n}"]: _viewer(port, token) for n in range(1, 5)]  # type: ignore[misc]
-    tasks = [asyncio.create_task(_over_and_over(one)) for one in besiegers]
-    await asyncio.sleep(2 if is_besieged else 0)
+    hostile: list[Callable[[], Awaitable[None]]] = []
+    if is_overloaded:
+        hostile += [lambda: _slow_body(port)] * SLOW_BODIES
+        hostile += [lambda: _silent(port)] * SILENT
+        hostile += [lambda token=TOKENS[f"eye{n}"]: _viewer(port, token) for n in range(1, 5)]  # type: ignore[misc]
+    tasks = [asyncio.create_task(_over_and_over(one)) for one in hostile]
+    await asyncio.sleep(2 if is_overloaded else 0)
     until = time.perf_counter() + seconds
     await asyncio.gather(_health(port, until, figures), _posts(port, until, figures))
     for task in tasks:
@@ -176,9 +176,9 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
 
 
-def summary(quiet: list[Figures], besieged: list[Figures]) -> Iterator[tuple[str, list[float]]]:
+def summary(quiet: list[Figures], overloaded: list[Figures]) -> Iterator[tuple[str, list[float]]]:
     """What to print: a name, and a value of each round."""
-    for name, turns_of in (("undisturbed", quiet), ("besieged", besieged)):
+    for name, turns_of in (("undisturbed", quiet), ("overloaded", overloaded)):
         yield f"/health p95, ms, {name}", [percentile(one.health, 95) for one in turns_of]
         yield f"/health unanswered, {name}", [float(one.unanswered) for one in turns_of]
         yield f"POSTs of one client a second, {name}", [one.posts_per_second for one in turns_of]
