@@ -1,6 +1,6 @@
 """The dashboard: HTML pages at /, with fragments of them for htmx.
 
-``views`` answers requests (one file per page), ``present`` turns data into words and drawings.
+``views`` handles requests (one file per page); ``present`` turns data into text and charts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Errors as people see them: a page, or with htmx a message above the current page."""
+"""Errors as users see them: a page, or with htmx a message above the current page."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def redirect_to_sign_in(error: Unauthenticated) -> Response:
 @dashboard.errorhandler(DBAPIError)
 @dashboard.errorhandler(PoolTimeout)
 def database_failed(error: Exception) -> Response:
-    """What the database's error means; a page of status 500 for a defect of ours."""
+    """What the database's error means; a page with status 500 for a bug of ours."""
     db.session.rollback()
     explanation = database_errors.explain(error, log)
     if explanation is None:

@@ -1,4 +1,4 @@
-"""Values that people type into forms, checked."""
+"""Validation of form fields."""
 
 from __future__ import annotations
 

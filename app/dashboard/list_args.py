@@ -21,7 +21,7 @@ from app.jobs.models import VIEWS
 
 
 class ListArgs(Schema):
-    """What both lists take. Blank fields of a form count as absent; unknown ones such as utm_source are ignored."""
+    """Parameters of both lists. Blank form fields count as absent; unknown parameters such as utm_source are ignored."""
 
     class Meta:
         unknown = EXCLUDE

@@ -27,7 +27,7 @@ def clock(tab: Tab) -> None:
     tab.page.clock.install()
 
 
-def test_open_details_scroll_and_focus_on_the_page_of_a_job(
+def test_open_details_scroll_position_and_focus_stay_on_a_job_page(
     tab: Tab, session: Any, clock: None
 ) -> None:
     job = make.retrying_job(payload={"order": {"lines": list(range(60))}, "to": "ada"})
@@ -48,7 +48,7 @@ def test_open_details_scroll_and_focus_on_the_page_of_a_job(
     assert page.evaluate(state) == before
 
 
-def test_a_caret_in_a_half_typed_word(tab: Tab, session: Any, clock: None) -> None:
+def test_the_caret_stays_in_a_half_typed_word(tab: Tab, session: Any, clock: None) -> None:
     make.pending_job()
     page = tab.open("/dead-letters")
     page.locator("#q").fill("half a word")
@@ -58,7 +58,7 @@ def test_a_caret_in_a_half_typed_word(tab: Tab, session: Any, clock: None) -> No
     assert page.evaluate(caret) == ["q", "half a word", 3, 6]
 
 
-def test_ticks_and_what_is_typed_for_them(tab: Tab, session: Any, clock: None) -> None:
+def test_selected_rows_and_typed_changes_stay(tab: Tab, session: Any, clock: None) -> None:
     jobs = [make.pending_job() for _ in range(5)]
     page = tab.open("/jobs")
     boxes = [page.locator(f"#job-{jobs[n].id} [name=ids]") for n in (1, 3)]
@@ -72,7 +72,7 @@ def test_ticks_and_what_is_typed_for_them(tab: Tab, session: Any, clock: None) -
     assert page.locator("#selected-change").get_attribute("open") is not None
 
 
-def test_an_open_question_and_the_list_of_keys(tab: Tab, session: Any, clock: None) -> None:
+def test_open_dialogs_stay_open(tab: Tab, session: Any, clock: None) -> None:
     make.failed_job()
     page = tab.open("/dead-letters")
     page.get_by_role("button", name="Discard").first.click()
@@ -84,7 +84,7 @@ def test_an_open_question_and_the_list_of_keys(tab: Tab, session: Any, clock: No
     assert page.locator("#keys").get_attribute("open") is not None
 
 
-def test_selected_text(tab: Tab, session: Any, clock: None) -> None:
+def test_selected_text_stays_selected(tab: Tab, session: Any, clock: None) -> None:
     make.failed_job(error="ValueError: copy me")
     page = tab.open("/jobs")
     page.evaluate("getSelection().selectAllChildren(document.querySelector('.error-line'))")
@@ -92,7 +92,7 @@ def test_selected_text(tab: Tab, session: Any, clock: None) -> None:
     assert page.evaluate("getSelection().toString()") == "ValueError: copy me"
 
 
-def test_nothing_shifts(tab: Tab, session: Any, clock: None) -> None:
+def test_the_layout_does_not_shift(tab: Tab, session: Any, clock: None) -> None:
     make.failed_job()
     make.worker()
     for path in ("/", "/jobs", "/queues", "/workers", "/job-types", "/failures"):

@@ -110,7 +110,7 @@ def test_no_page_scrolls_sideways_at_320(tab: Tab, addresses: list[str]) -> None
     tab.excuse("404")
 
 
-def test_forced_colours_keep_status_and_focus_visible(tab: Tab, addresses: list[str]) -> None:
+def test_forced_colors_keep_status_and_focus_visible(tab: Tab, addresses: list[str]) -> None:
     page = tab.page
     page.emulate_media(forced_colors="active")
     tab.open("/jobs")
@@ -123,7 +123,7 @@ def test_forced_colours_keep_status_and_focus_visible(tab: Tab, addresses: list[
     assert icon.evaluate("el => el.getBoundingClientRect().width") > 8
 
 
-def test_nothing_moves_for_those_who_ask_for_it(tab: Tab, addresses: list[str]) -> None:
+def test_reduced_motion_disables_animations(tab: Tab, addresses: list[str]) -> None:
     tab.page.emulate_media(reduced_motion="reduce")
     for path in addresses[:12]:
         page = tab.open(path)
@@ -134,7 +134,7 @@ def test_nothing_moves_for_those_who_ask_for_it(tab: Tab, addresses: list[str]) 
     tab.excuse("404")
 
 
-def test_on_paper_there_is_the_list_and_no_controls(tab: Tab, addresses: list[str]) -> None:
+def test_a_printed_page_has_the_list_and_no_controls(tab: Tab, addresses: list[str]) -> None:
     page = tab.open("/jobs")
     page.emulate_media(media="print")
     expect(page.locator("#live table")).to_be_visible()
@@ -153,14 +153,16 @@ def test_every_page_and_every_verb_work_without_scripts(
         assert page.locator("h1").count() == 1, path
     plain_tab.open("/failures")
     page.get_by_role("button", name="Discard all").first.click()
-    expect(page.locator("h1")).to_have_text("Discard 1 failure?")
+    expect(page.locator("h1")).to_have_text("Discard 1 dead letter?")
     plain_tab.open("/jobs?status=failed")
     page.locator("#live [name=ids]").first.check()
     page.locator("#selected").get_by_role("button", name="Retry").click()
     expect(page.locator("#flash")).to_contain_text("Retrying 1 job.")
 
 
-def test_nothing_moves_after_the_first_paint(browser: Browser, site: Site, session: Any) -> None:
+def test_the_layout_does_not_shift_after_the_first_paint(
+    browser: Browser, site: Site, session: Any
+) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.goto(site.url + "/jobs")
@@ -174,7 +176,7 @@ def test_nothing_moves_after_the_first_paint(browser: Browser, site: Site, sessi
     assert shifts == 0
 
 
-def test_axe_finds_nothing_at_the_door(
+def test_axe_finds_nothing_on_the_sign_in_page(
     context: Any, test_env: dict[str, str], session: Any
 ) -> None:
     site = Site(create_app(config.load({**test_env, **PRODUCTION})))

@@ -55,7 +55,7 @@ def test_cancel_from_the_job_page(tab: Tab, session: Any) -> None:
     assert status_of(session, job) == "cancelled"
 
 
-def test_discard_asks_first(tab: Tab, session: Any) -> None:
+def test_discard_needs_confirmation(tab: Tab, session: Any) -> None:
     job = make.failed_job()
     page = tab.open("/dead-letters")
     for _ in range(2):
@@ -73,7 +73,7 @@ def test_discard_asks_first(tab: Tab, session: Any) -> None:
     assert posts(tab) == [f"/jobs/{job.id}/discard"]
 
 
-def test_delete_asks_and_leads_to_the_list(tab: Tab, session: Any) -> None:
+def test_delete_needs_confirmation_and_returns_to_the_list(tab: Tab, session: Any) -> None:
     job_id = make.completed_job(type="old").id
     page = tab.open(f"/jobs/{job_id}")
     page.get_by_role("button", name="Delete").click()
@@ -97,7 +97,7 @@ def test_a_queue_is_paused_and_resumed(tab: Tab, session: Any) -> None:
     expect(page.locator("#queue-mail")).to_contain_text("Running")
 
 
-def test_too_late_is_told_and_the_present_is_shown(tab: Tab, session: Any) -> None:
+def test_a_refused_action_shows_a_message_and_refreshes_the_list(tab: Tab, session: Any) -> None:
     job = make.failed_job()
     page = tab.open("/jobs?status=failed")
     session.get(Job, job.id)
@@ -116,7 +116,7 @@ def test_too_late_is_told_and_the_present_is_shown(tab: Tab, session: Any) -> No
     tab.excuse("409")
 
 
-def test_good_news_leaves_by_itself(tab: Tab, session: Any) -> None:
+def test_success_messages_disappear(tab: Tab, session: Any) -> None:
     make.failed_job()
     tab.page.clock.install()
     page = tab.open("/jobs")
@@ -165,7 +165,9 @@ class TestWithoutScripts:
         expect(page.locator(f"#job-{job.id}")).to_be_visible()
         assert "status=pending" in page.url
 
-    def test_delete_asks_on_a_page_of_its_own(self, plain_tab: Tab, session: Any) -> None:
+    def test_delete_needs_confirmation_on_a_separate_page(
+        self, plain_tab: Tab, session: Any
+    ) -> None:
         job = make.completed_job()
         page = plain_tab.open(f"/jobs/{job.id}")
         page.get_by_role("button", name="Delete").click()

@@ -26,13 +26,13 @@ def focused_row(page: Page) -> str | None:
 
 
 @pytest.mark.parametrize(("keys", "path"), [("gj", "/jobs"), ("gd", "/dead-letters"), ("gt", "/job-types"), ("ga", "/audit"), ("gb", "/bulk")])  # fmt: skip
-def test_g_and_a_letter_go_places(tab: Tab, keys: str, path: str) -> None:
+def test_g_and_a_letter_open_a_page(tab: Tab, keys: str, path: str) -> None:
     page = tab.open("/")
     press(page, *keys)
     page.wait_for_url(f"**{path}")
 
 
-def test_j_and_k_walk_the_rows_and_r_retries(tab: Tab, session: Any) -> None:
+def test_j_and_k_move_between_rows_and_r_retries(tab: Tab, session: Any) -> None:
     jobs = [make.failed_job(), make.failed_job(), make.failed_job()]
     page = tab.open("/jobs")
     press(page, "j")
@@ -46,7 +46,7 @@ def test_j_and_k_walk_the_rows_and_r_retries(tab: Tab, session: Any) -> None:
     assert first in {f"job-{job.id}" for job in jobs}
 
 
-def test_slash_searches_and_typing_there_is_only_typing(tab: Tab) -> None:
+def test_slash_focuses_the_search_where_keys_are_only_text(tab: Tab) -> None:
     page = tab.open("/")
     press(page, "/")
     page.keyboard.type("gj?")
@@ -67,7 +67,7 @@ class TestPalette:
         press(page, "Enter")
         page.wait_for_url("**/jobs?status=retrying")
 
-    def test_enter_searches_for_what_is_no_page(self, page: Page) -> None:
+    def test_enter_searches_for_text_that_is_not_a_page(self, page: Page) -> None:
         page.keyboard.type("payload.user_id:42")
         press(page, "Enter")
         page.wait_for_url(lambda url: unquote(url).endswith("/jobs?q=payload.user_id:42"))
@@ -91,7 +91,7 @@ class TestPalette:
         press(page, "Enter")
         page.wait_for_url(f"**/jobs/{job.id}")
 
-    def test_an_id_that_no_job_has_is_searched_for(self, page: Page) -> None:
+    def test_an_unknown_id_is_searched_for(self, page: Page) -> None:
         page.keyboard.type("deadbeef")
         press(page, "Enter")
         page.wait_for_url("**/jobs?q=deadbeef")
@@ -123,7 +123,7 @@ class TestSelection:
         session.expire_all()
         return str(session.get(Job, job.id).status)
 
-    def test_verbs_act_on_the_selection_not_on_the_row_in_focus(
+    def test_verbs_act_on_the_selection_not_on_the_focused_row(
         self, tab: Tab, session: Any
     ) -> None:
         jobs = [make.failed_job() for _ in range(4)][::-1]  # as listed
@@ -163,7 +163,9 @@ class TestSelection:
         expect(page.locator("#live tr[data-row]")).to_have_count(0)
         assert self.status_of(session, job) == "pending"
 
-    def test_focus_is_never_lost_with_the_bar(self, tab: Tab, session: Any) -> None:
+    def test_focus_is_not_lost_when_the_selection_bar_disappears(
+        self, tab: Tab, session: Any
+    ) -> None:
         jobs = [make.failed_job() for _ in range(3)][::-1]
         page = tab.open("/jobs?status=failed")
         press(page, "j", "x", "b")

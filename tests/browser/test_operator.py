@@ -28,7 +28,7 @@ def failures(n: int) -> None:
         )
 
 
-def test_from_the_banner_to_a_canary_to_all_of_a_failure(tab: Tab, session: Any) -> None:
+def test_from_the_banner_to_a_canary_to_the_whole_error_group(tab: Tab, session: Any) -> None:
     failures(12)
     page = tab.open("/")
     expect(page.locator("#problem-workers")).to_contain_text("No workers are running.")
@@ -45,7 +45,7 @@ def test_from_the_banner_to_a_canary_to_all_of_a_failure(tab: Tab, session: Any)
     expect(page.locator("#live")).to_contain_text("bulk.retry")
 
 
-def test_everything_that_matches_is_previewed_paused_and_left(tab: Tab, session: Any) -> None:
+def test_a_bulk_action_is_previewed_paused_and_stopped(tab: Tab, session: Any) -> None:
     for _ in range(3):
         make.failed_job(type="mail")
     make.failed_job(type="other")
@@ -65,7 +65,7 @@ def test_everything_that_matches_is_previewed_paused_and_left(tab: Tab, session:
     expect(page.locator("#live")).to_contain_text("3 not reached")
 
 
-def test_only_the_previewed_jobs_are_deleted_once_their_count_is_typed(
+def test_only_the_previewed_jobs_are_deleted_after_their_count_is_typed(
     tab: Tab, session: Any
 ) -> None:
     for _ in range(101):
@@ -75,7 +75,7 @@ def test_only_the_previewed_jobs_are_deleted_once_their_count_is_typed(
         make.scheduled_job(type="mail")
     page.get_by_role("button", name="Delete 101 jobs…").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("Delete 101 jobs with their logs and attempts?")
+    expect(dialog).to_contain_text("Delete 101 jobs, including logs and attempts?")
     yes = dialog.get_by_role("button", name="Delete 101 jobs")
     expect(yes).to_be_disabled()
     page.keyboard.type("100")
@@ -90,7 +90,7 @@ def test_only_the_previewed_jobs_are_deleted_once_their_count_is_typed(
     assert session.query(Job).count() == 30
 
 
-def test_the_bar_offers_only_what_fits_the_selected_rows(tab: Tab, session: Any) -> None:
+def test_the_selection_bar_offers_only_applicable_verbs(tab: Tab, session: Any) -> None:
     make.completed_job()
     page = tab.open("/jobs")
     page.locator("#live [name=ids]").check()
@@ -99,12 +99,12 @@ def test_the_bar_offers_only_what_fits_the_selected_rows(tab: Tab, session: Any)
     for verb in ("Retry", "Run now", "Cancel", "Discard"):
         expect(bar.get_by_role("button", name=f"{verb} selected jobs")).to_be_hidden()
     bar.get_by_role("button", name="Delete selected jobs").click()
-    expect(page.locator("#confirm-text")).to_contain_text("Delete 1 job with their logs")
+    expect(page.locator("#confirm-text")).to_contain_text("Delete 1 job, including logs")
     page.get_by_role("dialog").get_by_role("button", name="Delete 1 job").click()
     expect(page.locator("#flash")).to_contain_text("1 job deleted.")
 
 
-def test_a_canary_shows_its_result_under_a_pointer_that_rests_on_its_button(
+def test_a_canary_shows_its_result_while_the_pointer_is_on_its_button(
     tab: Tab, session: Any
 ) -> None:
     failures(12)
@@ -124,7 +124,7 @@ def test_a_canary_shows_its_result_under_a_pointer_that_rests_on_its_button(
     expect(row.locator(".failure-retry")).to_contain_text("10 completed")
 
 
-def test_a_type_is_switched_off_and_a_worker_asked_to_stop(tab: Tab, session: Any) -> None:
+def test_a_type_is_paused_and_a_worker_stopped(tab: Tab, session: Any) -> None:
     worker = make.worker(silent_for=-60)  # alive for as long as the test takes
     make.pending_job(type="echo")
     page = tab.open("/job-types")
@@ -140,7 +140,7 @@ def test_a_type_is_switched_off_and_a_worker_asked_to_stop(tab: Tab, session: An
     expect(page.locator(f"#worker-{worker.id}")).to_contain_text("Stopping")
 
 
-def test_a_job_again_with_another_payload(tab: Tab, session: Any) -> None:
+def test_a_copy_of_a_job_with_another_payload(tab: Tab, session: Any) -> None:
     job = make.failed_job(type="echo", payload={"to": "ada"})
     page = tab.open(f"/jobs/{job.id}")
     page.locator("#copy-job").click()

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
+from app.jobs import bulk
+from app.jobs.listing import JobFilter
 from tests import factories as make
 from tests.browser.conftest import Tab
 
@@ -48,7 +50,7 @@ def test_a_chosen_type_narrows_at_once_and_its_chip_removes_it(tab: Tab, session
     expect(page.locator("#filter-type")).to_have_value("")
 
 
-def test_back_shows_the_page_that_was_left(tab: Tab, session: Any) -> None:
+def test_back_restores_the_previous_page(tab: Tab, session: Any) -> None:
     job = make.pending_job(type="needle")
     page = tab.open("/jobs")
     page.locator("#q").fill("needle")
@@ -61,7 +63,7 @@ def test_back_shows_the_page_that_was_left(tab: Tab, session: Any) -> None:
     expect(page.locator(f"#job-{job.id}")).to_be_visible()
 
 
-def test_the_whole_row_leads_to_the_job(tab: Tab, session: Any, context: BrowserContext) -> None:
+def test_the_whole_row_links_to_the_job(tab: Tab, session: Any, context: BrowserContext) -> None:
     job = make.pending_job()
     page = tab.open("/jobs")
     page.locator(f"#job-{job.id} td.c-queue").click()
@@ -87,7 +89,7 @@ def test_an_id_is_copied_by_a_click(tab: Tab, session: Any, context: BrowserCont
     assert page.evaluate("async () => JSON.parse(await navigator.clipboard.readText()).a[1]") == "ü"
 
 
-def test_a_theme_is_kept_and_comes_with_the_page(tab: Tab, session: Any) -> None:
+def test_the_theme_is_stored_and_rendered_by_the_server(tab: Tab, session: Any) -> None:
     page = tab.open("/")
     background = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(background)
@@ -128,7 +130,7 @@ def test_no_page_scrolls_sideways(tab: Tab, session: Any, width: int) -> None:
     tab.excuse("404")
 
 
-def test_what_came_from_outside_never_runs(tab: Tab, session: Any) -> None:
+def test_text_from_outside_is_never_executed(tab: Tab, session: Any) -> None:
     attack = "<img src=x onerror=alert(1)><script>alert(2)</script>"
     partial = "</section><hx-partial hx-target='body' hx-swap='innerHTML'>gone</hx-partial>"
     job = make.failed_job(
@@ -143,7 +145,7 @@ def test_what_came_from_outside_never_runs(tab: Tab, session: Any) -> None:
         assert page.locator("main img, main script").count() == 0
 
 
-def test_the_policy_refuses_inline_code(tab: Tab, session: Any) -> None:
+def test_the_security_policy_blocks_inline_code(tab: Tab, session: Any) -> None:
     page = tab.open("/")
     page.evaluate("""() => {
       window.refused = [];
@@ -158,7 +160,7 @@ def test_the_policy_refuses_inline_code(tab: Tab, session: Any) -> None:
     tab.excuse("Content Security Policy", "content security policy")
 
 
-def test_every_page_is_quiet_over_some_refreshes(tab: Tab, session: Any) -> None:
+def test_refreshes_write_nothing_to_the_console(tab: Tab, session: Any) -> None:
     job = make.failed_job()
     make.attempt(job)
     make.worker()
@@ -189,7 +191,7 @@ CUT = """() => [...document.querySelectorAll(".c-when, .c-number, .figures dd, .
 
 
 @pytest.mark.parametrize("width", [390, 820, 1280])
-def test_ages_numbers_and_buttons_are_whole(tab: Tab, session: Any, width: int) -> None:
+def test_times_numbers_and_buttons_are_not_cut_off(tab: Tab, session: Any, width: int) -> None:
     for n in range(12):
         job = make.failed_job(fingerprint="0123456789ab", created_ago=5000)
         make.attempt(
@@ -205,3 +207,15 @@ def test_ages_numbers_and_buttons_are_whole(tab: Tab, session: Any, width: int) 
         "/queues", "/job-types", "/workers",
     ):  # fmt: skip
         assert tab.open(path).evaluate(CUT) == [], path
+
+
+def test_titles_of_bulk_actions_are_not_cut_off_on_a_phone(tab: Tab, session: Any) -> None:
+    make.failed_job()
+    description = "newest failed job, requests.exceptions.ConnectionError in charge-card"
+    bulk.create(session, "retry", JobFilter(status="failed"), description=description, by="ada")
+    session.commit()
+    tab.page.set_viewport_size({"width": 390, "height": 844})
+    page = tab.open("/bulk")
+    expect(page.locator(".list-name")).to_have_text("Retry 1 job")
+    cut = "el => el.scrollWidth > el.clientWidth || el.getBoundingClientRect().width < 60"
+    assert page.locator(".list-name").evaluate(cut) is False

@@ -21,7 +21,7 @@ LIST = re.compile(r"/jobs(\?top=.*)?$")
 FOCUSED = "document.activeElement.closest('tr')?.id + ' ' + document.activeElement.ariaLabel"
 
 
-def test_what_changed_shows_up_by_itself(tab: Tab, session: Any) -> None:
+def test_changes_appear_without_reloading(tab: Tab, session: Any) -> None:
     page = tab.open("/jobs")
     expect(page.get_by_text("No jobs yet.")).to_be_visible()
     job = make.pending_job(type="fresh")
@@ -44,7 +44,7 @@ def test_focus_stays_on_the_same_job_while_rows_come_and_go(tab: Tab, session: A
     expect(page.locator("#news")).to_have_text("3 new jobs")
 
 
-def test_new_rows_are_announced_and_come_when_asked_for(tab: Tab, session: Any) -> None:
+def test_new_rows_are_announced_and_shown_on_request(tab: Tab, session: Any) -> None:
     first = make.failed_job(type="first")
     for path, row in (("/jobs", "job"), ("/dead-letters", "dead")):
         page = tab.open(path)
@@ -61,7 +61,7 @@ def test_new_rows_are_announced_and_come_when_asked_for(tab: Tab, session: Any) 
         first = new[1]
 
 
-def test_an_empty_list_and_what_runs_now_fill_by_themselves(tab: Tab, session: Any) -> None:
+def test_empty_and_processing_lists_show_new_rows_without_asking(tab: Tab, session: Any) -> None:
     page = tab.open("/jobs?status=processing")
     for count in (1, 2):
         make.processing_job()
@@ -69,7 +69,7 @@ def test_an_empty_list_and_what_runs_now_fill_by_themselves(tab: Tab, session: A
         expect(page.locator("tbody tr")).to_have_count(count)
 
 
-def test_focus_goes_to_the_next_row_when_its_own_leaves(tab: Tab, session: Any) -> None:
+def test_focus_moves_to_the_next_row_when_its_row_disappears(tab: Tab, session: Any) -> None:
     jobs = [make.failed_job() for _ in range(3)]
     page = tab.open("/dead-letters")
     page.locator(f"#dead-{jobs[1].id} button[formaction$=retry]").focus()
@@ -78,7 +78,7 @@ def test_focus_goes_to_the_next_row_when_its_own_leaves(tab: Tab, session: Any) 
     tab.expect_focus_in(f"dead-{jobs[0].id}")
 
 
-def test_focus_is_not_lost_when_a_button_turns_into_another(tab: Tab, session: Any) -> None:
+def test_focus_is_not_lost_when_a_button_is_replaced(tab: Tab, session: Any) -> None:
     job = make.failed_job()
     page = tab.open(f"/jobs/{job.id}")
     page.get_by_role("button", name="Retry").focus()
@@ -116,7 +116,7 @@ def test_open_details_stay_open_and_closed_ones_closed(tab: Tab, session: Any) -
     expect(page.locator("#payload-0-0:not([open])")).to_have_count(1)
 
 
-def test_reading_in_the_middle_is_not_pushed_away(tab: Tab, session: Any) -> None:
+def test_new_rows_do_not_move_the_rows_in_view(tab: Tab, session: Any) -> None:
     jobs = [make.completed_job() for _ in range(45)]
     page = tab.open("/jobs")
     row = page.locator(f"#job-{jobs[15].id}")
@@ -143,7 +143,7 @@ def test_a_scrolled_log_stays_where_it_is(tab: Tab, session: Any) -> None:
     assert page.locator("#log").evaluate("(el) => el.scrollTop") == 400
 
 
-def test_nothing_new_touches_nothing(tab: Tab, session: Any) -> None:
+def test_an_unchanged_refresh_changes_no_element(tab: Tab, session: Any) -> None:
     make.failed_job()
     make.worker()
     page = tab.open("/jobs")
@@ -160,7 +160,7 @@ def test_nothing_new_touches_nothing(tab: Tab, session: Any) -> None:
     assert touched <= {"SECTION attributes", "DIV attributes"}  # htmx's own request class
 
 
-def test_told_times_tick_without_the_server(tab: Tab, session: Any) -> None:
+def test_relative_times_update_without_the_server(tab: Tab, session: Any) -> None:
     make.pending_job()
     tab.page.clock.install()
     page = tab.open("/jobs")
@@ -172,7 +172,7 @@ def test_told_times_tick_without_the_server(tab: Tab, session: Any) -> None:
     assert len(tab.requests) == asked
 
 
-def test_an_instant_tells_local_time_and_utc(tab: Tab, session: Any) -> None:
+def test_an_instant_shows_local_time_and_utc(tab: Tab, session: Any) -> None:
     job = make.pending_job(created_at=make.datetime(2026, 5, 4, 10, 0, 0, 123000, make.UTC))
     page = tab.open(f"/jobs/{job.id}")
     instant = page.locator('dd time[data-kind="at"][datetime^="2026-05-04"]')
@@ -239,7 +239,9 @@ class TestHeld:
         tab.page.clock.install()
         return wait
 
-    def test_otherwise_it_looks(self, tab: Tab, session: Any, waits: Callable[..., int]) -> None:
+    def test_it_refreshes_otherwise(
+        self, tab: Tab, session: Any, waits: Callable[..., int]
+    ) -> None:
         make.pending_job()
         tab.open("/jobs")
         assert waits() > 0
@@ -266,7 +268,7 @@ class TestHeld:
             page.evaluate(hide % "false")
             page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
-    def test_while_a_question_is_open(
+    def test_while_a_dialog_is_open(
         self, tab: Tab, session: Any, waits: Callable[..., int]
     ) -> None:
         make.failed_job()
@@ -289,7 +291,7 @@ class TestHeld:
             page.evaluate("getSelection().removeAllRanges()")
         expect(page.locator("#refresh-held")).to_have_text("")
 
-    def test_while_the_pointer_aims_at_a_button(self, tab: Tab, session: Any) -> None:
+    def test_while_the_pointer_is_on_a_button(self, tab: Tab, session: Any) -> None:
         make.failed_job()
         tab.page.clock.install()
         page = tab.open("/jobs")
@@ -356,7 +358,7 @@ def test_an_error_page_never_replaces_the_rows(tab: Tab, session: Any, app: Any)
     tab.excuse("500")
 
 
-def test_a_job_that_is_deleted_elsewhere_says_so(tab: Tab, session: Any) -> None:
+def test_the_page_of_a_deleted_job_says_so(tab: Tab, session: Any) -> None:
     job = make.completed_job()
     page = tab.open(f"/jobs/{job.id}")
     session.query(Job).delete()

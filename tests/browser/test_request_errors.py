@@ -36,7 +36,7 @@ def test_an_action_while_offline(tab: Tab, context: BrowserContext, session: Any
     tab.excuse("ERR_INTERNET_DISCONNECTED", "Failed to fetch")
 
 
-def test_a_filter_while_offline_goes_back_to_what_the_rows_show(
+def test_a_filter_while_offline_is_reset_to_match_the_rows(
     tab: Tab, context: BrowserContext, session: Any
 ) -> None:
     make.failed_job(type="echo")
@@ -54,7 +54,7 @@ def test_a_filter_while_offline_goes_back_to_what_the_rows_show(
     tab.excuse("ERR_INTERNET_DISCONNECTED", "Failed to fetch")
 
 
-def test_a_page_of_a_proxy(tab: Tab, session: Any) -> None:
+def test_an_error_page_of_a_proxy(tab: Tab, session: Any) -> None:
     make.failed_job(type="echo")
     page = tab.open("/jobs?status=failed")
     page.route("**/jobs*/**", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
@@ -69,7 +69,7 @@ def test_a_page_of_a_proxy(tab: Tab, session: Any) -> None:
     tab.excuse("502")
 
 
-def test_our_own_refusal_keeps_its_words(tab: Tab, session: Any) -> None:
+def test_a_refusal_by_the_application_keeps_its_message(tab: Tab, session: Any) -> None:
     job = make.failed_job()
     page = tab.open("/jobs?status=failed")
     job.status = "completed"
@@ -79,7 +79,7 @@ def test_our_own_refusal_keeps_its_words(tab: Tab, session: Any) -> None:
     tab.excuse("409")
 
 
-def test_an_answer_that_does_not_come_in_time(tab: Tab, session: Any) -> None:
+def test_a_response_that_times_out(tab: Tab, session: Any) -> None:
     make.failed_job()
     page = tab.open("/jobs?status=failed")
     page.evaluate("htmx.config.defaultTimeout = 200")

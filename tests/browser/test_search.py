@@ -46,7 +46,7 @@ def steps(tab: Tab) -> list[str]:
     return [url for _, url in tab.requests if "matches=" in urlsplit(url).query]
 
 
-def test_it_goes_on_to_the_end_and_keeps_what_it_found(tab: Tab, needles: list[str]) -> None:
+def test_a_search_continues_to_the_end_and_keeps_its_rows(tab: Tab, needles: list[str]) -> None:
     page = tab.open("/jobs?q=payload.user_id:42")
     expect(page.locator("#search")).to_contain_text("All jobs searched: 3 found.")
     expect_rows(tab, needles)
@@ -63,7 +63,7 @@ def test_it_goes_on_to_the_end_and_keeps_what_it_found(tab: Tab, needles: list[s
     expect(page.locator("#picked")).to_have_text("1 selected")
 
 
-def test_nothing_matches_is_said_only_after_all_was_read(tab: Tab, needles: list[str]) -> None:
+def test_no_results_appears_only_after_all_jobs_were_searched(tab: Tab, needles: list[str]) -> None:
     page = tab.page
     page.route("**/jobs?*matches=*", lambda route: route.abort())
     tab.open("/jobs?q=payload.user_id:7")
@@ -76,7 +76,7 @@ def test_nothing_matches_is_said_only_after_all_was_read(tab: Tab, needles: list
     tab.excuse("ERR_FAILED", "Object")
 
 
-def test_stop_stops_and_the_link_goes_on(tab: Tab, needles: list[str]) -> None:
+def test_stop_ends_the_search_and_the_link_continues_it(tab: Tab, needles: list[str]) -> None:
     page = tab.page
     held: list[Any] = []
     page.route("**/jobs?*matches=2*", lambda route: held.append(route))
@@ -96,7 +96,7 @@ def test_stop_stops_and_the_link_goes_on(tab: Tab, needles: list[str]) -> None:
     expect_rows(tab, needles)
 
 
-def test_another_search_ends_the_one_that_runs(tab: Tab, needles: list[str]) -> None:
+def test_another_search_ends_the_running_one(tab: Tab, needles: list[str]) -> None:
     page = tab.page
     held: list[Any] = []
     page.route("**/jobs?*user_id:42*matches=*", lambda route: held.append(route))
@@ -112,7 +112,7 @@ def test_another_search_ends_the_one_that_runs(tab: Tab, needles: list[str]) -> 
     tab.excuse("ERR_ABORTED")
 
 
-def test_a_full_page_is_enough(tab: Tab, session: Any) -> None:
+def test_a_search_stops_after_a_full_page(tab: Tab, session: Any) -> None:
     for n in range(140):
         make.pending_job(type="a" if n % 2 else "b", payload={"n": n % 2})
     page = tab.open("/jobs?q=payload.n:1")
@@ -150,7 +150,7 @@ def test_the_link_is_hidden_whenever_the_search_continues(tab: Tab, session: Any
     assert [n for n in page.evaluate("window.rowsBesideLink") if n < 50] == []
 
 
-def test_without_scripts_a_link_leads_on(plain_tab: Tab, needles: list[str]) -> None:
+def test_without_scripts_a_link_continues_the_search(plain_tab: Tab, needles: list[str]) -> None:
     page = plain_tab.open("/jobs?q=payload.user_id:42")
     for _ in range(3):
         expect(page.get_by_text("No matches yet.")).to_be_visible()

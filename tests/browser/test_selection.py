@@ -15,7 +15,7 @@ from tests.browser.conftest import Tab
 pytestmark = pytest.mark.browser
 
 
-def test_shift_click_takes_all_between_and_the_bar_retries_them(tab: Tab, session: Any) -> None:
+def test_shift_click_selects_a_range_and_the_bar_retries_it(tab: Tab, session: Any) -> None:
     for _ in range(6):
         make.failed_job()
     page = tab.open("/jobs?status=failed")
@@ -33,7 +33,7 @@ def test_shift_click_takes_all_between_and_the_bar_retries_them(tab: Tab, sessio
     expect(bar).to_be_hidden()
 
 
-def test_the_box_in_the_head_takes_the_page_and_gives_it_back(tab: Tab) -> None:
+def test_the_checkbox_in_the_header_selects_and_clears_the_page(tab: Tab) -> None:
     for _ in range(3):
         make.failed_job()
     page = tab.open("/dead-letters")
@@ -45,7 +45,7 @@ def test_the_box_in_the_head_takes_the_page_and_gives_it_back(tab: Tab) -> None:
     expect(page.locator("#live [name=ids]:checked")).to_have_count(0)
 
 
-def test_x_selects_the_row_in_focus(tab: Tab) -> None:
+def test_x_selects_the_focused_row(tab: Tab) -> None:
     make.failed_job()
     make.failed_job()
     page = tab.open("/jobs")
@@ -73,7 +73,7 @@ def test_counts_and_health_stay_live_while_rows_are_selected(tab: Tab, session: 
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_message_never_lies_on_the_bar(tab: Tab, session: Any, width: int) -> None:
+def test_a_message_never_covers_the_selection_bar(tab: Tab, session: Any, width: int) -> None:
     for _ in range(40):
         make.failed_job()
     tab.page.set_viewport_size({"width": width, "height": 800})
@@ -95,7 +95,7 @@ def test_a_message_never_lies_on_the_bar(tab: Tab, session: Any, width: int) -> 
     page.locator("#live [name=ids]").nth(2).click(trial=True)
 
 
-def test_ticks_stay_while_the_list_would_have_changed(tab: Tab, session: Any) -> None:
+def test_rows_stay_selected_while_the_list_changes(tab: Tab, session: Any) -> None:
     job = make.failed_job()
     page = tab.open("/jobs")
     page.locator("#live [name=ids]").check()
@@ -110,7 +110,7 @@ def test_ticks_stay_while_the_list_would_have_changed(tab: Tab, session: Any) ->
     expect(page.locator(f"#job-{job.id} [name=ids]")).to_be_checked()
 
 
-def test_the_selection_gets_another_priority(tab: Tab, session: Any) -> None:
+def test_the_priority_of_the_selection_is_changed(tab: Tab, session: Any) -> None:
     job = make.pending_job()
     page = tab.open("/jobs")
     page.locator("#live [name=ids]").check()

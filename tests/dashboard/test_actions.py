@@ -63,7 +63,7 @@ def test_a_schedule_that_was_cancelled_is_restored(
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_with_htmx_the_list_comes_back_with_the_message(
+def test_with_htmx_the_response_is_the_list_and_a_message(
     client: FlaskClient, session: Any, press: Press, verb: str
 ) -> None:
     factory, _, words = VERBS[verb]
@@ -108,14 +108,14 @@ def test_a_running_job_is_asked_to_stop(client: FlaskClient, session: Any, press
     assert job.cancel_requested
 
 
-def test_cancelling_twice_is_fine(client: FlaskClient, session: Any, press: Press) -> None:
+def test_cancelling_twice_is_allowed(client: FlaskClient, session: Any, press: Press) -> None:
     job = make.pending_job()
     assert press(f"/jobs/{job.id}/cancel").status_code == 303
     assert press(f"/jobs/{job.id}/cancel").status_code == 303
 
 
 class TestDelete:
-    def test_it_asks_first_when_scripts_are_off(
+    def test_it_asks_for_confirmation_without_scripts(
         self, client: FlaskClient, session: Any, press: Press
     ) -> None:
         job = make.completed_job()
@@ -124,7 +124,7 @@ class TestDelete:
         assert "Delete job" in asked.text
         assert session.get(Job, job.id) is not None
 
-    def test_a_yes_deletes_and_leads_to_the_list(
+    def test_confirming_deletes_and_redirects_to_the_list(
         self, client: FlaskClient, session: Any, press: Press
     ) -> None:
         job_id = make.completed_job().id
@@ -134,7 +134,7 @@ class TestDelete:
         session.expunge_all()
         assert session.get(Job, job_id) is None
 
-    def test_with_htmx_the_whole_page_moves_on(
+    def test_with_htmx_the_whole_page_is_redirected(
         self, client: FlaskClient, session: Any, press: Press
     ) -> None:
         job = make.completed_job()
@@ -164,7 +164,7 @@ class TestRefused:
         session.refresh(job)
         assert (job.status, job.updated_at) == (before, updated)
 
-    def test_a_second_retry_comes_too_late(
+    def test_a_second_retry_is_refused(
         self, client: FlaskClient, session: Any, press: Press
     ) -> None:
         job = make.failed_job()
@@ -173,7 +173,7 @@ class TestRefused:
         assert again.status_code == 409
         assert "is pending" in again.text
 
-    def test_a_discard_without_an_open_letter_is_refused(
+    def test_a_discard_without_an_open_dead_letter_is_refused(
         self, client: FlaskClient, session: Any, press: Press
     ) -> None:
         job = make.failed_job(is_discarded=True)
@@ -233,7 +233,7 @@ class TestQueues:
             session.expire_all()
             assert (session.get(Pause, ("queue", name)) is not None) == is_paused
 
-    def test_the_change_is_seen_at_once_although_tabs_share_answers(
+    def test_a_change_is_visible_at_once_although_reads_are_cached(
         self, client: FlaskClient, session: Any, press: Press
     ) -> None:
         make.pending_job(queue="mail")
@@ -242,7 +242,7 @@ class TestQueues:
         assert "Paused" in client.get("/queues").text
 
 
-def test_every_action_is_in_the_audit_under_our_name(session: Any, press: Press) -> None:
+def test_every_action_is_audited_with_its_actor(session: Any, press: Press) -> None:
     job = make.failed_job()
     press(f"/jobs/{job.id}/retry")
     press("/queues/mail/pause")
@@ -270,7 +270,7 @@ def test_every_action_is_in_the_audit_under_our_name(session: Any, press: Press)
         ("http://[::1", None),
     ],
 )
-def test_an_action_leads_to_a_page_of_ours(
+def test_an_action_redirects_only_to_our_own_pages(
     client: FlaskClient, session: Any, token: str, came_from: str, leads_to: str | None
 ) -> None:
     for name in ("Referer", "HX-Current-URL"):

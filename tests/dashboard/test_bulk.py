@@ -46,7 +46,9 @@ def main(page: str) -> str:
     return page.split("<main")[1].split("</main")[0]
 
 
-def test_from_the_list_to_the_end(client: Any, confirm: Any, session: Any, redis: Any) -> None:
+def test_from_the_list_to_the_finished_action(
+    client: Any, confirm: Any, session: Any, redis: Any
+) -> None:
     lifecycle.enqueue(session, [NewJob("echo", {}, tags=["old"]) for _ in range(3)])
     lifecycle.enqueue(session, [NewJob("echo", {})])
     session.commit()
@@ -83,7 +85,7 @@ def test_it_can_be_paused_and_stopped(
     assert "<b>Stopped</b>: 0 cancelled or stopping, 1 not reached." in client.get(page).text
 
 
-def test_what_arrives_after_the_preview_is_counted_and_left_alone(
+def test_jobs_that_arrive_after_the_preview_are_counted_and_not_changed(
     client: Any, confirm: Any, session: Any, redis: Any
 ) -> None:
     for _ in range(2):
@@ -127,7 +129,7 @@ def test_without_a_preview_nothing_starts(client: Any, press: Any, session: Any)
 @pytest.mark.parametrize(
     "moment", ["", "x", "1", "1.2", "1.2.,", "1.2.3,", "-1.2.3", f"{10**18}.1.", "١.٢."]
 )
-def test_a_moment_that_no_preview_gave_is_refused(
+def test_an_invalid_preview_moment_is_refused(
     client: Any, press: Any, session: Any, moment: str
 ) -> None:
     factories.failed_job()
@@ -137,7 +139,7 @@ def test_a_moment_that_no_preview_gave_is_refused(
     assert "open “Act on all matching jobs” first" in answer.text
 
 
-def test_a_deletion_asks_and_above_a_hundred_wants_the_count_typed(
+def test_a_deletion_needs_confirmation_and_above_a_hundred_the_typed_count(
     client: Any, press: Any, confirm: Any, session: Any, redis: Any
 ) -> None:
     url = "/jobs/all?status=failed"
@@ -166,7 +168,7 @@ def test_a_deletion_asks_and_above_a_hundred_wants_the_count_typed(
     assert client.get("/api/jobs/stats").json["failed"] == 1
 
 
-def test_a_small_deletion_asks_without_typing(
+def test_a_small_deletion_needs_confirmation_without_typing(
     client: Any, press: Any, confirm: Any, session: Any, redis: Any
 ) -> None:
     factories.failed_job()
@@ -178,7 +180,7 @@ def test_a_small_deletion_asks_without_typing(
     assert answer.status_code == 303
 
 
-def test_restore_is_the_word_for_schedules(client: Any, session: Any) -> None:
+def test_retrying_cancelled_schedules_is_called_restore(client: Any, session: Any) -> None:
     factories.cancelled_job(run_at=factories._now(9000))
     page = main(client.get("/jobs/all?status=cancelled").text)
     assert "Restore 1 job<" in page
@@ -189,7 +191,7 @@ def test_restore_is_the_word_for_schedules(client: Any, session: Any) -> None:
     assert "1 of them returns to their schedule. The others run now." in page
 
 
-def test_the_page_says_what_became_of_the_jobs(
+def test_the_page_shows_the_current_state_of_the_jobs(
     client: Any, confirm: Any, session: Any, redis: Any
 ) -> None:
     jobs = [factories.failed_job().id for _ in range(3)]
@@ -214,7 +216,7 @@ def test_an_unknown_verb_and_an_unknown_number(client: Any, press: Any) -> None:
     assert client.get("/bulk/77").status_code == 404
 
 
-def test_everything_that_matches_gets_another_priority(
+def test_all_matching_jobs_get_another_priority(
     client: Any, confirm: Any, session: Any, redis: Any
 ) -> None:
     lifecycle.enqueue(session, [NewJob("echo", {}) for _ in range(2)])
@@ -255,7 +257,7 @@ def test_selected_rows_move_to_another_queue(
     assert {client.get(f"/api/jobs/{id}").json["queue"] for id in chosen} == {"slow"}
 
 
-def test_a_delete_of_selected_rows_asks_first(
+def test_deleting_selected_rows_needs_confirmation(
     client: Any, press: Any, session: Any, redis: Any
 ) -> None:
     chosen = ids(2, factories.failed_job)
@@ -271,21 +273,23 @@ def test_a_delete_of_selected_rows_asks_first(
     ("fields", "words"),
     [
         ({"verb": "retry"}, "select at least one job"),
-        ({"verb": "retry", "ids": ["x"]}, "must be job ids"),
+        ({"verb": "retry", "ids": ["x"]}, "must be job IDs"),
         ({"verb": "explode", "ids": [str(UUID(int=1))]}, "must be one of"),
         ({"verb": "edit", "ids": [str(UUID(int=1))]}, "must be filled in"),
         ({"verb": "edit", "ids": [str(UUID(int=1))], "priority": "101"}, "from -100 to 100"),
         ({"verb": "edit", "ids": [str(UUID(int=1))], "queue": "a b"}, "the first a letter"),
-        ({"verb": "retry", "ids": [str(UUID(int=n)) for n in range(101)]}, "must be 1 to 100"),
+        ({"verb": "retry", "ids": [str(UUID(int=n)) for n in range(101)]}, "must contain 1 to 100"),
     ],
 )
-def test_what_is_refused_of_a_selection(press: Any, fields: Any, words: str) -> None:
+def test_invalid_selections_are_refused(press: Any, fields: Any, words: str) -> None:
     answer = press("/jobs/selected", **fields)
     assert answer.status_code == 422
     assert words in answer.text
 
 
-def test_nothing_done_is_a_problem(client: Any, press: Any, session: Any, redis: Any) -> None:
+def test_an_action_that_changes_nothing_is_shown_as_a_problem(
+    client: Any, press: Any, session: Any, redis: Any
+) -> None:
     press("/jobs/selected", verb="retry", ids=[str(factories.completed_job().id)])
     page = client.get("/jobs").text
     assert "is-problem" in page
@@ -305,7 +309,7 @@ def uncountable(monkeypatch: Any) -> None:
     monkeypatch.setattr(bulk_scope, "matching", slowly)
 
 
-def test_what_takes_too_long_to_count_is_at_least_so_many(
+def test_a_count_that_takes_too_long_is_shown_as_at_least(
     client: Any, session: Any, uncountable: None
 ) -> None:
     for _ in range(3):
@@ -317,7 +321,7 @@ def test_what_takes_too_long_to_count_is_at_least_so_many(
     assert len(re.findall(r'class="list-name"', page)) == 3
 
 
-def test_all_of_them_are_acted_on_all_the_same(
+def test_all_matching_jobs_are_changed_even_if_not_all_were_counted(
     confirm: Any, session: Any, uncountable: None
 ) -> None:
     for _ in range(3):
@@ -331,7 +335,7 @@ def test_all_of_them_are_acted_on_all_the_same(
     assert (action.total, action.late) == (3, 1)
 
 
-def test_nothing_uncounted_is_deleted(
+def test_jobs_that_were_not_counted_cannot_be_deleted(
     client: Any, press: Any, session: Any, uncountable: None
 ) -> None:
     for _ in range(3):

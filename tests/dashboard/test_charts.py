@@ -23,7 +23,7 @@ def points(*pairs: tuple[int, int]) -> list[Minute]:
     return [Minute(START + timedelta(minutes=i), *pair) for i, pair in enumerate(pairs)]
 
 
-def test_a_bar_per_point_with_its_values_on_hover_and_a_sentence_beside() -> None:
+def test_the_chart_has_a_bar_per_point_with_a_tooltip_and_a_text_equivalent() -> None:
     chart = charts.ended(points((0, 0), (8, 2), (3, 0)), "hour")
     tree = ElementTree.fromstring(str(chart.svg))
     assert [t.text for t in tree.iter("title")] == [
@@ -48,7 +48,7 @@ def test_the_scale_ends_at_a_round_number(value: int, top: int) -> None:
     assert charts.nice(value) == top
 
 
-def test_half_of_a_scale_is_whole_and_a_third_of_it_at_most_is_empty() -> None:
+def test_half_a_scale_is_a_whole_number_and_at_most_a_third_is_empty() -> None:
     for value in range(2, 20_000):
         top = charts.nice(value)
         assert value <= top
@@ -56,7 +56,7 @@ def test_half_of_a_scale_is_whole_and_a_third_of_it_at_most_is_empty() -> None:
         assert value <= 8 or value > top * 2 / 3 - 1
 
 
-def test_labels_stand_at_round_times_and_fit_the_margin() -> None:
+def test_labels_are_at_round_times_and_fit_the_margin() -> None:
     minutes = [Minute(START + timedelta(minutes=7 + i), 38_000, 0) for i in range(60)]
     svg = charts.ended(minutes, "hour").svg
     assert re.findall(r'chart-tick"[^>]*>([^<]+)<', svg) == ["10:10", "10:20", "10:30", "10:40", "10:50", "11:00"]  # fmt: skip
@@ -64,7 +64,7 @@ def test_labels_stand_at_round_times_and_fit_the_margin() -> None:
 
 
 @pytest.mark.parametrize(("name", "back", "length"), [("hour", 30, 60), ("day", 20 * 60, 144), ("week", 6 * 1440, 168)])  # fmt: skip
-def test_history_is_exact_over_what_was_folded_and_what_was_not(
+def test_history_is_exact_over_folded_and_unfolded_counts(
     session: Any, name: str, back: int, length: int
 ) -> None:
     for columns in ("job_series_deltas (minute, type, outcome, run_bucket, wait_bucket, n)",) * 2:
@@ -84,7 +84,7 @@ def test_history_is_exact_over_what_was_folded_and_what_was_not(
     assert max(p.completed for p in found) == 10
 
 
-def test_a_minute_of_days_ago_is_still_a_minute(session: Any) -> None:
+def test_minutes_from_days_ago_keep_their_resolution(session: Any) -> None:
     session.execute(
         text(
             "INSERT INTO job_series_deltas (minute, type, outcome, run_bucket, wait_bucket, n)"
@@ -105,7 +105,7 @@ def test_a_minute_of_days_ago_is_still_a_minute(session: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["hour", "day", "week", "nonsense"])
-def test_the_page_draws_the_range_asked_for(
+def test_the_page_draws_the_requested_range(
     client: Any, session: Any, redis: Any, name: str
 ) -> None:
     lifecycle.enqueue(session, [NewJob("echo", {})])

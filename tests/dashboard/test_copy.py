@@ -26,7 +26,7 @@ def job(session: Any, redis: Any) -> Any:
     return new.id
 
 
-def test_an_edited_payload_makes_a_new_job_and_keeps_the_old(
+def test_an_edited_payload_creates_a_new_job_and_keeps_the_old_one(
     client: Any, press: Any, session: Any, job: Any
 ) -> None:
     form = client.get(f"/jobs/{job}/copy").text
@@ -45,7 +45,7 @@ def test_an_edited_payload_makes_a_new_job_and_keeps_the_old(
      ('{"a": 1, "a": 2}', "0", "must be valid JSON: an object has duplicate keys."),
      ('{"a": "\\u0000"}', "0", "NUL"), ("{}", "soon", "whole number"), ("{}", "101", "whole number")],
 )  # fmt: skip
-def test_a_bad_field_is_told_and_what_was_typed_is_kept(
+def test_an_invalid_field_shows_an_error_and_keeps_the_input(
     client: Any, press: Any, job: Any, payload: str, priority: str, message: str
 ) -> None:
     answer = press(f"/jobs/{job}/copy", payload=payload, priority=priority)
@@ -54,7 +54,7 @@ def test_a_bad_field_is_told_and_what_was_typed_is_kept(
     assert payload in unescape(answer.text)
 
 
-def test_a_schema_is_checked(press: Any, session: Any, redis: Any) -> None:
+def test_the_payload_schema_is_checked(press: Any, session: Any, redis: Any) -> None:
     [new] = lifecycle.enqueue(
         session, [NewJob("send-email", {"to": "a@b.example", "subject": "x"})]
     )
@@ -71,7 +71,7 @@ def run(page: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True)
 
 
-def test_the_command_makes_the_same_job_with_all_its_options(client: Any, session: Any) -> None:
+def test_the_command_creates_the_same_job_with_all_its_options(client: Any, session: Any) -> None:
     expires_at = datetime.now(UTC) + timedelta(days=1)
     job = make.scheduled_job(
         payload={"to": "Ada’s 'friend' $HOME"}, queue="slow", priority=3, max_attempts=7, timeout_seconds=2.5,

@@ -30,7 +30,7 @@ def fail(session: Any, times: int, *, type: str = "mail", verb: str = "bury") ->
     return jobs[0].fingerprint
 
 
-def test_a_group_is_told(client: Any, session: Any) -> None:
+def test_a_group_shows_its_facts(client: Any, session: Any) -> None:
     fingerprint = fail(session, 3)
     fail(session, 1, verb="retry_later")
     page = client.get("/failures").text
@@ -42,7 +42,7 @@ def test_a_group_is_told(client: Any, session: Any) -> None:
     assert '<data value="3">3</data>' in page
 
 
-def test_no_group_teaches(client: Any) -> None:
+def test_an_empty_page_explains_what_appears_there(client: Any) -> None:
     assert "No failures." in client.get("/failures").text
 
 
@@ -58,7 +58,7 @@ def test_a_list_narrowed_to_the_group(client: Any, session: Any) -> None:
     assert client.get("/jobs?fingerprint=nonsense").status_code == 422
 
 
-def test_ten_are_retried_at_once(client: Any, press: Any, session: Any, redis: Any) -> None:
+def test_ten_jobs_are_retried_at_once(client: Any, press: Any, session: Any, redis: Any) -> None:
     fingerprint = fail(session, 12)
     answer = press(f"/failures/{fingerprint}/retry?newest=10")
     assert answer.status_code == 303
@@ -86,7 +86,7 @@ def test_the_whole_group_is_a_bulk_action(
     assert "shop/mail.py" in client.get("/failures").text  # of the other type
 
 
-def test_a_canary_has_a_result(client: Any, press: Any, session: Any, redis: Any) -> None:
+def test_a_canary_shows_its_result(client: Any, press: Any, session: Any, redis: Any) -> None:
     fingerprint = fail(session, 12)
     press(f"/failures/{fingerprint}/retry?newest=10")
     assert "Canary of 10</a>: " in client.get("/failures").text
@@ -108,7 +108,7 @@ def test_a_canary_has_a_result(client: Any, press: Any, session: Any, redis: Any
         assert client.get(url.replace("&amp;", "&")).text.count("data-row") == int(words.split()[0])
 
 
-def test_discarded_ones_leave_the_group(client: Any, press: Any, session: Any) -> None:
+def test_discarded_jobs_leave_the_group(client: Any, press: Any, session: Any) -> None:
     fingerprint = fail(session, 2)
     assert (
         'hx-confirm="Discard 2 jobs of mail? The jobs stay failed."' in client.get("/failures").text

@@ -28,11 +28,11 @@ NOW = datetime(2026, 5, 4, 10, 0, 0, 123456, tzinfo=UTC)
         (3_400_000_000, "3.4 B"),
     ],
 )
-def test_large_numbers_are_humane(n: int, text: str) -> None:
+def test_large_numbers_are_readable(n: int, text: str) -> None:
     assert format.compact(n) == text
 
 
-def test_a_count_that_stopped_at_its_bound_says_so() -> None:
+def test_a_count_that_stopped_at_its_limit_says_so() -> None:
     assert format.compact(Count(10_000, is_exact=False)) == "10,000+"
     assert format.compact(Count(1_500_000, is_exact=False)) == "1.5 M+"
 
@@ -54,7 +54,7 @@ def test_a_count_that_stopped_at_its_bound_says_so() -> None:
         (100 * 3600, "4 d 4 h"),
     ],
 )
-def test_durations_are_told_in_two_units_at_most(seconds: float | None, text: str) -> None:
+def test_durations_have_at_most_two_units(seconds: float | None, text: str) -> None:
     assert format.duration(seconds) == text
 
 
@@ -73,17 +73,17 @@ def test_durations_are_told_in_two_units_at_most(seconds: float | None, text: st
         (0, "for", "0 s"),
     ],
 )
-def test_instants_are_told_relative_to_now(offset: float, kind: str, text: str) -> None:
+def test_times_are_shown_relative_to_now(offset: float, kind: str, text: str) -> None:
     assert format.relative(NOW + timedelta(seconds=offset), kind, now=NOW) == text
 
 
-def test_instants_are_written_as_the_api_writes_them() -> None:
+def test_instants_have_the_format_of_the_api() -> None:
     assert iso(NOW) == "2026-05-04T10:00:00.123Z"
     assert format.absolute(NOW) == "2026-05-04 10:00:00 UTC"
     assert format.clock(NOW) == "10:00:00.123"
 
 
-def test_an_id_is_told_by_its_end_because_its_start_is_the_time() -> None:
+def test_a_short_id_is_its_end_because_its_start_is_the_time() -> None:
     assert format.short_id(UUID("01a20b68-9bec-4f34-9aef-ea35fe5ccbb7")) == "fe5ccbb7"
 
 
@@ -96,7 +96,7 @@ def test_the_last_line_of_an_error_is_what_matters() -> None:
 @pytest.mark.parametrize(
     ("n", "text"), [(812, "812 B"), (3482, "3.4 KB"), (1_300_000, "1.2 MB"), (5 << 30, "5.0 GB")]
 )
-def test_sizes_are_told_in_one_unit(n: int, text: str) -> None:
+def test_sizes_have_one_unit(n: int, text: str) -> None:
     assert format.size(n) == text
 
 

@@ -20,7 +20,7 @@ PAGES = ("/", "/jobs", "/jobs?status=failed", "/dead-letters", "/queues", "/work
 
 
 @pytest.mark.parametrize("url", PAGES)
-def test_nothing_new_is_a_304(client: FlaskClient, session: Any, url: str) -> None:
+def test_an_unchanged_region_is_a_304(client: FlaskClient, session: Any, url: str) -> None:
     make.failed_job()
     make.worker()
     first = client.get(url, headers=TICK)
@@ -31,7 +31,7 @@ def test_nothing_new_is_a_304(client: FlaskClient, session: Any, url: str) -> No
     assert again.data == b""
 
 
-def test_time_passing_alone_is_nothing_new(client: FlaskClient, session: Any) -> None:
+def test_passing_time_alone_is_not_a_change(client: FlaskClient, session: Any) -> None:
     job = make.failed_job()
     etag = client.get("/jobs", headers=TICK).headers["ETag"]
     # "2 min ago" becomes "5 min ago" in the browser by itself; the instants are the same.
@@ -51,7 +51,7 @@ def test_a_change_is_a_200_with_another_tag(client: FlaskClient, session: Any) -
     assert again.headers["ETag"] != first.headers["ETag"]
 
 
-def test_only_a_tick_is_answered_with_304(client: FlaskClient, session: Any) -> None:
+def test_only_a_refresh_gets_a_304(client: FlaskClient, session: Any) -> None:
     etag = client.get("/jobs", headers=TICK).headers["ETag"]
     assert client.get("/jobs", headers=BUTTON | {"If-None-Match": etag}).status_code == 200
     assert client.get("/jobs", headers={"If-None-Match": etag}).status_code == 200
@@ -72,7 +72,7 @@ def test_the_pulse_carries_no_region(client: FlaskClient) -> None:
     assert "ETag" in part.headers
 
 
-def test_a_tick_of_another_tab_leaves_the_message_to_the_tab_that_acted(
+def test_a_refresh_of_another_tab_does_not_take_the_message(
     client: FlaskClient, session: Any, press: Callable[..., TestResponse]
 ) -> None:
     job = make.failed_job()

@@ -71,7 +71,7 @@ def words(**facts: Any) -> Health:
         ),
     ],
 )
-def test_the_worst_thing_gives_the_word(
+def test_the_worst_problem_gives_the_word(
     facts: dict[str, Any], word: str, tone: str, names: list[str]
 ) -> None:
     health = words(**({"alive_workers": 1, "is_redis_up": True, "queues": [queue()]} | facts))
@@ -79,19 +79,19 @@ def test_the_worst_thing_gives_the_word(
     assert [problem.name for problem in health.problems] == names
 
 
-def test_a_paused_queue_is_no_backlog() -> None:
+def test_a_paused_queue_is_not_a_backlog() -> None:
     health = words(alive_workers=0, is_redis_up=True, queues=[queue(due=5, wait=5, is_paused=True)])
     assert health.word == "No workers"
 
 
-def test_sentences_count_properly() -> None:
+def test_sentences_use_singular_and_plural() -> None:
     one = words(alive_workers=0, is_redis_up=True, queues=[queue(due=1, wait=1)])
     assert one.problems[0].advice == "1 job is ready to run. Start a worker:"
     many = words(alive_workers=0, is_redis_up=True, queues=[queue(due=2300, wait=1)])
     assert many.problems[0].advice.startswith("2,300 jobs are ready to run")
 
 
-def test_many_paused_queues_are_named_sparingly() -> None:
+def test_only_a_few_paused_queues_are_named() -> None:
     queues = [queue(name, due=1, wait=1, is_paused=True) for name in "abcde"]
     [problem] = words(alive_workers=1, is_redis_up=True, queues=queues).problems
     assert problem.title == "Queues a, b, c, … are paused."

@@ -53,7 +53,7 @@ def test_big_integers_are_exact() -> None:
     assert "184467440737095516150" in show({"n": 184467440737095516150}).html
 
 
-def test_the_copy_is_what_the_job_holds() -> None:
+def test_the_copied_json_equals_the_value_of_the_job() -> None:
     value = {"to": "ada", "n": [1, {"x": None}], "ü": "\u2028"}
     assert json.loads(show(value).text) == value
 
@@ -72,7 +72,7 @@ def test_a_long_string_is_cut_and_says_by_how_much() -> None:
     assert len(shown.html) < MAX_STRING + 1500
 
 
-def test_a_huge_document_stops_somewhere_and_says_so() -> None:
+def test_a_huge_document_is_truncated_and_says_so() -> None:
     shown = show([{"n": n} for n in range(50_000)])
     assert shown.is_cut
     assert "more" in shown.html
@@ -113,7 +113,7 @@ def test_secrets_are_masked_in_the_tree_and_in_the_copy() -> None:
         "Authorization", "private_key", "credentials", "cookie", "card_number", "cvv",
     ],
 )  # fmt: skip
-def test_names_that_sound_like_secrets(name: str) -> None:
+def test_names_that_look_like_secrets(name: str) -> None:
     assert is_secret_name(name)
 
 
@@ -131,7 +131,7 @@ def test_names_that_sound_like_secrets(name: str) -> None:
         "n_tokens_used",
     ],
 )
-def test_names_that_do_not(name: str) -> None:
+def test_names_that_do_not_look_like_secrets(name: str) -> None:
     assert not is_secret_name(name)
 
 

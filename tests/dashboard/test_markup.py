@@ -38,7 +38,7 @@ FORBIDDEN = {
 @pytest.mark.parametrize(
     "template", TEMPLATES, ids=lambda path: str(path.relative_to(ROOT / "templates"))
 )
-def test_a_template_holds_nothing_forbidden(template: Path) -> None:
+def test_templates_contain_nothing_forbidden(template: Path) -> None:
     text = re.sub(r"\{#.*?#\}", "", template.read_text(), flags=re.S)
     found = [name for name, pattern in FORBIDDEN.items() if re.search(pattern, text, re.I)]
     # The door has no region that refreshes.
@@ -100,7 +100,7 @@ def pages(client: FlaskClient, session: Any) -> dict[str, str]:
     return found | {f"{url} (part)": client.get(url, headers=TICK).text for url in urls[:-1]}
 
 
-def test_rendered_pages_hold_nothing_forbidden(pages: dict[str, str]) -> None:
+def test_rendered_pages_contain_nothing_forbidden(pages: dict[str, str]) -> None:
     for url, text in pages.items():
         for name, pattern in list(FORBIDDEN.items())[:8]:
             assert not re.search(pattern, text, re.I), f"{name} in {url}"
@@ -193,7 +193,7 @@ def test_headers_keep_browsers_strict(app: Flask, client: FlaskClient) -> None:
     assert "frame-ancestors 'none'" in client.get("/health").headers["Content-Security-Policy"]
 
 
-def test_static_files_are_kept_as_long_as_their_content(client: FlaskClient) -> None:
+def test_static_files_are_cached_until_their_content_changes(client: FlaskClient) -> None:
     page = client.get("/").text
     urls = re.findall(r'(?:href|src)="(/(?:static|assets)/[^"]+)"', page)
     assert len(urls) >= 5
@@ -214,7 +214,9 @@ def test_the_theme_comes_with_the_page(client: FlaskClient) -> None:
         assert f'<html lang="en"{shown}>' in client.get("/").text
 
 
-def test_a_bundle_holds_every_part_in_order_and_is_kept_for_ever(client: FlaskClient) -> None:
+def test_a_bundle_contains_every_part_in_order_and_is_cached_for_a_year(
+    client: FlaskClient,
+) -> None:
     page = client.get("/").text
     for name, parts in (("dashboard.css", SHEETS), ("dashboard.js", SCRIPTS)):
         [address] = re.findall(rf'"(/assets/{name}[^"]+)"', page)

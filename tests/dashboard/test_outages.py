@@ -34,7 +34,7 @@ def test_without_postgresql_every_page_is_a_503_that_says_so(private: PrivateSer
     assert client.get("/").status_code == 200
 
 
-def test_without_redis_everything_is_shown_with_a_warning(private: PrivateServices) -> None:
+def test_without_redis_every_page_works_with_a_warning(private: PrivateServices) -> None:
     client = create_app(config.load(private.env())).test_client()
     private.stop_redis()
     cache.forget()

@@ -29,7 +29,7 @@ def test_a_rate_names_its_window() -> None:
     assert found["Completed/min"] == "355 this minute"
 
 
-def test_what_is_not_known_is_a_dash() -> None:
+def test_unknown_values_are_a_dash() -> None:
     found = shown()
     assert found["Completed/min"] == "0 last 2 min"
     assert found["Median wait"] == "– last 5 min"
@@ -38,7 +38,7 @@ def test_what_is_not_known_is_a_dash() -> None:
     assert shown(oldest_due_seconds=3.0)["Time to drain"] == "– not known yet"
 
 
-def test_times_are_humane_and_name_their_window() -> None:
+def test_times_are_readable_and_name_their_window() -> None:
     found = shown(wait_p50_ms=4.2, wait_p95_ms=130.0, oldest_due_seconds=95.0, drain_seconds=12.0)
     assert found["Median wait"] == "4.2 ms p95 130 ms · last 5 min"
     assert found["Longest wait"] == "1 min 35 s now"

@@ -49,7 +49,7 @@ def test_the_live_region_renders_alone(client: FlaskClient, session: Any, url: s
 
 
 @pytest.mark.parametrize("url", PAGES)
-def test_a_cache_can_never_serve_the_wrong_half(client: FlaskClient, url: str) -> None:
+def test_a_cache_never_mixes_up_pages_and_fragments(client: FlaskClient, url: str) -> None:
     for headers in ({}, TICK):
         answer = client.get(url, headers=headers)
         assert {"HX-Request", "HX-Request-Type"} <= set(answer.vary)
@@ -97,7 +97,7 @@ def test_the_first_page_ever_shows_a_command_to_try(client: FlaskClient) -> None
     assert "curl -X POST http://localhost:8080/api/jobs" in page
 
 
-def test_no_worker_is_told_with_the_command_that_starts_one(
+def test_without_workers_the_page_shows_the_command_that_starts_one(
     client: FlaskClient, session: Any
 ) -> None:
     make.pending_job()
@@ -108,7 +108,7 @@ def test_no_worker_is_told_with_the_command_that_starts_one(
     assert "Stalled" in page
 
 
-def test_the_navigation_counts_what_matters(client: FlaskClient, session: Any) -> None:
+def test_the_navigation_shows_counts(client: FlaskClient, session: Any) -> None:
     make.failed_job()
     make.failed_job(is_discarded=True)
     make.processing_job()
@@ -119,7 +119,7 @@ def test_the_navigation_counts_what_matters(client: FlaskClient, session: Any) -
     assert re.search(r'data-count="nav-paused"></span>', page)  # zero shows nothing
 
 
-def test_the_overview_shows_counts_running_jobs_letters_queues_and_workers(
+def test_the_overview_shows_counts_running_jobs_dead_letters_queues_and_workers(
     client: FlaskClient, session: Any
 ) -> None:
     make.processing_job(type="report", progress={"percent": 40.0, "note": "page 4"})
@@ -133,9 +133,7 @@ def test_the_overview_shows_counts_running_jobs_letters_queues_and_workers(
 
 class TestJobs:
     @pytest.mark.parametrize("view", make.BY_VIEW)
-    def test_a_tab_lists_its_view_and_only_it(
-        self, client: FlaskClient, session: Any, view: str
-    ) -> None:
+    def test_a_tab_lists_only_its_view(self, client: FlaskClient, session: Any, view: str) -> None:
         jobs = {name: factory() for name, factory in make.BY_VIEW.items()}
         expected = {str(jobs[view].id)}
         if view == "pending":  # scheduled and retrying are views of pending
@@ -193,7 +191,7 @@ class TestJobs:
         assert 'href="/jobs?type=mail&amp;status=failed"' in page
         assert "tab-count" not in page
 
-    def test_pages_lead_both_ways(self, client: FlaskClient, session: Any) -> None:
+    def test_pagination_works_in_both_directions(self, client: FlaskClient, session: Any) -> None:
         jobs = [make.completed_job() for _ in range(60)]
         first = client.get("/jobs").text
         assert len(_rows(first)) == 50
@@ -207,7 +205,7 @@ class TestJobs:
         assert newer is not None
         assert _rows(client.get(newer).text) == _rows(first)
 
-    def test_a_page_of_the_list_goes_on_looking_at_itself(
+    def test_a_page_of_the_list_refreshes_from_its_own_address(
         self, client: FlaskClient, session: Any
     ) -> None:
         for _ in range(51):
@@ -220,7 +218,7 @@ class TestJobs:
     @pytest.mark.parametrize(
         ("status", "seconds"), [("failed", 15), ("processing", 4), ("pending", 4)]
     )
-    def test_lists_refresh_as_often_as_they_are_worth(
+    def test_lists_refresh_at_their_own_intervals(
         self, client: FlaskClient, status: str, seconds: int
     ) -> None:
         assert f'data-live="{seconds}"' in client.get(f"/jobs?status={status}", headers=TICK).text
@@ -233,7 +231,7 @@ class TestJobs:
     @pytest.mark.parametrize(
         "query", ["status=lost", "within=2y", "cursor=x", "q=" + "x" * 201, "status=all"]
     )
-    def test_a_query_that_makes_no_sense_is_refused_in_words(
+    def test_an_invalid_query_is_refused_with_a_message(
         self, client: FlaskClient, query: str
     ) -> None:
         page = client.get(f"/jobs?{query}")
@@ -257,7 +255,7 @@ class TestJobs:
             'payload.x:"%5Cu0000"',
         ],
     )
-    def test_a_nasty_search_never_breaks_the_page(
+    def test_an_unusual_search_never_breaks_the_page(
         self, client: FlaskClient, session: Any, nasty: str
     ) -> None:
         make.completed_job()
@@ -274,7 +272,7 @@ class TestJobs:
                 view in ("pending", "scheduled", "retrying", "processing")
             ), view
 
-    def test_a_job_asked_to_stop_says_so_and_cannot_be_asked_again(
+    def test_a_stopping_job_says_so_and_cannot_be_cancelled_again(
         self, client: FlaskClient, session: Any
     ) -> None:
         job = make.processing_job(cancel_requested=True)
@@ -306,7 +304,7 @@ class TestJob:
         part = client.get(f"/jobs/{job.id}", headers=TICK).text
         assert part.strip().startswith("<section")
 
-    def test_a_failed_job_tells_why_and_what_happened(
+    def test_a_failed_job_shows_its_error_and_timeline(
         self, client: FlaskClient, session: Any
     ) -> None:
         job = make.failed_job(attempts=2, error="ValueError: second", created_ago=100)
@@ -355,7 +353,7 @@ class TestJob:
     @pytest.mark.parametrize(
         "progress", [{"percent": "half"}, {"percent": None}, {"note": 3}, {}, {"percent": 1e400}]
     )
-    def test_odd_progress_breaks_nothing(
+    def test_malformed_progress_breaks_nothing(
         self, client: FlaskClient, session: Any, progress: Any
     ) -> None:
         if progress.get("percent") == float("inf"):
@@ -375,7 +373,7 @@ class TestJob:
         assert "No job has the id" in answer.text
         assert client.get("/jobs/not-a-uuid").status_code == 404
 
-    def test_a_look_at_a_deleted_job_says_nothing_but_404(self, client: FlaskClient) -> None:
+    def test_a_refresh_of_a_deleted_job_is_an_empty_404(self, client: FlaskClient) -> None:
         answer = client.get(f"/jobs/{uuid4()}", headers=TICK)
         assert answer.status_code == 404
         assert answer.text == ""
@@ -383,7 +381,9 @@ class TestJob:
 
 
 class TestDeadLetters:
-    def test_open_ones_are_listed_newest_first(self, client: FlaskClient, session: Any) -> None:
+    def test_open_dead_letters_are_listed_newest_first(
+        self, client: FlaskClient, session: Any
+    ) -> None:
         old = make.failed_job(finished_ago=60, error="ValueError: old one")
         new = make.failed_job(error="ValueError: new one")
         gone = make.failed_job(is_discarded=True, error="ValueError: gone")
@@ -393,7 +393,9 @@ class TestDeadLetters:
         assert "/retry" in page
         assert "/discard" in page
 
-    def test_they_are_narrowed_by_type_and_reason(self, client: FlaskClient, session: Any) -> None:
+    def test_dead_letters_are_filtered_by_type_and_reason(
+        self, client: FlaskClient, session: Any
+    ) -> None:
         make.failed_job(type="mail")
         wanted = make.failed_job(type="report", error="disk is full")
         for query in ("type=report", "q=disk+is", "type=report&q=full"):
@@ -402,7 +404,9 @@ class TestDeadLetters:
 
 
 class TestQueues:
-    def test_each_shows_depth_and_a_switch(self, client: FlaskClient, session: Any) -> None:
+    def test_each_queue_shows_its_backlog_and_a_pause_button(
+        self, client: FlaskClient, session: Any
+    ) -> None:
         make.pending_job(queue="mail", due_in=-90)
         make.scheduled_job(queue="mail")
         make.paused_queue("slow")
@@ -421,7 +425,7 @@ class TestQueues:
 
 
 class TestWorkers:
-    def test_each_shows_its_state_threads_and_what_it_runs(
+    def test_each_worker_shows_its_state_threads_and_running_jobs(
         self, client: FlaskClient, session: Any
     ) -> None:
         worker_id, since = uuid4(), make.datetime.now(make.UTC).isoformat()
@@ -445,7 +449,7 @@ class TestWorkers:
         for url in ("/", "/workers", f"/jobs/{job.id}"):
             assert str(worker_id)[-8:] in client.get(url).text, url
 
-    def test_what_has_ended_since_the_heartbeat_is_not_running(
+    def test_jobs_that_ended_since_the_heartbeat_are_not_running(
         self, client: FlaskClient, session: Any
     ) -> None:
         worker_id = uuid4()
@@ -469,7 +473,7 @@ class TestWorkers:
         assert "Finished since the last heartbeat: 3 of 5 running jobs." in page
 
     @pytest.mark.parametrize("since", [None, "yesterday", "2026-05-04T10:00:00"])
-    def test_an_odd_heartbeat_breaks_nothing(
+    def test_a_malformed_heartbeat_breaks_nothing(
         self, client: FlaskClient, session: Any, since: Any
     ) -> None:
         make.worker(running=[{"jobId": str(uuid4()), "type": "x", "attempt": 1, "since": since}])
@@ -518,7 +522,7 @@ def test_a_log_is_divided_by_attempt_and_a_limit_of_the_type_is_shown(
     )
 
 
-def test_an_outage_offers_to_try_again_and_heals_by_itself(
+def test_an_outage_page_offers_a_retry_and_reloads_by_itself(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: Any, **__: Any) -> None:
@@ -532,7 +536,7 @@ def test_an_outage_offers_to_try_again_and_heals_by_itself(
     assert "http-equiv" not in client.get("/nowhere").text
 
 
-def test_examples_of_the_api_name_the_address_one_is_at(client: FlaskClient) -> None:
+def test_api_examples_use_the_address_of_this_server(client: FlaskClient) -> None:
     page = client.get("/api/docs", base_url="http://localhost:3411").text
     assert "curl http://localhost:3411/api/jobs" in page
     assert "localhost:3000" not in page

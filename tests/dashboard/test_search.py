@@ -74,7 +74,7 @@ def test_terms_become_filters(q: str, found: Search) -> None:
     assert parse(q) == found
 
 
-def test_readings_do_not_multiply_without_end() -> None:
+def test_the_number_of_readings_is_limited() -> None:
     many = " ".join(f"payload.f{n}:{n}" for n in range(12))
     assert parse(many).payloads == [{f"f{n}": n for n in range(12)}]
     assert len(parse(" ".join(many.split()[:4])).payloads) == 16
@@ -83,7 +83,7 @@ def test_readings_do_not_multiply_without_end() -> None:
 @pytest.mark.parametrize(
     "q", ["payload.user_id:42", "payload.user_id=42", "user_id:42", "user_id=42", "customer:acme"]
 )
-def test_a_number_finds_number_and_text(client: Any, session: Any, q: str) -> None:
+def test_a_number_matches_numbers_and_text(client: Any, session: Any, q: str) -> None:
     wanted = [
         make.pending_job(payload={"user_id": 42, "customer": "acme"}),
         make.pending_job(payload={"user_id": "42"}, tags=["customer:acme"]),
@@ -109,7 +109,7 @@ def test_a_number_finds_number_and_text(client: Any, session: Any, q: str) -> No
         ('tag:"x"y payload.a:1" id:01a2', "id:01a2 ••••••"),
     ],
 )
-def test_what_a_search_shows_to_who_may_not_read_payloads(q: str, shown: str) -> None:
+def test_a_search_is_masked_for_readers_who_may_not_read_payloads(q: str, shown: str) -> None:
     assert masked_search(q) == shown
 
 

@@ -20,7 +20,7 @@ def titles(session: Any, job: Job) -> list[str]:
     return [event.title for event in timeline(job, attempts, letters, acts)]
 
 
-def test_a_job_that_waits_has_its_next_attempt_on_top(session: Any) -> None:
+def test_a_waiting_job_has_its_next_attempt_first(session: Any) -> None:
     assert titles(session, make.pending_job()) == ["First attempt", "Created"]
     job = make.retrying_job(attempts=2, created_ago=60)
     make.attempt(job, attempt=1, started_at=make._now(-40), ended_at=make._now(-39))
@@ -45,7 +45,7 @@ def test_endings(session: Any) -> None:
     assert stopping[0] == "Stop requested"
 
 
-def test_what_people_did_is_told_with_their_names(session: Any) -> None:
+def test_user_actions_are_shown_with_their_actors(session: Any) -> None:
     job = make.failed_job(created_ago=60, finished_ago=9)
     lifecycle.edit(session, [job.id], {"priority": 5}, by="ada").one()
     session.commit()
@@ -112,7 +112,7 @@ def test_waits_are_shown(session: Any) -> None:
 
 
 @pytest.mark.parametrize("error", ["KeyError: 'merchant_id'", "'merchant_id'"])
-def test_the_class_of_an_error_stands_once(session: Any, error: str) -> None:
+def test_the_error_class_is_not_repeated(session: Any, error: str) -> None:
     job = make.failed_job(created_ago=60)
     attempt = make.attempt(job, error=error, error_class="KeyError")
     events = timeline(job, [attempt])
@@ -120,7 +120,7 @@ def test_the_class_of_an_error_stands_once(session: Any, error: str) -> None:
 
 
 @pytest.mark.parametrize("outcome", JobAttempt.OUTCOMES)
-def test_every_outcome_has_words_and_a_shape(session: Any, outcome: str) -> None:
+def test_every_outcome_has_a_title_and_a_shape(session: Any, outcome: str) -> None:
     assert outcome in OUTCOMES
     job = make.retrying_job(created_ago=60)
     make.attempt(job, outcome=outcome)

@@ -66,20 +66,20 @@ def test_scheduled_and_paused(reasons_for: Any, worker: Any, session: Any) -> No
     assert third == "Job type echo was paused by bob. Resume it on the Job types page."
 
 
-def test_next_and_in_line(reasons_for: Any, worker: Any) -> None:
+def test_the_position_in_the_queue(reasons_for: Any, worker: Any) -> None:
     worker()
     assert reasons_for() == ["It is next and starts as soon as a thread is free."]
     assert reasons_for() == ["1 job is ahead of it in queue default, served by 5 threads."]
     assert reasons_for(priority=5) == ["It is next and starts as soon as a thread is free."]
 
 
-def test_its_message_was_lost(reasons_for: Any, worker: Any) -> None:
+def test_a_job_missing_in_redis(reasons_for: Any, worker: Any) -> None:
     worker()
     [reason] = reasons_for(lose=True)
     assert reason.startswith("The job is not in Redis, or a worker is starting it now.")
 
 
-def test_the_page_says_it(client: Any, session: Any, redis: Any) -> None:
+def test_the_page_shows_the_reasons(client: Any, session: Any, redis: Any) -> None:
     [new] = lifecycle.enqueue(session, [NewJob("echo", {}, delay_seconds=600)])
     session.commit()
     page = client.get(f"/jobs/{new.id}").text
@@ -105,7 +105,7 @@ def test_no_worker_that_knows_its_type(reasons_for: Any, worker: Any, session: A
     assert "has a handler" not in reasons_for()[0]
 
 
-def test_a_job_that_workers_refuse(session: Any, worker: Any, redis: Any) -> None:
+def test_a_job_that_workers_return(session: Any, worker: Any, redis: Any) -> None:
     worker()
     job = factories.processing_job()
     end = factories.ending(

@@ -66,7 +66,7 @@ def test_every_field_is_escaped_everywhere(client: FlaskClient, session: Any, at
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_what_is_searched_for_is_escaped_too(client: FlaskClient, attack: str) -> None:
+def test_search_terms_are_escaped(client: FlaskClient, attack: str) -> None:
     for url in ("/jobs", "/dead-letters"):
         for name in ("q", "type", "queue", "tag", "status", "cursor", "within"):
             for headers in ({}, TICK, TICK | {"HX-Source": "form#filter"}):
@@ -95,7 +95,7 @@ def test_unknown_addresses_are_not_echoed(client: FlaskClient) -> None:
     )
 
 
-def test_marks_that_turn_text_around_stay_inside_their_own_element(
+def test_bidirectional_marks_affect_only_their_own_element(
     client: FlaskClient, session: Any
 ) -> None:
     job = make.failed_job(

@@ -1,4 +1,4 @@
-"""Words for bulk actions: titles, what a verb does, what the jobs are doing now."""
+"""Texts of bulk actions: titles, effects of the verbs, and the state of the jobs now."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from app.jobs.bulk.scope import Part, Preview, by_count
 from app.jobs.models import BulkAction
 from app.jobs.verbs import VERBS
 
-#: Above this, a person has to type the count to delete, and the failures page asks before a retry.
+#: Above this count, the user has to type it to delete, and the failures page asks before a retry.
 ASKS_ABOVE = 100
 KINDS_SHOWN = 4
 
 _TITLES = {
     "retry": "Retry {jobs}", "run": "Run {jobs} now", "cancel": "Cancel {jobs}",
-    "discard": "Discard {failures}", "edit": "Change {jobs}", "delete": "Delete {jobs}",
+    "discard": "Discard {dead_letters}", "edit": "Change {jobs}", "delete": "Delete {jobs}",
 }  # fmt: skip
 _EFFECTS = {
     "retry": "The jobs run again with their full number of attempts.",
     "run": "Scheduled and retrying jobs become due now.",
     "cancel": "Pending jobs are cancelled. Running jobs are asked to stop.",
-    "discard": "Closes their dead letters. The jobs stay failed.",
+    "discard": "Removes them from the Dead letters and Failures pages. The jobs stay failed.",
     "edit": "Empty fields are left unchanged.",
-    "delete": "Also deletes their logs, attempts and dead letters. This can't be undone.",
+    "delete": "Also deletes logs, attempts and dead letters. This can't be undone.",
 }
 #: Past participles of the verbs, after a number of jobs.
 DONE = {
@@ -37,7 +37,7 @@ BECAME = {
     "retry": "Retrying {jobs}.",
     "run": "{jobs} due now.",
     "cancel": "{jobs} cancelled or stopping.",
-    "discard": "{failures} discarded.",
+    "discard": "{dead_letters} discarded.",
     "delete": "{jobs} deleted.",
     "edit": "{jobs} changed.",
 }
@@ -53,14 +53,16 @@ def jobs(n: int) -> str:
 
 
 def _filled(words: str, n: int) -> str:
-    failures = f"{number(n)} {'failure' if n == 1 else 'failures'}"
-    return words.format(jobs=jobs(n), failures=failures)
+    dead_letters = f"{number(n)} {'dead letter' if n == 1 else 'dead letters'}"
+    return words.format(jobs=jobs(n), dead_letters=dead_letters)
 
 
 def title(verb: str, n: int | None) -> str:
-    """ "Cancel 6,000 jobs"; with None, if they could not all be counted, "Cancel all matching jobs"."""
+    """ "Cancel 6,000 jobs"; with None, if counting all of them took too long, "Cancel all matching jobs"."""
     if n is None:
-        return _TITLES[verb].format(jobs="all matching jobs", failures="all matching failures")
+        return _TITLES[verb].format(
+            jobs="all matching jobs", dead_letters="all matching dead letters"
+        )
     return _filled(_TITLES[verb], n)
 
 
@@ -133,7 +135,7 @@ class Became:
 
 
 def became_of(action: BulkAction, outcome: Outcome) -> list[Became]:
-    """The jobs that the action changed, by their state now; [] for verbs that are a job's last."""
+    """The jobs that the action changed, by their state now; [] for verbs after which a job has no further states."""
     if VERBS[action.verb].is_last:
         return []
     parts = [

@@ -1,4 +1,4 @@
-"""Bar charts as SVG, without scripts or inline styles, each with a sentence that says the same."""
+"""Bar charts as SVG, without scripts or inline styles, each with a text equivalent."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _scale(top: int) -> str:
 
 
 def _ticks(points: Sequence[Minute], name: str, step: float) -> Iterator[str]:
-    """Labels at round times in UTC, and a spare one: another time zone may need one more."""
+    """Labels at round times in UTC, and an empty extra label: another time zone may need one more."""
     every = _EVERY[name]
     at_tick = [i for i, p in enumerate(points) if p.minute.timestamp() % every == 0]
     for i in at_tick:
@@ -87,7 +87,7 @@ def _ticks(points: Sequence[Minute], name: str, step: float) -> Iterator[str]:
 
 
 def spark(group: ErrorGroup) -> Markup:
-    """A group's failed attempts by hour, one bar each, with the sentence that says the same."""
+    """A group's failed attempts by hour, one bar each, with a text equivalent."""
     counts, height, step = group.per_hour, 20, 4
     top = max(counts, default=0) or 1
     bars = "".join(

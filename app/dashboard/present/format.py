@@ -70,7 +70,7 @@ def duration(seconds: float | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """A distance in time in its largest unit: "now", "12 s", "3 min", "2 h", "5 d". local-local-times.js has the same rule."""
+    """A time difference in its largest unit: "now", "12 s", "3 min", "2 h", "5 d". local-times.js has the same rule."""
     whole = int(abs(seconds))
     if whole < 1:
         return "now"
@@ -81,7 +81,7 @@ def span(seconds: float) -> str:
 
 
 def relative(at: datetime, kind: str = "ago", *, now: datetime | None = None) -> str:
-    """ "3 min ago", "in 12 s" (kind in), or the bare distance (kind for)."""
+    """ "3 min ago", "in 12 s" (kind in), or the difference alone (kind for)."""
     seconds = ((now or database_clock.now()) - at).total_seconds()
     text = span(seconds)
     if kind == "for":

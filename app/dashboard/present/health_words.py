@@ -1,4 +1,4 @@
-"""The health of the system in a word, and each problem in a sentence with what to do about it."""
+"""The health of the system in one word, and each problem with advice."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Health:
 
 
 def health_words(health: SystemHealth) -> Health:
-    """The worst problem gives the word; every problem is listed, the worst first."""
+    """The word is that of the worst problem; problems are listed from worst to least."""
     problems = tuple(_problems(health))
     worst = next((problem for problem in problems if problem.word), None)
     if worst is None or worst.word is None:

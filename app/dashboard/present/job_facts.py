@@ -1,4 +1,4 @@
-"""What the page of a job says about it: its facts, and why it failed."""
+"""The facts on a job's page, and why the job failed."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def failure(job: Job, attempts: Sequence[JobAttempt]) -> Failure | None:
 
 
 def no_result(job: Job) -> str:
-    """What stands in place of a result."""
+    """The text shown instead of a result."""
     if job.status == COMPLETED:
         return "The handler returned nothing."
     return "No result yet." if not job.is_final else "No result: the job did not complete."
 
 
 def facts(job: Job, type_timeout: float | None) -> list[Fact]:
-    """Label and value of everything worth a line; ``type_timeout`` (seconds) is that of the job's type."""
+    """The facts to show; ``type_timeout`` (seconds) is that of the job's type."""
     return list(_facts(job, type_timeout))
 
 

@@ -1,4 +1,4 @@
-"""What a table row shows of a job or a worker."""
+"""What a table row shows about a job or a worker."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def detail(job: Job) -> Detail:
 
 
 def verbs(job: Job) -> list[str]:
-    """What a person may do to the job as it stands."""
+    """The verbs a user may apply to the job in its current status."""
     return [verb for verb in VERBS if job.can(verb)]
 
 
@@ -91,7 +91,7 @@ def worker_state(worker: WorkerSummary) -> WorkerState:
 
 
 def policy(summary: TypeSummary) -> str:
-    """The options this process registered the type with, in a few words; "" if it does not know the type."""
+    """The options this process registered the type with, as short text; "" if it does not know the type."""
     job_type = summary.job_type
     if job_type is None:
         return ""

@@ -1,10 +1,10 @@
-"""The text of the search box → what to filter by.
+"""Parses the text of the search box into filters.
 
-``error:timeout``, ``error:"connection refused"``, ``tag:vip``, ``id:0197ab``, ``payload.user_id:42``,
-with ``=`` as well; all else is free text, in which the list itself knows an id when it sees one.
-``42`` is the number or the text, ``"42"`` only the text. ``user_id:42`` alone is free text or a field
-of the payload. A quoted value ends at a quote before a blank or the end; without one it takes the rest.
-Quotes within words are text (``payload.size:"5"x3"``); any quote can be written as ``\\"``.
+Terms are ``error:timeout``, ``error:"connection refused"``, ``tag:vip``, ``id:0197ab`` and
+``payload.user_id:42``; ``=`` works instead of ``:``. The rest is free text, in which the list recognizes an ID.
+``42`` matches the number and the text, ``"42"`` only the text. ``user_id:42`` alone is searched as free text and
+as a field of the payload. A quoted value ends at a quote before whitespace or the end of the text; without such a
+quote it takes the rest. Quotes inside words are text (``payload.size:"5"x3"``); any quote can be written as ``\\"``.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from app.security.masking import MASK
 
 _QUOTED = (
     r'"(?:[^"\\]|\\.|"(?!\s|$))*"(?=\s|$)|"[^"]*"(?=\s|$)'  # closed
-    r'|"(?=[^"])[\s\S]+'  # open, as while it is typed
+    r'|"(?=[^"])[\s\S]+'  # open, while the user is typing
 )
 _TERM = re.compile(
     r"(?:^|(?<=\s))(?P<key>id|error|tag|payload(?:\.[^\s.:=\"]+)+)[:=]"
     rf"(?P<value>{_QUOTED}|\S+)"
 )
 _FIELD = re.compile(rf"(?P<path>[^\W\d][\w-]*(?:\.[\w-]+)*)[:=](?P<value>{_QUOTED}|[^\s/]\S*)")
-#: error:"say "hi"": whether the second quote ends the value, or opens a phrase in it, can't be known.
+#: error:"say "hi"": the second quote could end the value or open a phrase inside it.
 _NESTED = re.compile(r'\s"\S')
-#: Quotes that end where they seem to end.
+#: A value whose quotes can be read in only one way.
 _PLAIN = re.compile(r'"[^"]*"|[^"]+')
-#: Each doubles the number of payloads to compare with.
+#: The maximum number of ambiguous values: each doubles the number of payloads to compare with.
 MAX_UNSURE = 4
 
 Payload = dict[str, Any]
@@ -38,14 +38,14 @@ Payload = dict[str, Any]
 
 @dataclass
 class Search:
-    """What to search for; of each list of payloads one must be contained in the job's payload."""
+    """What to search for. The job's payload must contain at least one payload of each list."""
 
     id_part: str | None = None
     error: str | None = None
     tag: str | None = None
     payloads: list[Payload] = field(default_factory=list)
     text: str | None = None
-    #: What the free text means if it names a field: a match of either is a match.
+    #: The free text read as a field of the payload; a job matches if either reading matches.
     text_payloads: list[Payload] = field(default_factory=list)
 
 
@@ -61,7 +61,7 @@ def parse(q: str) -> Search:
             search.tag = value
         else:
             terms.append((key.split(".")[1:], _meanings(term["value"])))
-    # What is left is searched as it was typed: quotes, backslashes and blanks are text.
+    # The rest is searched as typed: quotes, backslashes and spaces are text.
     rest = _TERM.sub("", q).strip()
     search.text = _unquoted(rest) or None
     search.payloads = _payloads(terms)
@@ -71,13 +71,13 @@ def parse(q: str) -> Search:
 
 
 def nested_quotes(q: str) -> str | None:
-    """The first value in which quotes stand within quotes, so that it could be read in several ways."""
+    """The first value with quotes inside quotes, which is ambiguous."""
     values = (term["value"] for term in _TERM.finditer(q))
     return next((value for value in values if _is_closed(value) and _NESTED.search(value)), None)
 
 
 def masked_search(q: str) -> str:
-    """A search as shown to readers who may not see payloads: tags and ids stay, the rest is masked."""
+    """The search for readers who may not see payloads: tags and IDs stay, the rest is masked."""
     kept = [term[0] for term in _TERM.finditer(q) if _is_public(term)]
     left = _TERM.sub(lambda term: "" if _is_public(term) else term[0], q).strip()
     return " ".join([*kept, *([MASK] if left else [])])
@@ -99,7 +99,7 @@ def _value(text: str) -> str:
 
 
 def _unquoted(text: str) -> str:
-    """Free text without the quotes that hold it together."""
+    """Free text without the quotes around it."""
     if not _is_closed(text):
         return text
     inner = text[1:-1].replace('\\"', "\0")
@@ -107,7 +107,7 @@ def _unquoted(text: str) -> str:
 
 
 def _payloads(terms: list[tuple[list[str], list[Any]]]) -> list[Payload]:
-    """Every reading of the terms, each as one payload."""
+    """Each possible reading of the terms, as a payload."""
     unsure = sum(len(meanings) > 1 for _, meanings in terms)
     choices = [meanings if unsure <= MAX_UNSURE else meanings[:1] for _, meanings in terms]
     payloads: list[Payload] = []

@@ -45,7 +45,7 @@ OUTCOMES = {
 }
 
 
-#: What a person does to a job → color and shape, words
+#: user action → color and shape, title
 ACTS = {
     "job.edit": ("scheduled", "Changed"),
     "job.retry": ("retrying", "Retried"),
@@ -173,7 +173,7 @@ def _closed(dead_letters: Sequence[DeadLetter]) -> Iterator[Event]:
 def _acts(
     job: Job, dead_letters: Sequence[DeadLetter], acts: Sequence[AuditEvent]
 ) -> Iterator[Event]:
-    """What people did that neither the row nor its dead letters show."""
+    """User actions that neither the row nor its dead letters show."""
     shown = {dead_letter.closed_at for dead_letter in dead_letters} | {
         job.cancel_requested_at,
         job.finished_at,

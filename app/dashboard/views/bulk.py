@@ -1,4 +1,4 @@
-"""All jobs that match a list's filter: preview, confirm, watch."""
+"""Bulk actions on all jobs that match a list's filter: preview, confirmation, progress."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _SEARCH = re.compile("“.*”", re.DOTALL)
 @dashboard.get("/jobs/all")
 @requires("viewer")
 def bulk_preview() -> Response:
-    """What each verb, or the one named ``verb``, would do."""
+    """What each verb would do, or only the verb in the parameter ``verb``."""
     query = JobQuery.parse(request.args)
     only = request.args.get("verb") or None
     if only is not None:
@@ -98,7 +98,7 @@ def _previewed(form: Mapping[str, str]) -> tuple[Scope, int | None]:
 
 
 def _not_confirmed(n: int) -> str | None:
-    """None once a person has confirmed; else what is wrong, "" if they were not asked yet."""
+    """None if the deletion is confirmed; otherwise the problem to show, "" before the user was asked."""
     if request.form.get("confirmed") != "yes":
         return ""
     typed = "".join(c for c in request.form.get("typed", "") if c.isdigit())
@@ -128,11 +128,11 @@ def bulk_action(number: int) -> Response:
 
 
 def described(action: BulkAction) -> str:
-    """Its jobs in words; the search is masked for readers who may not search payloads."""
+    """The description of its jobs; the search is masked for readers who may not search payloads."""
     if may_search_payloads():
         return action.description
     q = masked_search(action.scope["q"]) if "q" in action.scope else MASK
-    # An action without a stored filter may be from a release that kept it in the words alone.
+    # An action without a stored filter may come from a release that stored it only in the description.
     is_searched = "q" in action.scope or not action.scope
     return (
         _SEARCH.sub(lambda _: f"“{q}”", action.description) if is_searched else action.description
@@ -179,5 +179,5 @@ def _described(args: Mapping[str, Any]) -> str:
 
 
 def describe(query: JobQuery) -> str:
-    """A list in words: "Failed jobs, type echo"."""
+    """The list as text: "Failed jobs, type echo"."""
     return ", ".join([query.label, *(chip.label for chip in query.chips())])

@@ -1,4 +1,4 @@
-"""Failed jobs by error group: retry one, ten as a canary or all of them; discard."""
+"""Failed jobs by error group: retry one, ten as a canary, or all; discard all."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def act_on_failure(fingerprint: str, verb: str) -> Response:
     if "newest" not in request.args or is_asked_by_page:
         return make_response(redirect(url_for("dashboard.bulk_preview", verb=verb, **link), 303))
     newest = _newest(request.args["newest"])
-    description = f"newest {newest} failed jobs, {cached_reads.error_group_name(fingerprint)}"
+    jobs = "failed job" if newest == 1 else f"{newest} failed jobs"
+    description = f"newest {jobs}, {cached_reads.error_group_name(fingerprint)}"
     number = bulk.create(
         db.session, verb, JobFilter(fingerprint=fingerprint, status=FAILED), newest=newest, by=actor(),
         description=description, link=link,

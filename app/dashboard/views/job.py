@@ -1,4 +1,4 @@
-"""One job: its page, and what people do to it."""
+"""One job: its page and its actions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.jobs.publication import Ref, current_publisher
 from app.security import actor
 from app.security.roles import requires
 
-#: Lines of the log that the page shows, and the most it shows on request, whatever MAX_LOG_LINES is.
+#: Log lines shown on the page, and the maximum shown on request, regardless of MAX_LOG_LINES.
 LOG_LINES, ALL_LOG_LINES = 200, 10_000
 
 

@@ -1,4 +1,4 @@
-"""The job types: their figures and policy; pause and resume."""
+"""Job types: figures and policy; pause and resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of jobs, and the shortcut from an id to its job."""
+"""The list of jobs, and the redirect from an ID to its job."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def jobs() -> Response:
 @dashboard.get("/jobs/find")
 @requires("viewer")
 def find_job() -> Response:
-    """To the job whose id, or part of an id, is given; to the search if not exactly one has it."""
+    """Redirect to the job with this ID or part of an ID, or to a search if not exactly one job matches."""
     words = request.args.get("id", "").strip()
     query = JobQuery.parse({"q": words})
     page = listing.list_jobs(db.session, query.filter(), limit=2, is_light=True)
@@ -62,7 +62,7 @@ def claimed_ahead() -> int:
 
 
 def searched_percent(page: Page[Any], filter: JobFilter) -> int:
-    """How far back a search that was cut short has come, of the time to search."""
+    """How much of its time range an unfinished search has covered, in percent."""
     if not page.searched_until:
         return 100
     now, oldest = clock.now(), cached_reads.oldest_created() or page.searched_until

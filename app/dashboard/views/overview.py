@@ -1,4 +1,4 @@
-"""The first page: figures, counts and the latest rows; and the counts alone for other pages."""
+"""The overview: figures, counts and the latest rows; and the counts alone for other pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queues: their backlog; pause and resume."""
+"""Queues: backlog; pause and resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The jobs that a person has selected in a list, handled at once."""
+"""Actions on the jobs selected in a list, performed in the request."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def _ids(texts: list[str]) -> list[UUID]:
     try:
         ids = [UUID(text) for text in dict.fromkeys(texts)]
     except ValueError:
-        raise ValidationFailed({"ids": ["must be job ids."]}) from None
+        raise ValidationFailed({"ids": ["must be job IDs."]}) from None
     if not 1 <= len(ids) <= bulk.AT_ONCE:
-        raise ValidationFailed({"ids": [f"must be 1 to {bulk.AT_ONCE}; select at least one job."]})
+        raise ValidationFailed(
+            {"ids": [f"must contain 1 to {bulk.AT_ONCE} job IDs; select at least one job."]}
+        )
     return ids

@@ -1,4 +1,4 @@
-"""The workers: what each runs; stop."""
+"""Workers: what each one runs; stop."""
 
 from __future__ import annotations
 

@@ -66,7 +66,9 @@ def create(
     if not action.total:
         action.finished_at = func.now()
     details = {"bulk": action.id, "filter": description, **({"changes": args} if args else {})}
-    audit.record(db, by, f"bulk.{verb}", f"{action.total} jobs", details)
+    audit.record(
+        db, by, f"bulk.{verb}", f"{action.total} job{'' if action.total == 1 else 's'}", details
+    )
     db.flush()
     return action.id
 
