@@ -13,9 +13,9 @@ __version__ = "0.1.0"
 
 
 def create_app(settings: config.Settings | None = None, *, serves_web: bool = True) -> Flask:
-    """The wired application. Raises ConfigError in one sentence when a setting is wrong.
+    """The complete application. Raises ConfigError, with a single sentence, if a setting is invalid.
 
-    Without ``serves_web`` it has no routes and no commands: all that a handler in a child needs.
+    Without ``serves_web`` it has no routes and no commands, which a handler in a child process does not need.
     """
     settings = settings or config.load()
     app = Flask(__name__, template_folder="../templates", static_folder="../static")
@@ -34,7 +34,7 @@ def create_app(settings: config.Settings | None = None, *, serves_web: bool = Tr
     migrate.init_app(app, db)
     statement_timeouts.init_app(app, db)
     compression.init_app(app)
-    # The door before the form check, which reads a body: nothing is read for nobody.
+    # Authentication before the CSRF check, which reads the body: no body is read for unauthorized senders.
     security.init_app(app, settings)
     csrf.init_app(app)
     app.before_request(schema.refuse_until_ready)

@@ -1,4 +1,4 @@
-"""Answers shared by all threads of a process for a moment, so that many tabs cost one query."""
+"""Results shared by all threads of a process for a short time, so that many tabs need a single query."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-#: Names may hold what people type; past this many the stale ones are dropped.
+#: Names may contain what people type; above this number, expired entries are dropped.
 MAX_NAMES = 256
 
 
@@ -26,13 +26,13 @@ _entries_lock = threading.Lock()
 
 
 def cached(name: str, seconds: float, fn: Callable[[], T]) -> T:
-    """``fn()``, or what it returned less than ``seconds`` ago in this process.
+    """The result of ``fn()``, or its result from less than ``seconds`` ago in this process.
 
-    One thread calls, the others wait for its answer. An exception is not kept: it goes to the
-    thread that called, and the next one tries again. ``fn`` must not use the same name.
+    One thread calls ``fn``, the others wait for the result. An exception is not cached: it is raised in the thread
+    that called, and the next thread tries again. ``fn`` must not use the same name.
     """
     entry = _entry(name)
-    # Without the lock: good_until is set after value, and neither is ever taken back but by forget().
+    # Without the lock: good_until is set after value, and only forget() removes them.
     if time.monotonic() < entry.good_until:
         return entry.value
     with entry.lock:
@@ -43,7 +43,7 @@ def cached(name: str, seconds: float, fn: Callable[[], T]) -> T:
 
 
 def forget() -> None:
-    """Drops every answer: the next call of each name asks anew. For tests and after a change."""
+    """Drop all cached results. For tests and after a change."""
     with _entries_lock:
         _entries.clear()
 
@@ -52,7 +52,7 @@ def _entry(name: str) -> _Entry:
     with _entries_lock:
         if name not in _entries and len(_entries) >= MAX_NAMES:
             now = time.monotonic()
-            # A thread that still holds a dropped entry keeps its own; at worst one more call of fn.
+            # A thread may still use a dropped entry; at worst fn is called once more.
             for stale in [key for key, entry in _entries.items() if entry.good_until <= now]:
                 del _entries[stale]
         return _entries.setdefault(name, _Entry())

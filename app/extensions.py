@@ -10,7 +10,7 @@ from app.config import Settings
 
 
 class Base(DeclarativeBase):
-    """The declarative base of every table."""
+    """The declarative base of all models."""
 
 
 db: SQLAlchemy = SQLAlchemy(model_class=Base)

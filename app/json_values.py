@@ -1,4 +1,4 @@
-"""JSON: strict parsing, which values PostgreSQL can store, and how times are written."""
+"""JSON: strict parsing, the values that PostgreSQL can store, and the format of times."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from app.errors import JobQueueError, ValidationFailed
 
-#: Levels of objects and lists in a payload; encoders and readers recurse.
+#: The limit of nested objects and lists in a payload; encoders and parsers are recursive.
 MAX_DEPTH = 100
 MAX_ERRORS = 100
 
@@ -25,7 +25,7 @@ _REPLACEMENT = "\ufffd"
 
 
 def is_storable(value: Any) -> bool:
-    """Whether text and json of PostgreSQL can hold ``value``: no NUL, no lone surrogate, no NaN."""
+    """Whether PostgreSQL can store ``value`` as text or json: no NUL, no lone surrogate, no NaN."""
     match value:
         case str():
             return "\0" not in value and not _SURROGATES.search(value)
@@ -39,7 +39,7 @@ def is_storable(value: Any) -> bool:
 
 
 def storable(text: str) -> str:
-    """``text`` with U+FFFD for NUL and lone surrogates; a pair of surrogates becomes its character."""
+    """``text`` with U+FFFD in place of NUL and lone surrogates, and with surrogate pairs as characters."""
     if text.isascii():
         return text.replace("\0", _REPLACEMENT)
     whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -59,7 +59,7 @@ class MalformedJson(JobQueueError):
 def by_path(messages: Any, path: str | None = None) -> dict[str, list[str]]:
     """marshmallow's nested messages by path: ``{"tags.3": ["must be a string."]}``.
 
-    ``path`` is where the checked value stands; None: it is the body itself.
+    ``path`` is the path of the checked value; None for the body itself.
     """
     if not isinstance(messages, dict):
         texts = messages if isinstance(messages, list) else [messages]
@@ -97,17 +97,17 @@ def is_deep(value: Any) -> bool:
 
 
 def flaws(value: Any) -> Iterator[tuple[str, list[str]]]:
-    """Path → what can't be stored there, for the first MAX_ERRORS places."""
-    left, found = [("", value)], 0
-    while left and found < MAX_ERRORS:
+    """(path, errors) for values that can't be stored, at most MAX_ERRORS of them."""
+    left, count = [("", value)], 0
+    while left and count < MAX_ERRORS:
         path, node = left.pop()
         if flaw := _flaw_of(node):
-            found += 1
+            count += 1
             yield path or "body", [flaw]
         elif type(node) is dict:
             for key, child in node.items():
                 if flaw := _flaw_of(key):
-                    found += 1
+                    count += 1
                     yield path or "body", [f"has a key that {flaw}"]
                 left.append((f"{path}.{key}" if path else key, child))
         elif type(node) is list:
@@ -134,9 +134,9 @@ class _NotPlain(Exception):
 
 
 def parse(raw: bytes, *, are_keys_unique: bool = False) -> Any:
-    """The value of ``raw``: UTF-8, finite numbers, no NUL, no lone surrogates.
+    """The parsed value of ``raw``, which must be UTF-8 with finite numbers, no NUL and no lone surrogates.
 
-    ``are_keys_unique`` refuses an object with duplicate keys; otherwise the last one counts.
+    ``are_keys_unique`` refuses objects with duplicate keys; otherwise the last value counts.
     Raises MalformedJson, or ValidationFailed with the path of each value that can't be stored.
     """
     try:
@@ -154,7 +154,7 @@ def parse(raw: bytes, *, are_keys_unique: bool = False) -> Any:
         raise MalformedJson(reason="an object has duplicate keys") from None
     except RecursionError:
         raise ValidationFailed({_path_of_the_deep(text): [DEEP]}) from None
-    # NUL and surrogates reach a decoded string only through these escapes.
+    # Only these escapes can put NUL and surrogates into a decoded string.
     if is_plain and not any(escape in raw for escape in (b"\\u0000", b"\\ud", b"\\uD")):
         return value
     if errors := dict(flaws(value)):
@@ -163,7 +163,7 @@ def parse(raw: bytes, *, are_keys_unique: bool = False) -> Any:
 
 
 def _read(text: str) -> tuple[Any, bool]:
-    """The value, and whether all of its numbers are finite."""
+    """The value, and whether all its numbers are finite."""
     try:
         return _PLAIN.decode(text), True
     except json.JSONDecodeError:
@@ -173,7 +173,7 @@ def _read(text: str) -> tuple[Any, bool]:
 
 
 def _path_of_the_deep(text: str) -> str:
-    """The field (or ``jobs.3.payload``) in which ``text`` is nested too deep; without recursion."""
+    """The field (or ``jobs.3.payload``) in which ``text`` is nested too deeply; found without recursion."""
     path: list[Any] = []
     key = ""
     for match in _TOKENS.finditer(text):

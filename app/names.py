@@ -1,4 +1,4 @@
-"""What a job type or a queue can be called."""
+"""Valid names of job types and queues."""
 
 from app.broker.keys import MAX_NAME as MAX_NAME
 from app.broker.keys import NAME as NAME

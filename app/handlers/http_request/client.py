@@ -87,7 +87,7 @@ def parse(url: str) -> Target:
     try:
         parts: Url = parse_url(url)
     except LocationParseError:
-        raise BadUrl("is not a URL; give one such as https://example.com/hook") from None
+        raise BadUrl("is not a URL; use a URL such as https://example.com/hook") from None
     if parts.scheme not in _DEFAULT_PORTS or not parts.host:
         raise BadUrl(
             "must start with http:// or https:// and a host, such as https://example.com/hook"
