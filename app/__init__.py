@@ -48,9 +48,13 @@ def _wire(app: Flask, settings: config.Settings) -> None:
     # Imported here: these packages need the extensions above, and the domain needs none of them.
     from app.broker.publisher import Publisher
     from app.jobs import registry
+    from app.jobs.combiner import Combiner
 
     registry.discover(settings.job_modules)
-    app.extensions["publisher"] = Publisher(settings.redis_url, settings.redis_prefix)
+    publisher = Publisher(settings.redis_url, settings.redis_prefix)
+    app.extensions["publisher"] = publisher
+    with app.app_context():
+        app.extensions["combiner"] = Combiner(db.engine, publisher.publish)
 
 
 def _add_routes(app: Flask) -> None:

@@ -25,11 +25,16 @@ DbSession = Session | scoped_session[Any]
 #: A session or a connection: returns rows.
 Db = DbSession | Connection
 
+#: A request uses one and may need another to fold the counters; the combiner needs a third.
+FEWEST_CONNECTIONS = 3
+
 READ_ONLY = "25006"
 INSUFFICIENT_PRIVILEGE = "42501"
 #: SQLSTATEs of a connection whose server can no longer be used: it became read-only (a failover that left
 #: the sockets open), is shutting down or starting, or ended our session.
 STALE = frozenset({READ_ONLY, "57P01", "57P02", "57P03", "25P03"})
+#: Classes of SQLSTATE: a value that can't be stored, a constraint, a limit of PostgreSQL.
+DATA_ERRORS = ("22", "23", "54")
 LOST_IN_POOL = "the server closed a pooled connection"
 #: A connection that was in the handlers' pool for longer is tested before it is used.
 PING_AFTER_SECONDS = 1.0
@@ -42,8 +47,8 @@ IDLE_SECONDS = 10
 def engine_options(settings: Settings) -> dict[str, Any]:
     """Options of every engine; safe behind PgBouncer in transaction mode."""
     return {
-        # Each thread of the web server may use a connection, and another one to fold counters or publish.
-        "pool_size": max(settings.database_pool_size, settings.web_threads + 2),
+        # Fewer than the web has threads: a thread that waits for the combiner holds none.
+        "pool_size": max(settings.database_pool_size, FEWEST_CONNECTIONS),
         "max_overflow": 0,
         # Statement parameters contain payloads, which must not be logged outside development.
         "hide_parameters": not settings.sql_echo,
@@ -138,6 +143,11 @@ def sqlstate(error: BaseException | None) -> str | None:
     """PostgreSQL's five-character code in ``error`` or in the driver's error inside it; None without one."""
     code = getattr(getattr(error, "orig", error), "pgcode", None)
     return code if isinstance(code, str) else None
+
+
+def is_about_data(error: BaseException) -> bool:
+    """Whether the values of a statement are at fault, and not the connection or the moment."""
+    return (sqlstate(error) or "")[:2] in DATA_ERRORS
 
 
 def require_writable(engine: Engine) -> None:

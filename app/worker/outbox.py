@@ -16,9 +16,9 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from app.database import autocommit
+from app.database import autocommit, is_about_data
 from app.jobs import lifecycle, reports
 from app.jobs.context import storable
 from app.jobs.ending import COMPLETE, STRIPPED, Ending, Held
@@ -111,7 +111,7 @@ class Outbox:
                 self._write(batch, is_replay=failures > 0)
                 return
             except SQLAlchemyError as error:
-                if _is_about_data(error):
+                if is_about_data(error):
                     self._bisect(batch)
                     return
                 failures += 1
@@ -198,14 +198,6 @@ class Outbox:
             return self._condition.wait_for(
                 lambda: not self._waiting and not self._is_writing, timeout
             )
-
-
-def _is_about_data(error: SQLAlchemyError) -> bool:
-    """Whether the values are at fault (SQLSTATE 22…, 23…, 54…), not the connection or the moment."""
-    if not isinstance(error, DBAPIError) or error.connection_invalidated:
-        return False
-    code = getattr(error.orig, "pgcode", None)
-    return code is not None and code[:2] in ("22", "23", "54")
 
 
 def _first_line(error: Exception) -> str:

@@ -50,6 +50,16 @@ def _kill_web(system: System, chance: random.Random) -> None:
     system.web.start()
 
 
+@fault("kill -9 of the web between commit and publication")
+def _kill_web_before_it_publishes(system: System, chance: random.Random) -> None:
+    """With Redis stopped, jobs are committed and their publication waits (at most 250 ms)."""
+    os.kill(system.redis.pid, signal.SIGSTOP)
+    time.sleep(chance.uniform(0.02, 0.2))
+    system.web.kill()
+    os.kill(system.redis.pid, signal.SIGCONT)
+    system.web.start()
+
+
 @fault("rolling restart by SIGTERM")
 def _roll(system: System, chance: random.Random) -> None:
     for worker in system.workers:

@@ -26,24 +26,28 @@ def test_a_web_process_killed_between_commit_and_publish_loses_nothing(
     private: Any, web: Any, consumer: Any, wait_until: Any
 ) -> None:
     server = web(base=private.env(), **QUICK)
-    os.kill(private.redis.pid, signal.SIGSTOP)  # the publication hangs, the row is committed
+    os.kill(private.redis.pid, signal.SIGSTOP)  # the publication hangs, the rows are committed
     try:
 
         def post() -> None:
             with suppress(requests.RequestException):
                 requests.post(f"{server.url}/api/jobs", json={"type": "echo"}, timeout=5)
 
-        thread = threading.Thread(target=post)
-        thread.start()
-        wait_until(lambda: count(private, "pending") == 1)
+        # The first one is written alone, the others together.
+        threads = [threading.Thread(target=post) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: count(private, "pending") > 1)
         server.kill()
-        thread.join(10)
+        for thread in threads:
+            thread.join(10)
     finally:
         os.kill(private.redis.pid, signal.SIGCONT)
+    stored = count(private, "pending")
     with Redis.from_url(private.redis_url) as redis:
         assert redis.keys("*ready*") == []
     consumer(base=private.env(), **QUICK)
-    wait_until(lambda: count(private, "completed") == 1, timeout=15)
+    wait_until(lambda: count(private, "completed") == stored, timeout=15)
 
 
 def test_a_full_redis_delays_jobs_and_loses_none(

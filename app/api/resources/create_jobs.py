@@ -1,4 +1,4 @@
-"""Creates jobs: a single one in one round trip, many in one statement."""
+"""Creates jobs: single ones together with those of other threads, many in one statement."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from flask import current_app
+
 from app import statement_timeouts
-from app.database import autocommit
 from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs import audit, idempotency, lifecycle, listing
+from app.jobs.combiner import Combiner
 from app.jobs.lifecycle import NewJob
 from app.security import actor
 
@@ -29,9 +31,12 @@ def create_one(new_job: NewJob, *, idempotency_key: str | None) -> tuple[UUID, A
         )
         db.session.commit()
         return job_id, listing.get_job(db.session, job_id), is_new
-    # Autocommit: one round trip instead of three (BEGIN, INSERT, COMMIT).
-    with autocommit(db.engine) as connection:
-        (job,) = lifecycle.enqueue(connection, [new_job], with_columns=True)
+    combiner: Combiner = current_app.extensions["combiner"]
+    prepared = lifecycle.prepare(new_job)
+    job = combiner.enqueue(prepared)
+    if job is None:
+        job = lifecycle.live_or_new(db.session, prepared, with_columns=True)
+        db.session.commit()
     if job.columns is None:
         return job.id, listing.get_job(db.session, job.id), False
     return job.id, _as_job(job.columns), True

@@ -29,7 +29,16 @@ from app.jobs.lifecycle.attempts import (
     lock,
 )
 from app.jobs.lifecycle.clock import expire, give_up, prune
-from app.jobs.lifecycle.enqueue import Enqueued, NewJob, enqueue
+from app.jobs.lifecycle.enqueue import (
+    Enqueued,
+    NewJob,
+    Prepared,
+    as_enqueued,
+    enqueue,
+    insert_together,
+    live_or_new,
+    prepare,
+)
 from app.jobs.lifecycle.people import Changes, act, cancel, delete, discard, edit, retry, run_now
 from app.jobs.lifecycle.rescue import crashed, rescue, stopped
 
@@ -47,7 +56,9 @@ __all__ = [
     "Changes",
     "Enqueued",
     "NewJob",
+    "Prepared",
     "act",
+    "as_enqueued",
     "cancel",
     "claim",
     "complete",
@@ -60,7 +71,10 @@ __all__ = [
     "expire",
     "extend",
     "give_up",
+    "insert_together",
+    "live_or_new",
     "lock",
+    "prepare",
     "prune",
     "rescue",
     "retry",

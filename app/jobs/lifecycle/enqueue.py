@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, text
+from sqlalchemy import Connection, Row, text
 
 from app.database import Db
 from app.errors import UniqueConflict
@@ -47,22 +47,43 @@ class Enqueued:
     columns: dict[str, Any] | None  # of the new row, if requested
 
 
-_INSERT_SQL = f"""
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A NewJob with its id and the defaults of its type: a row to insert."""
+
+    new: NewJob
+    spec: dict[str, Any]
+    row: str  # the spec as JSON
+
+
+#: Jobs of several callers wait this long for another transaction that holds a unique key of theirs.
+LOCK_TIMEOUT_MS = 50
+
+_SQL = f"""
 INSERT INTO jobs (id, queue, type, payload, priority, max_attempts, run_at, timeout_seconds,
                   expires_at, unique_key, tags, created_by)
 SELECT id, queue, type, payload, priority, max_attempts,
        COALESCE(run_at, now() + make_interval(secs => COALESCE(delay, 0))), timeout_seconds,
-       expires_at, unique_key, COALESCE(tags, '{{}}'), created_by
+       expires_at, unique_key, COALESCE(tags, '{{{{}}}}'), created_by
 FROM json_to_recordset(CAST(:rows AS json)) AS r(
     id uuid, queue text, type text, payload jsonb, priority int, max_attempts int,
     run_at timestamptz, delay float8, timeout_seconds float8, expires_at timestamptz,
     unique_key text, tags text[], created_by text)
+{{where}}
 ON CONFLICT (unique_key) WHERE {UNIQUE_KEY_IS_LIVE}
 DO NOTHING
 RETURNING {REF}"""
-_INSERT = text(_INSERT_SQL)
+_INSERT = text(_SQL.format(where=""))
 # Only what the database decides: returning thirty columns takes longer than inserting them.
-_INSERT_WITH_COLUMNS = text(f"{_INSERT_SQL}, run_at, created_at")
+_COLUMNS = ", run_at, created_at"
+_INSERT_WITH_COLUMNS = text(_SQL.format(where="") + _COLUMNS)
+# Set inside the statement: it needs no transaction and no further round trip.
+_INSERT_OR_GIVE_UP = text(
+    _SQL.format(
+        where=f"WHERE (SELECT set_config('lock_timeout', '{LOCK_TIMEOUT_MS}', true)) IS NOT NULL"
+    )
+    + _COLUMNS
+)
 _OF_A_NEW_ROW: dict[str, Any] = {
     "status": "pending",
     "attempts": 0,
@@ -80,30 +101,60 @@ def enqueue(db: Db, new_jobs: Sequence[NewJob], *, with_columns: bool = False) -
     The results are in the order given. A job whose unique key is live is not inserted: its result
     names the live job. With ``with_columns``, the result of a new job has its stored columns.
     """
-    specs = [_spec(new) for new in new_jobs]
+    jobs = [prepare(new) for new in new_jobs]
     insert = _INSERT_WITH_COLUMNS if with_columns else _INSERT
-    rows = db.execute(insert, {"rows": json.dumps(specs)}).all()
+    rows = db.execute(insert, {"rows": _json(jobs)}).all()
     after_commit(db, [ref(row) for row in rows])
-    if len(rows) == len(specs) == 1:
-        return [_enqueued(specs[0], new_jobs[0], rows[0], with_columns)]
+    if len(rows) == len(jobs) == 1:
+        return [_enqueued(jobs[0], rows[0], with_columns)]
     inserted = {row.id: row for row in rows}
     return [
-        _enqueued(spec, new, inserted[id], with_columns)
-        if (id := UUID(spec["id"])) in inserted
-        else _live_or_new(db, spec, new, with_columns)
-        for spec, new in zip(specs, new_jobs, strict=True)
+        _enqueued(job, inserted[id], with_columns)
+        if (id := UUID(job.spec["id"])) in inserted
+        else live_or_new(db, job, with_columns=with_columns)
+        for job in jobs
     ]
 
 
-def _enqueued(spec: dict[str, Any], new: NewJob, row: Row[Any], with_columns: bool) -> Enqueued:
+def insert_together(db: Connection, jobs: Sequence[Prepared]) -> dict[str, Row[Any]]:
+    """∅ → pending for jobs of several callers, in one statement; the caller publishes them.
+
+    Returns the new rows by id (32 hex digits), for ``as_enqueued``; a job whose unique key is live has none. A
+    transaction that holds one of their unique keys makes it fail after LOCK_TIMEOUT_MS (SQLSTATE 55P03).
+    """
+    keyed = [job for job in jobs if job.new.unique_key is not None]
+    if keyed:
+        # Statements that insert the same keys in a different order would deadlock.
+        jobs = sorted(jobs, key=lambda job: job.new.unique_key or "")
+    insert = _INSERT_OR_GIVE_UP if keyed else _INSERT_WITH_COLUMNS
+    return {row.id.hex: row for row in db.execute(insert, {"rows": _json(jobs)})}
+
+
+def as_enqueued(job: Prepared, row: Row[Any]) -> Enqueued:
+    """The result for ``job``, whose row ``insert_together`` returned."""
+    return _enqueued(job, row, with_columns=True)
+
+
+def prepare(new: NewJob) -> Prepared:
+    """The row that ``new`` becomes. Raises UnknownJobType."""
+    spec = _spec(new)
+    return Prepared(new, spec, json.dumps(spec))
+
+
+def _json(jobs: Sequence[Prepared]) -> str:
+    return f"[{','.join(job.row for job in jobs)}]"
+
+
+def _enqueued(job: Prepared, row: Row[Any], with_columns: bool) -> Enqueued:
     if not with_columns:
         return Enqueued(row.id, True, None)
+    new = job.new
     timeout = new.timeout_seconds
     return Enqueued(
         row.id,
         True,
         {
-            **spec,
+            **job.spec,
             **_OF_A_NEW_ROW,
             "id": row.id,
             "tags": list(new.tags),
@@ -136,18 +187,20 @@ def _spec(new: NewJob) -> dict[str, Any]:
     }
 
 
-def _live_or_new(db: Db, spec: dict[str, Any], new: NewJob, with_columns: bool) -> Enqueued:
+def live_or_new(db: Db, job: Prepared, *, with_columns: bool) -> Enqueued:
+    """The live job with the unique key of ``job``, or ``job`` in a statement of its own; published after the commit."""
+    key = job.new.unique_key
     # The live job may end between the two statements, which frees the key.
     for _ in range(10):
         live = db.execute(
             text(f"SELECT id FROM jobs WHERE unique_key = :key AND {UNIQUE_KEY_IS_LIVE}"),
-            {"key": spec["unique_key"]},
+            {"key": key},
         ).scalar()
         if live is not None:
             return Enqueued(live, False, None)
         insert = _INSERT_WITH_COLUMNS if with_columns else _INSERT
-        row = db.execute(insert, {"rows": json.dumps([spec])}).first()
+        row = db.execute(insert, {"rows": _json([job])}).first()
         if row is not None:
             after_commit(db, [ref(row)])
-            return _enqueued(spec, new, row, with_columns)
-    raise UniqueConflict(job_id=spec["id"], live_id="unknown", unique_key=spec["unique_key"])
+            return _enqueued(job, row, with_columns)
+    raise UniqueConflict(job_id=job.spec["id"], live_id="unknown", unique_key=key)
