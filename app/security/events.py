@@ -13,9 +13,9 @@ from typing import Any
 
 from flask import has_request_context, request
 from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
+from app.security.memory_counts import MemoryCounts
 from app.security.rate_limits import source_of
 
 log = logging.getLogger("app.security")
@@ -25,7 +25,7 @@ PER_ADDRESS = RateLimitItemPerMinute(10, namespace="lines")
 IN_TOTAL = RateLimitItemPerMinute(300, namespace="all-lines")
 MAX_CHARACTERS = 200
 
-_limiter = FixedWindowRateLimiter(MemoryStorage())
+_limiter = FixedWindowRateLimiter(MemoryCounts())
 _left_out = 0
 
 

@@ -6,13 +6,15 @@ import hashlib
 import ipaddress
 import logging
 import time
+from functools import lru_cache
 
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
-from limits.storage import MemoryStorage, RedisStorage
+from limits.storage import RedisStorage
 from limits.strategies import FixedWindowRateLimiter
 
 from app.broker.client import connect
 from app.config import Settings
+from app.security.memory_counts import MemoryCounts
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ class RateLimits:
     """Counts requests in this process, and failed authentication in Redis as well while it is available."""
 
     def __init__(self, settings: Settings) -> None:
-        self._local = FixedWindowRateLimiter(MemoryStorage())
+        self._local = FixedWindowRateLimiter(MemoryCounts())
         self._url = settings.redis_url
         self._key_prefix = f"{settings.redis_prefix}{{jobs}}:limits"
         self._shared: FixedWindowRateLimiter | None = None
@@ -131,6 +133,7 @@ class RateLimits:
         return [self._shared]
 
 
+@lru_cache(maxsize=1_000)
 def source_of(address: str) -> str:
     """The key by which an address is counted: for IPv6 its /64 network, since one sender usually has all of it."""
     try:

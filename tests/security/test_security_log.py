@@ -116,7 +116,7 @@ def test_refusals_from_many_addresses_are_limited_in_lines_and_memory(
         with closed.test_request_context(environ_base={"REMOTE_ADDR": f"2001:db8:{n:x}::1"}):
             events.refused("door.unauthenticated")
     assert len(lines()) == 300
-    assert len(events._limiter.storage.storage) == 301
+    assert len(events._limiter.storage.windows) == 301
     # A network of IPv6 is one address.
     events._limiter.storage.reset()
     for n in range(20):
