@@ -1,4 +1,4 @@
-"""``python -m benchmarks [drain latency bulk single live post memory busy scale overload peers] [--rounds 3]``: a line per measurement."""
+"""``python -m benchmarks [drain latency bulk single live post memory busy scale overload unit peers] [--rounds 3]``: a line per measurement."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import drain, live, overload, peers_run, programs, scale, service
+from benchmarks import drain, live, overload, peers_run, programs, scale, service, unit
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
@@ -97,6 +97,10 @@ def run_overload(rounds: int) -> None:
         say(f"16 connections, a second: {name}", spread(rates))
 
 
+def run_unit(rounds: int) -> None:
+    print("\n".join(unit.table(rounds)), flush=True)
+
+
 MEASUREMENTS: dict[str, Callable[[int], None]] = {
     "drain": run_drain,
     "latency": run_latency,
@@ -108,6 +112,7 @@ MEASUREMENTS: dict[str, Callable[[int], None]] = {
     "busy": run_busy,
     "scale": run_scale,
     "overload": run_overload,
+    "unit": run_unit,
     "peers": lambda rounds: peers_run.run(rounds, ONLY),
 }
 

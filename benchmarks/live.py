@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from benchmarks import http, production, programs
+from benchmarks import http, meter, production, programs
 
 ECHO = {"type": "echo", "payload": {"to": "user@example.com"}}
 POST = http.request("/api/jobs", ECHO, token=production.TOKENS["poster"])
@@ -24,20 +24,20 @@ def post_and_run(seconds: float = 8, connections: int = 50) -> dict[str, float]:
     ):
         asyncio.run(http.flood(port, POST, connections, 1))
         programs.wait(lambda: programs.scalar(_UNFINISHED) == 0)
-        before, worker_before = programs.cpu_seconds(web), programs.tree_cpu_seconds(worker)
+        before = meter.cpu_seconds(web=web, worker=worker)
         began = time.perf_counter()
         times, errors = asyncio.run(http.flood(port, POST, connections, seconds))
         posting = time.perf_counter() - began
         programs.wait(lambda: programs.scalar(_UNFINISHED) == 0)
         elapsed = time.perf_counter() - began
-        after, worker_after = programs.cpu_seconds(web), programs.tree_cpu_seconds(worker)
+        after = meter.cpu_seconds(web=web, worker=worker)
     jobs = len(times)
     return {
         "jobs/s": jobs / elapsed,
         "POSTs/s": jobs / posting,
         "errors": errors,
-        "web, µs of CPU": 1e6 * (after["program"] - before["program"]) / jobs,
-        "worker, µs of CPU": 1e6 * (worker_after - worker_before) / jobs,
+        "web, µs of CPU": 1e6 * (after["web"] - before["web"]) / jobs,
+        "worker, µs of CPU": 1e6 * (after["worker"] - before["worker"]) / jobs,
         "PostgreSQL, µs of CPU": 1e6 * (after["PostgreSQL"] - before["PostgreSQL"]) / jobs,
         "Redis, µs of CPU": 1e6 * (after["Redis"] - before["Redis"]) / jobs,
     }
@@ -48,15 +48,15 @@ def post_only(seconds: float = 8, connections: int = 50) -> dict[str, float]:
     programs.empty()
     with programs.web(**production.SETTINGS) as (web, port):
         asyncio.run(http.flood(port, POST, connections, 1))
-        before = programs.cpu_seconds(web)
+        before = meter.cpu_seconds(web=web)
         times, errors = asyncio.run(http.flood(port, POST, connections, seconds))
-        after = programs.cpu_seconds(web)
+        after = meter.cpu_seconds(web=web)
     return {
         "POSTs/s": len(times) / seconds,
         "p50, ms": 1000 * http.percentile(times, 50),
         "p99, ms": 1000 * http.percentile(times, 99),
         "errors": errors,
-        "web, µs of CPU": 1e6 * (after["program"] - before["program"]) / len(times),
+        "web, µs of CPU": 1e6 * (after["web"] - before["web"]) / len(times),
         "PostgreSQL, µs of CPU": 1e6 * (after["PostgreSQL"] - before["PostgreSQL"]) / len(times),
         "Redis, µs of CPU": 1e6 * (after["Redis"] - before["Redis"]) / len(times),
     }

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -116,35 +116,3 @@ def empty() -> None:
     redis().flushdb()
     # Workers know this Redis: otherwise the first reconcile publishes all jobs again while they are drained.
     ReadySet(redis()).set_epoch()
-
-
-def tree_cpu_seconds(process: psutil.Process) -> float:
-    """CPU used so far by a program with its children."""
-    return _cpu_seconds([process, *process.children(recursive=True)])
-
-
-def _cpu_seconds(processes: list[psutil.Process]) -> float:
-    total = 0.0
-    for process in processes:
-        try:
-            times = process.cpu_times()
-            total += times.user + times.system
-        except psutil.NoSuchProcess:
-            pass
-    return total
-
-
-def cpu_seconds(process: psutil.Process) -> Mapping[str, float]:
-    """CPU used so far by a program with its children, by PostgreSQL, by Redis and by this client."""
-    named: dict[str, list[psutil.Process]] = {"PostgreSQL": [], "Redis": []}
-    for one in psutil.process_iter(["name"]):
-        name = one.info["name"] or ""
-        if name.startswith("postgres"):
-            named["PostgreSQL"].append(one)
-        elif "redis-server" in name or "valkey" in name:
-            named["Redis"].append(one)
-    return {
-        "program": tree_cpu_seconds(process),
-        "client": _cpu_seconds([psutil.Process()]),
-        **{name: _cpu_seconds(processes) for name, processes in named.items()},
-    }

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from benchmarks import http, programs
+from benchmarks import http, meter, programs
 from benchmarks.drain import enqueue
 
 ONE = http.request("/api/jobs", {"type": "echo", "payload": {"to": "user@example.com"}})
@@ -56,9 +56,9 @@ def single(seconds: float = 10, connections: int = 50) -> dict[str, float]:
     programs.empty()
     with programs.web() as (process, port):
         asyncio.run(http.flood(port, ONE, connections, 1))
-        before = programs.cpu_seconds(process)
+        before = meter.cpu_seconds(program=process)
         times, errors = asyncio.run(http.flood(port, ONE, connections, seconds))
-        after = programs.cpu_seconds(process)
+        after = meter.cpu_seconds(program=process)
     shares = {f"CPU {n}": 100 * (after[n] - before[n]) / seconds for n in before}
     return {
         "per second": len(times) / seconds,

@@ -31,11 +31,24 @@ assert len(overload.fronts(1, 1)) == 4
 assert [jobs for jobs, mib in service.memory(2, 200) if mib > 10] == [0, 200, 400]
 """
 
+UNIT = """
+import benchmarks.programs as programs, benchmarks.unit as unit
+programs.migrate()
+for figures, parts in (
+    (unit.post(1, 4), ["web"]), (unit.post_and_run(1, 4), ["web", "worker"]), (unit.bulk(2, 100), ["web"]),
+    (unit.drain(300), ["worker"]),
+):
+    assert {"PostgreSQL", "Redis", "rate", "wal_bytes", "dead_rows", *parts} <= set(figures), figures
+    assert all(figures[part] >= 0 for part in figures), figures
+    assert 0 < figures["wal_bytes"] < 100_000 and figures["transactions"] > 0, figures
+"""
+
 
 @pytest.mark.long
-def test_each_gives_a_figure(private: PrivateServices) -> None:
+@pytest.mark.parametrize("script", [SMALL, UNIT], ids=["rates", "unit"])
+def test_each_gives_a_figure(private: PrivateServices, script: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SMALL],
+        [sys.executable, "-c", script],
         cwd=ROOT,
         env=private.env(),
         capture_output=True,
