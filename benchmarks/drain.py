@@ -29,6 +29,8 @@ def ours(jobs: int = JOBS, workers: int = 1, *, keep: bool = False) -> float:
         # Jobs that were pending there would run as well.
         scalar("UPDATE jobs SET run_at = now() + interval '1 day' WHERE status = 'pending'")
         scalar("VACUUM ANALYZE jobs")
+        with programs.worker():
+            programs.settle()
     scalar("CREATE TEMP TABLE IF NOT EXISTS mark AS SELECT now() AS at")
     scalar("UPDATE mark SET at = now()")
     enqueue(jobs)
@@ -36,15 +38,7 @@ def ours(jobs: int = JOBS, workers: int = 1, *, keep: bool = False) -> float:
         extra = [programs.worker() for _ in range(workers - 1)]
         for one in extra:
             one.__enter__()
-        programs.wait(
-            lambda: (
-                scalar(
-                    "SELECT count(*) FROM jobs WHERE status IN ('pending', 'processing')"
-                    " AND run_at <= now()"
-                )
-                == 0
-            )
-        )
+        programs.wait_until_done()
         for one in extra:
             one.__exit__(None, None, None)
     span = scalar(

@@ -12,7 +12,6 @@ from benchmarks import http, meter, production, programs
 
 ECHO = {"type": "echo", "payload": {"to": "user@example.com"}}
 POST = http.request("/api/jobs", ECHO, token=production.TOKENS["poster"])
-_UNFINISHED = "SELECT count(*) FROM jobs WHERE status <> 'completed'"
 
 
 def post_and_run(seconds: float = 8, connections: int = 50) -> dict[str, float]:
@@ -23,12 +22,12 @@ def post_and_run(seconds: float = 8, connections: int = 50) -> dict[str, float]:
         programs.web(**production.SETTINGS) as (web, port),
     ):
         asyncio.run(http.flood(port, POST, connections, 1))
-        programs.wait(lambda: programs.scalar(_UNFINISHED) == 0)
+        programs.wait_until_done()
         before = meter.cpu_seconds(web=web, worker=worker)
         began = time.perf_counter()
         times, errors = asyncio.run(http.flood(port, POST, connections, seconds))
         posting = time.perf_counter() - began
-        programs.wait(lambda: programs.scalar(_UNFINISHED) == 0)
+        programs.wait_until_done()
         elapsed = time.perf_counter() - began
         after = meter.cpu_seconds(web=web, worker=worker)
     jobs = len(times)

@@ -59,10 +59,10 @@ def post_and_run(seconds: float = SECONDS, connections: int = CONNECTIONS) -> Fi
         programs.web(**production.SETTINGS) as (web, port),
     ):
         _flood(port, 1, connections)
-        _wait_until_done()
+        programs.wait_until_done()
         with _timed(figures, web=web, worker=worker):
             figures["jobs"] = _flood(port, seconds, connections)
-            _wait_until_done()
+            programs.wait_until_done()
     return _per_job(figures, before, _jobs())
 
 
@@ -93,12 +93,13 @@ def drain(jobs: int = JOBS, *, keep: bool = False) -> Figures:
     if not keep:
         programs.empty()
     with programs.worker(**production.SETTINGS) as worker:
+        programs.settle()
         with _suspended(worker):
             enqueue(jobs)
             before = meter.counters()
         figures: Figures = {"jobs": jobs}
         with _timed(figures, worker=worker):
-            _wait_until_done()
+            programs.wait_until_done()
     return _per_job(figures, before, jobs)
 
 
@@ -116,17 +117,6 @@ def _flood(port: int, seconds: float, connections: int) -> int:
     times, errors = asyncio.run(http.flood(port, live.POST, connections, seconds))
     assert not errors, f"{errors} POSTs failed"
     return len(times)
-
-
-def _wait_until_done() -> None:
-    programs.wait(lambda: not programs.scalar(_IS_WORK_LEFT))
-
-
-# Each part looks at one row: it must not cost more than what it waits for.
-_IS_WORK_LEFT = """
-SELECT EXISTS (SELECT FROM jobs WHERE status = 'processing')
-    OR EXISTS (SELECT FROM jobs WHERE status = 'pending' AND run_at <= now())
-"""
 
 
 @contextmanager
