@@ -10,7 +10,7 @@ import pytest
 from benchmarks.__main__ import MEASUREMENTS
 from tests.support.services import ROOT, PrivateServices
 
-pytestmark = [pytest.mark.journey, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.journey, pytest.mark.timeout(240)]
 
 SMALL = """
 import benchmarks.drain as drain, benchmarks.service as service, benchmarks.programs as programs
@@ -53,7 +53,7 @@ def test_each_gives_a_figure(private: PrivateServices, script: str) -> None:
         env=private.env(),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=220,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
