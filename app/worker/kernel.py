@@ -110,7 +110,7 @@ class Kernel:
     def run(self, job: Claimed) -> None:
         ending = self.runner.run(job)
         self.inbox.finished()
-        self.outbox.put([ending])
+        self.outbox.put([ending], more_follow=self.inbox.has_more())
 
     def begin_stop(self, drain_seconds: float | None = None) -> None:
         """Stop claiming, and release the jobs waiting in the inbox.
@@ -152,6 +152,7 @@ class Kernel:
             time.sleep(TICK_SECONDS)
             try:
                 self.inbox.release_if_idle_elsewhere()
+                self.outbox.write_late()
                 self.runner.throw_timeouts()
                 self._recycle_if_stuck()
             except Exception:

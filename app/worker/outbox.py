@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 MAX_BATCH = 500
 MAX_BATCH_BYTES = 8 * 1024 * 1024
+#: An Ending waits this long for others, if its process has more jobs to run at once.
+LINGER_SECONDS = 0.005
 #: While more than this are waiting, a thread that adds one waits as well.
 MAX_WAITING = 5000
 MAX_PAUSE_SECONDS = 2.0
@@ -55,25 +57,57 @@ class Outbox:
         self._condition = Condition()
         self._waiting: deque[Ending] = deque()
         self._writing: Sequence[Ending] = ()
+        self._waiting_since = 0.0  # monotonic
         self._is_writing = False
         self._give_up_at = float("inf")  # monotonic
         self.completed = 0
         self.refused = 0  # endings that were not stored
 
-    def put(self, endings: Sequence[Ending], *, is_in_background: bool = False) -> None:
+    def put(
+        self,
+        endings: Sequence[Ending],
+        *,
+        is_in_background: bool = False,
+        more_follow: bool = False,
+    ) -> None:
         """Write ``endings``, now or with the batch of the thread that is writing.
 
-        ``is_in_background`` is for callers that must not wait for an unavailable database.
+        ``is_in_background`` is for callers that must not wait for an unavailable database. With
+        ``more_follow`` they may wait LINGER_SECONDS for others; ``write_late`` writes them if none come.
         """
         if not endings:
             return
         with self._condition:
+            now = time.monotonic()
+            if not self._waiting:
+                self._waiting_since = now
             self._waiting.extend(endings)
             if self._is_writing:
                 if len(self._waiting) > MAX_WAITING and not is_in_background:
                     self._condition.wait_for(lambda: len(self._waiting) <= MAX_WAITING, 30)
                 return
+            if (
+                more_follow
+                and len(self._waiting) < MAX_BATCH
+                and now - self._waiting_since < LINGER_SECONDS
+            ):
+                return
             self._is_writing = True
+        self._start_writing(is_in_background=is_in_background)
+
+    def write_late(self) -> None:
+        """Write Endings that waited for others in vain. Called each tick."""
+        if self._waiting and not self._is_writing:
+            self._write_now()
+
+    def _write_now(self) -> None:
+        with self._condition:
+            if self._is_writing or not self._waiting:
+                return
+            self._is_writing = True
+        self._start_writing(is_in_background=True)
+
+    def _start_writing(self, *, is_in_background: bool) -> None:
         if is_in_background:
             Thread(target=self._write_everything, name="Writer", daemon=True).start()
         else:
@@ -194,6 +228,7 @@ class Outbox:
     def drain(self, timeout: float) -> bool:
         """Wait until everything is written; False after ``timeout`` seconds."""
         self._give_up_at = time.monotonic() + timeout
+        self._write_now()
         with self._condition:
             return self._condition.wait_for(
                 lambda: not self._waiting and not self._is_writing, timeout

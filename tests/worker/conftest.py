@@ -161,13 +161,7 @@ def claim(engine: Engine) -> Callable[..., list[Claimed]]:
                 worker_id=uuid4(),
                 lease_seconds=lease_seconds,
             )
-        by_id = {
-            r.id: Claimed(
-                r.id, token, r.queue, r.type, r.payload, r.attempts, r.max_attempts,
-                r.timeout_seconds, r.crashes, r.tags, r.priority, r.run_at_ms, 0.0,
-            )
-            for r in found
-        }  # fmt: skip
+        by_id = {row.id: Claimed.of(row, token, 0.0) for row in found}
         return [by_id[i] for i in ids if i in by_id]
 
     return claim

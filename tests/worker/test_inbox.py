@@ -68,21 +68,6 @@ def test_a_quiet_process_takes_only_what_its_idle_threads_can_run(
     assert inbox.held() == []
 
 
-def test_the_prefetch_is_what_was_finished_beyond_the_threads(make_inbox: Any) -> None:
-    inbox = make_inbox(threads=5)
-
-    for finishes, prefetch in ((0, 0), (5, 0), (1, 1), (100, 101), (500, 200)):
-        busy(inbox, finishes)
-        assert inbox._prefetch() == prefetch
-
-
-def test_old_finishes_cause_no_prefetch(make_inbox: Any, monkeypatch: Any) -> None:
-    inbox = make_inbox()
-    busy(inbox, 100)
-
-    wait_until(lambda: inbox._prefetch() == 0)
-
-
 def test_many_threads_never_get_the_same_job(enqueue_many: Any, make_inbox: Any) -> None:
     ids = enqueue_many(100)
     inbox = make_inbox()
@@ -372,3 +357,21 @@ def test_an_id_published_again_between_two_pops_is_handed_out_once(
 
     assert first is not None
     assert inbox.held() == []
+
+
+def test_a_backlog_is_claimed_while_half_of_the_last_batch_is_left(
+    enqueue_many: Any, make_inbox: Any
+) -> None:
+    ids = enqueue_many(200)
+    inbox = make_inbox()
+    busy(inbox, 60)
+    first = [inbox.next()]
+    batch = 1 + len(inbox.held())
+
+    while len(first) < batch // 2 + 1:
+        busy(inbox, 60)
+        first.append(inbox.next())
+
+    held = inbox.held()
+    assert len(held) > batch
+    assert [job.id for job in [*first, *held]] == ids[: len(first) + len(held)]

@@ -412,3 +412,55 @@ class TestLogLines:
         self.put(engine, claim(enqueue())[0], 0, 5, most=0)
 
         assert rows("SELECT * FROM job_log_lines") == []
+
+
+def test_endings_of_a_process_with_more_jobs_are_written_together(
+    outbox: Outbox, claim: Any, enqueue_many: Any, row: Any, statements: list[str]
+) -> None:
+    ids = enqueue_many(3)
+    first, second, last = claim(*ids)
+
+    outbox.put([completed(first)], more_follow=True)
+    outbox.put([completed(second)], more_follow=True)
+    assert statements == []
+    assert [job.id for job in outbox.held()] == ids[:2]
+    outbox.put([completed(last)])
+
+    assert len(statements) == 1
+    assert [row(i).status for i in ids] == ["completed"] * 3
+
+
+def test_an_ending_waits_for_others_only_for_a_moment(
+    outbox: Outbox, claim: Any, enqueue_many: Any, row: Any, monkeypatch: Any
+) -> None:
+    first, second = claim(*enqueue_many(2))
+    outbox.put([completed(first)], more_follow=True)
+    monkeypatch.setattr("app.worker.outbox.LINGER_SECONDS", 0.0)
+
+    outbox.put([completed(second)], more_follow=True)
+
+    assert row(first.id).status == row(second.id).status == "completed"
+
+
+def test_an_ending_that_no_other_follows_is_written_at_the_next_tick(
+    outbox: Outbox, claim: Any, enqueue: Any, row: Any
+) -> None:
+    [job] = claim(enqueue())
+    outbox.put([completed(job)], more_follow=True)
+    assert row(job.id).status == "processing"
+
+    outbox.write_late()
+
+    assert outbox.drain(10)
+    assert row(job.id).status == "completed"
+
+
+def test_a_stop_writes_an_ending_that_waits_for_others(
+    outbox: Outbox, claim: Any, enqueue: Any, row: Any
+) -> None:
+    [job] = claim(enqueue())
+    outbox.put([completed(job)], more_follow=True)
+
+    assert outbox.drain(10)
+
+    assert row(job.id).status == "completed"

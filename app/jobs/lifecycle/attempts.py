@@ -74,7 +74,9 @@ def claim(
 ) -> Sequence[Row[Any]]:
     """pending → processing for those of ``ids`` (32 hex digits) that are due and not held back.
 
-    ``token`` is new and serves the whole batch. The rows are in no particular order. With
+    ``token`` is new and serves the whole batch. The rows are in no particular order; each has id, queue,
+    type, payload, attempts, max_attempts, timeout_seconds, crashes, tags, priority, run_at_ms and
+    claimed_at (seconds since 1970), in this order. With
     ``queues``, a job of another queue is left to the workers of that queue; with ``types``, a job
     of another type is left to workers that know it. A batch with a job of a type in ``once`` (see
     registry.once_types) is on disk when this returns.
