@@ -36,7 +36,7 @@ def test_the_kernel_has_the_threads_of_the_command_line(huey: JobHuey) -> None:
     consumer = huey.create_consumer(workers=3)
 
     assert consumer.kernel.threads == 3
-    assert consumer.kernel.inbox._threads == 3
+    assert consumer.kernel.inbox._pace._threads == 3
 
 
 def test_tasks_of_huey_are_refused_with_what_to_do(huey: JobHuey) -> None:

@@ -387,7 +387,7 @@ from app.worker.child import forking
 for module in forking.PRELOAD:
     importlib.import_module(module)
 create_app(config.load_for_worker(), serves_web=False)
-print([m for m in sys.modules if m.startswith(("app.dashboard", "app.api"))])
+print([m for m in sys.modules if f"{m}.".startswith(("app.dashboard.", "app.api."))])
 """
     done = subprocess.run(
         [sys.executable, "-c", code], env=test_env, capture_output=True, text=True, check=True
