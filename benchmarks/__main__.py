@@ -1,4 +1,4 @@
-"""``python -m benchmarks [drain latency bulk single live post memory busy scale overload unit peers] [--rounds 3]``: a line per measurement."""
+"""``python -m benchmarks [drain latency bulk single live post memory busy idle scale overload unit peers] [--rounds 3]``: a line per measurement."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import drain, live, overload, peers_run, programs, scale, service, unit
+from benchmarks import drain, idle, live, overload, peers_run, programs, scale, service, unit
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
@@ -82,6 +82,23 @@ def run_busy(rounds: int) -> None:
         say(f"at half of the drain rate, {name}", spread([f[name] for f in found], 1))
 
 
+def run_idle(rounds: int) -> None:
+    say("web at rest, MiB", f"{idle.web_memory():.0f}")
+    for count, transactions, commands in ((1, 3, 8), (30, 60, 200)):
+        with idle.workers(count) as processes:
+            readings = [idle.traffic(processes) for _ in range(rounds)]
+            late = [idle.lateness() for _ in range(rounds)]
+            mib = idle.memory(processes)
+        workers = f"{count} idle worker{'' if count == 1 else 's'}"
+        goals = {"transactions": transactions, "Redis commands": commands}
+        for name in readings[0]:
+            goal = f" (target {goals[name]})" if name in goals else " of each"
+            say(f"{workers}, {name}/s{goal}", spread([r[name] for r in readings], 1))
+        for name in late[0]:
+            say(f"{workers}, delayed jobs late by ms, {name}", spread([r[name] for r in late], 1))
+        say(f"{workers}, MiB of each", f"{mib:.0f}")
+
+
 def run_scale(rounds: int) -> None:
     say("drain, empty table, jobs/s", spread([drain.ours() for _ in range(rounds)]))
     for rows in (1_000_000, 10_000_000):
@@ -110,6 +127,7 @@ MEASUREMENTS: dict[str, Callable[[int], None]] = {
     "post": run_post,
     "memory": run_memory,
     "busy": run_busy,
+    "idle": run_idle,
     "scale": run_scale,
     "overload": run_overload,
     "unit": run_unit,
@@ -133,7 +151,7 @@ def main() -> None:
     ONLY = arguments.only
     programs.migrate()
     say("min / median / max of rounds", str(arguments.rounds))
-    for name in arguments.names or [n for n in MEASUREMENTS if n not in ("peers", "scale")]:
+    for name in arguments.names or [n for n in MEASUREMENTS if n not in ("idle", "peers", "scale")]:
         MEASUREMENTS[name](arguments.rounds)
 
 
