@@ -64,6 +64,10 @@ class Keys:
         """Sorted set: the databases whose workers use these keys, by the last time they registered."""
         return f"{self.prefix}{{jobs}}:deployments"
 
+    def leader(self, deployment: str) -> str:
+        """String: the worker that leads this deployment."""
+        return f"{self.prefix}{{jobs}}:leader:{deployment}"
+
     @property
     def dead_letters(self) -> str:
         """List: the open dead letters, newest first."""

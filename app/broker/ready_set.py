@@ -19,6 +19,8 @@ from app.broker.keyspace import ID, KeySpace
 from app.broker.refs import Ref
 
 CHUNK = 1000
+#: What pop_blocking returns instead of an id when there is a new queue or lane, or an earlier delayed id.
+WOKEN = "woken"
 #: Ids that a worker's database does not have are offered to other workers for this long, at most MAX_UNKNOWN of them.
 UNKNOWN_SECONDS = 5
 MAX_UNKNOWN = 1000
@@ -39,14 +41,18 @@ local first = redis.call('ZRANGE', KEYS[#KEYS], 0, 0, 'WITHSCORES')
 return {ids, first[2] or false}
 """
 
-# A single id in a single command, because every POST waits for it. KEYS: the queue's ready set, delayed,
-# queues, wake. ARGV: 1 if the job is due, its score, id, queue.
+# A single id in a single command, because every POST waits for it. Workers wait until the first delayed id is
+# due: an earlier one wakes a worker. KEYS: the queue's ready set, delayed, queues, wake. ARGV: 1 if the job is due,
+# its score, id, queue.
 _PUBLISH_ONE = """
 local place, other = KEYS[1], KEYS[2]
 if ARGV[1] == '0' then place, other = other, place end
 redis.call('ZADD', place, ARGV[2], ARGV[3])
 redis.call('ZREM', other, ARGV[3])
 if redis.call('SADD', KEYS[3], ARGV[4]) == 1 then redis.call('ZADD', KEYS[4], 0, 'new queue') end
+if ARGV[1] == '0' and redis.call('ZRANK', KEYS[2], ARGV[3]) == 0 then
+  redis.call('ZADD', KEYS[4], 0, 'earlier')
+end
 """
 
 # KEYS: the delayed set. ARGV: a time, then ids.
@@ -93,6 +99,7 @@ class ReadySet(KeySpace):
 
     def _publish_chunk(self, refs: Sequence[Ref], only_if_missing: bool) -> None:
         keys = self.keys
+        delayed = {ref.id.hex.encode() for ref in refs if not ref.is_due}
         # MULTI: at no time is an id in both sets or in neither.
         with self.client.pipeline(transaction=True) as pipe:
             for (queue, is_due), group in groupby(
@@ -108,19 +115,24 @@ class ReadySet(KeySpace):
                 else:
                     pipe.zadd(keys.delayed, {ref.id.hex: ref.run_at_ms for ref in batch})
                     pipe.zrem(keys.ready(queue), *ids)
+            if delayed:
+                pipe.zrange(keys.delayed, 0, 0)
             # Every time, because Redis may have been flushed in the meantime.
             pipe.sadd(keys.queues, *{ref.queue for ref in refs})
-            self._wake_if(pipe.execute()[-1])
+            results = pipe.execute()
+        self._wake_if(results[-1])
+        if delayed:
+            self._wake_if(not delayed.isdisjoint(results[-2]), "earlier")
 
     def announce(self, queues: Iterable[str]) -> None:
         """Make these queues known to workers that serve all queues."""
         if names := set(queues):
             self._wake_if(self.execute(lambda: self.client.sadd(self.keys.queues, *names)))
 
-    def _wake_if(self, is_new_queue: int) -> None:
-        if is_new_queue:
-            # Workers block on the queues they know: wake a worker, which then serves the new queue.
-            self.client.zadd(self.keys.wake, {"new queue": 0})
+    def _wake_if(self, has_news: int, news: str = "new queue") -> None:
+        if has_news:
+            # Workers block on what they know: wake a worker, which then reads it again.
+            self.client.zadd(self.keys.wake, {news: 0})
 
     def pop(self, queues: Sequence[str], count: int) -> tuple[list[str], float | None]:
         """Remove and return up to ``count`` ids, first queue first, and the due time of the next delayed id (ms)."""
@@ -129,15 +141,22 @@ class ReadySet(KeySpace):
         return self.parse_ids(ids, "a ready set"), float(next_due) if next_due else None
 
     def pop_blocking(self, queues: Sequence[str], timeout: float) -> str | None:
-        """Remove and return an id, waiting up to ``timeout`` seconds; None without an id, or for a new queue."""
+        """Remove and return an id, waiting up to ``timeout`` seconds; None without an id, WOKEN to look again."""
         keys = [*map(self.keys.ready, queues), self.keys.wake]
         try:
             popped = self.execute(lambda: self.client.bzpopmin(keys, timeout=timeout), queues)
         except RedisTimeout:
             return None
-        if popped is None or popped[0] == self.keys.wake.encode():
+        if popped is None:
             return None
+        if popped[0] == self.keys.wake.encode():
+            return WOKEN
         return next(iter(self.parse_ids([popped[1]], "a ready set")), None)
+
+    def next_due_ms(self) -> float | None:
+        """When the first delayed id is due (ms); None when there is none."""
+        first = self.execute(lambda: self.client.zrange(self.keys.delayed, 0, 0, withscores=True))
+        return float(first[0][1]) if first else None
 
     def due(self, now_ms: float, limit: int = 500) -> list[UUID]:
         """Delayed ids that are due now; they stay in the set until they are promoted."""

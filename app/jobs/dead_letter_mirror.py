@@ -24,6 +24,8 @@ CHUNK = 500
 #: The advisory lock of the one process that writes the list.
 LOCK_KEY = 7061422
 
+#: Whether the list is behind the table.
+HAS_CHANGES = "EXISTS (SELECT FROM dead_letter_changes)"
 _CHANGES = text(
     "SELECT id, is_open, letter AS dead_letter FROM dead_letter_changes ORDER BY id LIMIT :limit"
 )

@@ -9,15 +9,16 @@ from app.database import Db
 #: If no sweeper ran for this long, what was recorded before no longer counts.
 GAP_SECONDS = 600
 
-_MARK = text("""
+_IS_ALIVE = "stopped_at IS NULL AND heartbeat_at > now() - make_interval(secs => :alive_seconds)"
+_KNOWN = text(f"SELECT DISTINCT unnest(types) FROM workers WHERE {_IS_ALIVE}")
+_MARK = text(f"""
 WITH waiting AS (
     SELECT type FROM (
         SELECT type, n FROM job_counters WHERE status = 'pending'
         UNION ALL SELECT type, n FROM job_counter_deltas WHERE status = 'pending') AS counted
     GROUP BY type HAVING sum(n) > 0),
 alive AS (
-    SELECT types FROM workers
-    WHERE stopped_at IS NULL AND heartbeat_at > now() - make_interval(secs => :alive_seconds)),
+    SELECT types FROM workers WHERE {_IS_ALIVE}),
 unknown AS (
     SELECT w.type FROM waiting w
     WHERE NOT EXISTS (SELECT 1 FROM alive a WHERE a.types IS NULL OR w.type = ANY(a.types))),
@@ -37,6 +38,11 @@ def is_known(job: str) -> str:
     """The SQL condition that the type of the row ``job`` is not recorded as unknown."""
     return f"""NOT EXISTS (
       SELECT 1 FROM type_switches t WHERE t.type = {job}.type AND t.unknown_since IS NOT NULL)"""
+
+
+def known_types(db: Db, *, alive_seconds: float) -> list[str]:
+    """The types that workers with a heartbeat within ``alive_seconds`` know."""
+    return list(db.scalars(_KNOWN, {"alive_seconds": alive_seconds}))
 
 
 def mark(db: Db, *, alive_seconds: float, seconds: float) -> list[str]:

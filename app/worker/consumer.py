@@ -32,7 +32,10 @@ class SweeperScheduler(Scheduler):
 
     def loop(self, now: Any = None) -> None:
         self.huey.kernel.sweeper.run_due()
-        self.stop_flag.wait(TICK_SECONDS * 2)
+        self.stop_flag.wait(self.huey.kernel.sweeper.pause_seconds(TICK_SECONDS * 2))
+
+    def shutdown(self) -> None:
+        self.huey.kernel.sweeper.stop()
 
 
 class JobConsumer(Consumer):

@@ -7,6 +7,7 @@ within about 50 ms.
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections import deque
@@ -22,19 +23,22 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import schema
 from app.broker.client import RedisError, brief
 from app.broker.lanes import Lanes
-from app.broker.ready_set import ReadySet
+from app.broker.ready_set import WOKEN, ReadySet
 from app.database import autocommit, id_array, require_writable
 from app.errors import JobQueueError, SchemaProblem
 from app.jobs import lifecycle, registry
 from app.jobs.publication import REF, ref
 from app.worker.clock import Clock
 from app.worker.pace import Pace
-from app.worker.sweeper.promote import promote_due_jobs
+from app.worker.sources import Sources
+from app.worker.sweeper.promote import NEVER, promote_due_jobs
 
 log = logging.getLogger(__name__)
 
 STUCK_SECONDS = 0.050
 BLOCK_SECONDS = 1.0
+#: Redis ends a blocking pop up to this much later than it was asked to.
+LATE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 2.0
 
 # Ids that a claim refused. Jobs that are not due go to the delayed set, those of unknown types to a lane; ids
@@ -95,6 +99,7 @@ class Inbox:
         self._clock = clock
         self._worker_id = worker_id
         self._strict_queues = list(queues)
+        self._sources = Sources(ready, self._lanes, queues)
         self._lease_seconds = lease_seconds
         self._pace = Pace(threads)
         self._release = release
@@ -105,10 +110,9 @@ class Inbox:
         self._waiting = 0
         self._is_popping = False
         self._is_stopping = False
-        self._queues: list[str] = []
-        self._known_lanes: list[str] = []
-        self._queues_read_at = float("-inf")
-        self._turn = 0
+        #: Until when (monotonic) this process knows that no delayed job is due; NEVER while no thread waits in Redis.
+        self.none_due_until = NEVER
+        self._is_quiet = False
         self._failures = 0
         self._reported = ""
         self._unclaimed: list[str] = []
@@ -160,19 +164,25 @@ class Inbox:
         if self._unclaimed:
             return self._claim([])
         wanted = self._gather() + self._pace.prefetch()
-        queues = self._sources()
-        ids, next_due_ms = self._ready.pop(queues, wanted)
+        sources = self._sources.in_order()
+        ids: list[str] = []
+        if self._is_quiet:
+            # The ready sets were empty a moment ago, and the blocking pop takes what has come since.
+            next_due_ms = self._ready.next_due_ms()
+        else:
+            ids, next_due_ms = self._ready.pop(sources, wanted)
+        self._is_quiet = False
         self._pace.popped(len(ids), wanted)
         if not ids:
-            timeout = BLOCK_SECONDS
+            seconds = math.inf
             if next_due_ms is not None:
-                timeout = min(timeout, (next_due_ms - self._clock.now_ms()) / 1000)
-            if timeout <= 0.001:
+                seconds = (next_due_ms - self._clock.now_ms()) / 1000
+            if seconds <= 0.001:
                 promote_due_jobs(self._engine, self._ready, self._clock)
                 return []
-            first = self._ready.pop_blocking(queues, timeout)
-            if first is None:
-                self._queues_read_at = float("-inf")
+            first = self._wait(sources, seconds)
+            if first is None or first == WOKEN:
+                self._is_quiet = True
                 return []
             # The blocking pop returns one id. The next thread pops those that were published with it.
             self._pace.popped(1, wanted + 1)
@@ -186,6 +196,18 @@ class Inbox:
             if seconds:
                 self._condition.wait_for(lambda: self._is_stopping, seconds)
             return self._waiting + 1
+
+    def _wait(self, sources: list[str], seconds: float) -> str | None:
+        # The sweeper promotes what is due; where it does not, the next call here does.
+        timeout = min(BLOCK_SECONDS, seconds) + LATE_SECONDS
+        self.none_due_until = time.monotonic() + min(timeout + LATE_SECONDS, seconds)
+        try:
+            first = self._ready.pop_blocking(sources, timeout)
+        finally:
+            self.none_due_until = NEVER
+        if first == WOKEN:
+            self._sources.read_again()
+        return first
 
     def _claim(self, ids: list[str]) -> list[Claimed]:
         token = uuid4()
@@ -223,29 +245,6 @@ class Inbox:
         except (RedisError, SQLAlchemyError, OSError) as error:
             # A sweeper publishes them again; the jobs that were claimed run here.
             log.warning("Could not return %s refused jobs to Redis: %s", len(ids), brief(error))
-
-    def _sources(self) -> list[str]:
-        """What to pop from, in order: the queues, each with the lanes of the types this process knows."""
-        now = time.monotonic()
-        if now - self._queues_read_at > BLOCK_SECONDS:
-            self._queues = self._strict_queues or self._ready.queues() or ["default"]
-            self._known_lanes = self._lanes.of_types(registry.names())
-            self._queues_read_at = now
-        self._turn += 1
-        queues = self._strict_queues or self._in_turn()
-        if not self._known_lanes:
-            return queues
-        sources: list[str] = []
-        for queue in queues:
-            lanes = [name for name in self._known_lanes if name.partition("|")[0] == queue]
-            # The first key is preferred: take turns, so that neither a queue nor its lanes starve.
-            sources += [*lanes, queue] if self._turn % 2 else [queue, *lanes]
-        return sources
-
-    def _in_turn(self) -> list[str]:
-        # BZPOPMIN and the pop script prefer the first key: take turns, so that no queue starves.
-        first = self._turn % len(self._queues)
-        return self._queues[first:] + self._queues[:first]
 
     def finished(self) -> None:
         """A handler ended: what the rules of the pace count."""

@@ -79,7 +79,13 @@ class Kernel:
             release=self._release_unstarted,
             max_crashes=self.settings.max_crashes,
         )
-        self.sweeper = Sweeper(self.engine, self.ready, self.clock, self.settings)
+        self.sweeper = Sweeper(
+            self.engine,
+            self.ready,
+            self.clock,
+            self.settings,
+            none_due_until=lambda: self.inbox.none_due_until,
+        )
         self.heartbeat = Heartbeat(
             engine=self.engine,
             settings=self.settings,

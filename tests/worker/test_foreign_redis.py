@@ -81,7 +81,7 @@ def test_every_key_of_another_type_is_repaired_in_one_round(
     other_type(redis, key)
 
     inbox = make_inbox()
-    inbox._sources()
+    inbox._sources.in_order()
     found = inbox.next()
     with caplog.at_level(logging.WARNING, "app"):
         run_all(duties)

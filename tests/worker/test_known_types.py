@@ -154,6 +154,20 @@ def test_reconciling_without_knowing_the_type_publishes_nothing(
     assert published == (len(ids) + 1 if must_be_lost else 0)
 
 
+def test_a_lost_job_is_published_by_a_worker_that_does_not_know_its_type_for_one_that_does(
+    engine: Any, ready: ReadySet, redis: Redis
+) -> None:
+    reconcile(engine, ready)
+    lost = factories.pending_job(type="new", due_in=-5)
+    factories.worker(types=["act", "new"], silent_for=3600)
+    assert reconcile(engine, ready) == 0
+
+    factories.worker(types=["act", "new"])
+
+    assert reconcile(engine, ready) == 1
+    assert redis.zscore(KEYS.ready("default"), lost.id.hex) is not None
+
+
 def test_foreign_names_among_the_lanes_are_ignored(
     make_inbox: Any, enqueue: Any, redis: Redis
 ) -> None:

@@ -2,7 +2,7 @@
 
 from redis import Redis
 
-from app.broker.ready_set import ReadySet
+from app.broker.ready_set import WOKEN, ReadySet
 from app.broker.refs import Ref
 from app.jobs.ids import new_id
 
@@ -25,5 +25,5 @@ def test_a_new_queue_wakes_a_popper_that_blocks_on_others(redis: Redis) -> None:
     ready = ReadySet(redis)
     ready.publish([ref("media")])
 
-    assert ready.pop_blocking(["default"], 5) is None
+    assert ready.pop_blocking(["default"], 5) == WOKEN
     assert ready.queues() == ["media"]

@@ -116,11 +116,14 @@ def act(
     return lifecycle.act(db, verb, ids, by=by, changes=args, is_audited=is_audited)
 
 
+_IS_OPEN = "finished_at IS NULL AND paused_at IS NULL"
+#: Whether step() has anything to do.
+HAS_OPEN = f"EXISTS (SELECT FROM bulk_actions WHERE {_IS_OPEN})"
 # If a worker loses the network here, PostgreSQL ends its transaction after this idle time.
 _NEXT = text(f"""
 SELECT id, verb, args, created_by, created_at, set_config('idle_in_transaction_session_timeout', '{IDLE_SECONDS}s', true)
 FROM bulk_actions
-WHERE finished_at IS NULL AND paused_at IS NULL ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+WHERE {_IS_OPEN} ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
 """)
 # ix_bulk_items_open
 _TAKE = text("""

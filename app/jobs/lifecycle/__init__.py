@@ -28,7 +28,7 @@ from app.jobs.lifecycle.attempts import (
     extend,
     lock,
 )
-from app.jobs.lifecycle.clock import expire, give_up, prune
+from app.jobs.lifecycle.clock import HAS_EXPIRED, expire, give_up, prune
 from app.jobs.lifecycle.enqueue import (
     Enqueued,
     NewJob,
@@ -47,6 +47,7 @@ __all__ = [
     "CANCEL",
     "CRASH",
     "END_VERBS",
+    "HAS_EXPIRED",
     "REFUSE",
     "REFUSED_APART_SECONDS",
     "REFUSED_WAIT_SECONDS",

@@ -9,6 +9,12 @@ from sqlalchemy import text
 from app.database import Db
 from app.jobs.lifecycle.sql import IS_LOCKED, locked
 
+# ix_jobs_expires
+#: Whether expire() has anything to do.
+HAS_EXPIRED = """
+(SELECT expires_at FROM jobs WHERE status = 'pending' AND expires_at IS NOT NULL
+ ORDER BY expires_at LIMIT 1) <= now()
+"""
 _EXPIRED = locked(
     "SELECT id FROM jobs WHERE status = 'pending' AND expires_at IS NOT NULL AND expires_at <= now()",
     limit=":limit",

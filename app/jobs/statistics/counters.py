@@ -21,6 +21,11 @@ MINUTES_KEPT = "2 hours"
 COMPACTED_AFTER = "3 hours"
 SERIES_DAYS = 7
 
+#: Whether fold() has anything to do.
+HAS_DELTAS = """
+(EXISTS (SELECT FROM job_counter_deltas) OR EXISTS (SELECT FROM job_series_deltas)
+ OR EXISTS (SELECT FROM job_waiting_deltas))
+"""
 # FOLD_*: ordered, since two that upsert in different order would deadlock; SKIP LOCKED, so that
 # concurrent ones share the work instead of waiting.
 FOLD_COUNTERS = text("""

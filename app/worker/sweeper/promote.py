@@ -10,6 +10,27 @@ from app.jobs.publication import ref
 from app.worker.clock import Clock
 from app.worker.sweeper.sharing import KNOWN
 
+#: How often a process looks that does not know when the next job is due.
+LOOK_SECONDS = 0.1
+#: How long the others give the leader to promote a job, so that they need not do it all at once.
+FOLLOW_SECONDS = 0.05
+#: The leader looks at most this often.
+LEAD_SECONDS = 0.02
+NEVER = float("-inf")
+
+
+def next_look(none_due_until: float, *, looked_at: float, leads: bool) -> float:
+    """When a process looks for due jobs again (all monotonic seconds).
+
+    ``none_due_until``: until when it knows that none is due, because one of its threads waits in Redis and has
+    read when the first one is; NEVER if none does. ``looked_at``: when the process looked last.
+    """
+    if none_due_until == NEVER:
+        return looked_at + LOOK_SECONDS
+    if leads:
+        return max(none_due_until, looked_at + LEAD_SECONDS)
+    return max(none_due_until + FOLLOW_SECONDS, looked_at + LOOK_SECONDS)
+
 
 def promote_due_jobs(engine: Engine, ready: ReadySet, clock: Clock) -> int:
     """Move due ids from the delayed to the ready set; returns how many.

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine, text
 from app.broker.lanes import lane
 from app.broker.ready_set import ReadySet
 from app.database import elected, id_array
-from app.jobs import registry
+from app.extensions import current_settings
+from app.jobs import registry, unknown_types
 from app.jobs.holds import MIN_AGE_SECONDS, QUEUE_PAUSED, TYPE_PAUSED
 from app.jobs.publication import REF, ref
 
@@ -28,7 +29,7 @@ SELECT DISTINCT queue FROM (
     UNION ALL SELECT queue FROM job_counter_deltas WHERE status = 'pending') AS q
 WHERE {QUEUE_PAUSED.absent("q")}
 """)
-# Only types that this worker knows: jobs that no worker can run must not hide jobs that one can.
+# Only types that a worker knows: jobs that no worker can run must not hide jobs that one can.
 _WINDOW = text(f"""
 SELECT {REF} FROM jobs
 WHERE queue = :queue AND type = ANY(CAST(:types AS text[])) AND status = 'pending' AND run_at <= now() - make_interval(secs => :age)
@@ -59,8 +60,9 @@ def reconcile(engine: Engine, ready: ReadySet) -> int:
         if not ready.is_epoch_current():
             return _publish_everything(db, ready)
         published = 0
+        types = _known_types(db)
         for queue in queues:
-            window = _due_jobs(db, queue)
+            window = _due_jobs(db, queue, types)
             lost = _lost_ids(db, ready, queue, window)
             if lost and len(lost) == len(window) == WINDOW:
                 return _publish_everything(db, ready)
@@ -69,8 +71,13 @@ def reconcile(engine: Engine, ready: ReadySet) -> int:
         return published
 
 
-def _due_jobs(db: Connection, queue: str) -> Sequence[Any]:
-    values = {"queue": queue, "types": registry.names(), "age": MIN_AGE_SECONDS, "limit": WINDOW}
+def _known_types(db: Connection) -> list[str]:
+    alive_seconds = current_settings().lease_seconds
+    return sorted({*registry.names(), *unknown_types.known_types(db, alive_seconds=alive_seconds)})
+
+
+def _due_jobs(db: Connection, queue: str, types: list[str]) -> Sequence[Any]:
+    values = {"queue": queue, "types": types, "age": MIN_AGE_SECONDS, "limit": WINDOW}
     return db.execute(_WINDOW, values).all()
 
 

@@ -53,17 +53,18 @@ class Registration:
         self._engine = engine
         self._ready = ready
         self._identity: str | None = None
-        self._others: list[str] = []
+        #: Other deployments that used the same keys at the last registration.
+        self.others: list[str] = []
 
     def register(self) -> int:
         """Announce our database; warn once if workers of another one use the same keys."""
         others = self._ready.register_deployment(self.identity())
-        if others and others != self._others:
+        if others and others != self.others:
             log.warning(
                 "Another deployment uses the same Redis keys (database %s), so jobs of both may"
                 " start late; set REDIS_PREFIX to a different name in each.", ", ".join(others),
             )  # fmt: skip
-        self._others = others
+        self.others = others
         return 0
 
     def identity(self) -> str:

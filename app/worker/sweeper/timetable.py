@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.broker.client import RedisError, brief
 from app.broker.ready_set import ReadySet
 from app.config import Settings
-from app.jobs import pulses
+from app.jobs import open_work, pulses
 from app.worker.clock import Clock
 from app.worker.sweeper import (
     bulk,
@@ -26,55 +26,78 @@ from app.worker.sweeper import (
     reconcile,
     rescue,
 )
+from app.worker.sweeper.duty import Duty
+from app.worker.sweeper.leader import Leader
 from app.worker.sweeper.sharing import Offers, Registration
 
 log = logging.getLogger(__name__)
 
-#: A duty that did at least this much has more to do, and runs again at the next tick.
-FULL_BATCH = 500
-
-
-@dataclass(slots=True)
-class Duty:
-    """One row of the timetable."""
-
-    name: str
-    interval: float  # seconds
-    run: Callable[[], int]  # does a bounded amount of work; returns how much
-    repeats_when_full: bool = True
-    due_at: float = 0.0  # monotonic
-    is_failing: bool = False
+#: How often a duty runs that nothing asks for: the look may be wrong.
+REST_SECONDS = 30.0
+#: The list of dead letters may be lost while its table does not change.
+LIST_SECONDS = 5.0
 
 
 class Sweeper:
-    """Runs each duty at its interval; the consumer's scheduler thread calls ``run_due``."""
+    """Runs each duty when it is due; the consumer's scheduler thread calls ``run_due``."""
 
-    def __init__(self, engine: Engine, ready: ReadySet, clock: Clock, settings: Settings) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        ready: ReadySet,
+        clock: Clock,
+        settings: Settings,
+        *,
+        none_due_until: Callable[[], float] = lambda: promote.NEVER,
+    ) -> None:
+        """``none_due_until``: until when (monotonic) this process knows that no delayed job is due."""
+        self._engine = engine
+        self._ready = ready
+        self._leads = False
+        registration = Registration(engine, ready)
+        self._leader = Leader(ready, registration.identity, settings)
         every = settings.sweep_seconds
         pruner = prune.Pruner(engine, settings)
-        registration = Registration(engine, ready)
         offers = Offers(engine, ready)
         duties = [
-            Duty("promote", 0.1, lambda: promote.promote_due_jobs(engine, ready, clock)),
-            Duty("offers", 0.1, offers.take_own),
-            Duty("registration", min(10.0, 5 * every), registration.register),
+            Duty(
+                "promote", promote.LOOK_SECONDS,
+                lambda: promote.promote_due_jobs(engine, ready, clock),
+                is_of_leader=False,
+                due_at=lambda ran_at, leads: promote.next_look(
+                    none_due_until(), looked_at=ran_at, leads=leads
+                ),
+            ),
+            Duty(
+                "offers", 0.1, lambda: offers.take_own() if registration.others else 0,
+                is_of_leader=False,
+            ),
+            Duty(
+                "registration", min(10.0, 5 * every), registration.register, is_of_leader=False
+            ),
+            Duty("look", min(1.0, every), self._look),
+            Duty("epoch", every, self._check_epoch),
             Duty(
                 "mirror", min(1.0, every),
                 lambda: mirror.mirror_dead_letters(engine, ready, registration.identity()),
-                repeats_when_full=False,
+                rest=LIST_SECONDS, full=math.inf,
             ),
             Duty(
                 "rescue", pulses.beat_seconds(settings),
                 lambda: rescue.rescue_jobs(engine, ready, watched=settings),
             ),
-            Duty("reconcile", every, lambda: reconcile.reconcile(engine, ready)),
-            Duty("expire", every, lambda: expire.expire_jobs(engine)),
+            Duty(
+                "reconcile", every, lambda: reconcile.reconcile(engine, ready), rest=REST_SECONDS
+            ),
+            Duty("expire", every, lambda: expire.expire_jobs(engine), rest=REST_SECONDS),
             Duty(
                 "orphans", orphans.interval(settings),
                 lambda: orphans.fail_orphans(engine, settings),
             ),
-            Duty("bulk", 0.2, lambda: bulk.run_bulk_step(engine)),
-            Duty("fold", min(1.0, every), lambda: fold.fold_counters(engine)),
+            Duty("bulk", 0.0, lambda: bulk.run_bulk_step(engine), rest=REST_SECONDS, full=1),
+            Duty(
+                "fold", min(1.0, every), lambda: fold.fold_counters(engine), rest=REST_SECONDS
+            ),
             Duty("prune", 10.0, pruner.prune_jobs),
             Duty("prune audit", 60.0, lambda: prune.prune_audit_events(engine, settings)),
             Duty("prune small tables", 60.0, lambda: prune.prune_small_tables(engine)),
@@ -82,21 +105,42 @@ class Sweeper:
         self._duties = {duty.name: duty for duty in duties}
 
     def run_due(self) -> None:
-        """Run every duty whose time has come. A failing one is logged once and tried again."""
+        """Run every duty that is due. A failing one is logged once and tried again."""
+        is_healthy = not any(duty.is_failing for duty in self._duties.values())
+        self._leads = self._leader.is_ours(is_healthy=is_healthy)
         for duty in self._duties.values():
-            if time.monotonic() < duty.due_at:
+            if not duty.is_due(time.monotonic(), leads=self._leads):
                 continue
-            duty.due_at = time.monotonic() + duty.interval
+            duty.begin(time.monotonic())
             try:
-                if duty.run() >= FULL_BATCH and duty.repeats_when_full:
-                    duty.due_at = 0.0
+                if duty.run() >= duty.full:
+                    duty.is_hurried = True
                 duty.is_failing = False
             except Exception as error:  # of any driver: the other duties must go on
                 _report(duty, error)
 
+    def pause_seconds(self, tick: float) -> float:
+        """How long to wait before the next run: ``tick``, or until a delayed job is due."""
+        due_at = self._duties["promote"].next_at(leads=self._leads)
+        return min(tick, max(0.0, due_at - time.monotonic()))
+
     def hurry(self, name: str) -> None:
-        """Run the duty ``name`` at the next tick."""
-        self._duties[name].due_at = 0.0
+        """Run the duty ``name`` at the next tick, whether or not this process leads."""
+        self._duties[name].is_hurried = True
+
+    def stop(self) -> None:
+        """Leave the duties of the leader to another process."""
+        self._leader.resign()
+
+    def _look(self) -> int:
+        for name in open_work.look(self._engine):
+            self._duties[name].is_asked = True
+        return 0
+
+    def _check_epoch(self) -> int:
+        if not self._ready.is_epoch_current():
+            self._duties["reconcile"].is_asked = True
+        return 0
 
 
 def _report(duty: Duty, error: Exception) -> None:
