@@ -1,4 +1,4 @@
-"""One statement that says what there is to do for the duties of a worker's sweeper."""
+"""Which duties of the sweeper have work, by a single statement."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HAS_WAITING = f"""
     <= now() - interval '{MIN_AGE_SECONDS} s'
 """
 # What is read of jobs is the first row of an index, whatever the statistics say: see rows_in_order.
-_LOOK = text(f"""
+_WORK = text(f"""
 SELECT {bulk.HAS_OPEN} AS bulk,
        {counters.HAS_DELTAS} AS fold,
        {dead_letter_mirror.HAS_CHANGES} AS mirror,
@@ -24,8 +24,8 @@ SELECT {bulk.HAS_OPEN} AS bulk,
 """)
 
 
-def look(engine: Engine) -> set[str]:
-    """The names of the duties that have work; one short transaction."""
+def duties_with_work(engine: Engine) -> set[str]:
+    """Their names in the sweeper's timetable. Runs a short transaction."""
     with engine.begin() as db:
-        [row] = rows_in_order(db, _LOOK)
+        [row] = rows_in_order(db, _WORK)
     return {duty for duty, has_work in row._mapping.items() if has_work}

@@ -1,4 +1,4 @@
-"""The look names the duties that have something to do, and no other."""
+"""The check for work names the duties that have work, and no others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def look(session: Any, engine: Engine) -> Callable[[], set[str]]:
         while folds and summary.fold(session):
             session.commit()
         session.commit()
-        return open_work.look(engine)
+        return open_work.duties_with_work(engine)
 
     return look
 
@@ -87,7 +87,7 @@ def test_no_statistics_make_it_read_all_jobs(session: Any) -> None:
             make()
         session.execute(text("ANALYZE jobs"))
         session.execute(text("SET LOCAL enable_sort = off"))
-        plan = session.scalars(text(f"EXPLAIN {open_work._LOOK.text}")).all()
+        plan = session.scalars(text(f"EXPLAIN {open_work._WORK.text}")).all()
         session.rollback()
         jobs = [line for line in plan if " on jobs" in line]
         assert len(jobs) == 2

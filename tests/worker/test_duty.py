@@ -20,14 +20,14 @@ def duty(**fields: object) -> Duty:
         ({}, 200.0, False, False),
         ({"is_of_leader": False}, 101.9, False, False),
         ({"is_of_leader": False}, 102.0, False, True),
-        ({"rest": 30.0}, 102.0, True, False),
-        ({"rest": 30.0}, 130.0, True, True),
-        ({"rest": 30.0}, 130.0, False, False),
-        ({"rest": 30.0, "is_asked": True}, 101.9, True, False),
-        ({"rest": 30.0, "is_asked": True}, 102.0, True, True),
-        ({"rest": 30.0, "is_asked": True}, 102.0, False, False),
+        ({"idle_interval": 30.0}, 102.0, True, False),
+        ({"idle_interval": 30.0}, 130.0, True, True),
+        ({"idle_interval": 30.0}, 130.0, False, False),
+        ({"idle_interval": 30.0, "has_work": True}, 101.9, True, False),
+        ({"idle_interval": 30.0, "has_work": True}, 102.0, True, True),
+        ({"idle_interval": 30.0, "has_work": True}, 102.0, False, False),
         ({"is_hurried": True}, 100.0, True, True),
-        ({"rest": 30.0, "is_hurried": True}, 100.0, False, True),
+        ({"idle_interval": 30.0, "is_hurried": True}, 100.0, False, True),
     ],
 )
 def test_when_it_is_due(fields: dict[str, object], now: float, leads: bool, is_due: bool) -> None:
@@ -35,12 +35,12 @@ def test_when_it_is_due(fields: dict[str, object], now: float, leads: bool, is_d
 
 
 def test_a_new_one_is_due_at_once() -> None:
-    assert Duty("test", 60.0, lambda: 0, rest=600.0).is_due(0.0, leads=True)
+    assert Duty("test", 60.0, lambda: 0, idle_interval=600.0).is_due(0.0, leads=True)
 
 
-def test_what_asked_for_it_is_served_when_it_begins() -> None:
-    asked = duty(rest=30.0, is_asked=True, is_hurried=True)
+def test_work_and_hurry_are_cleared_when_it_begins() -> None:
+    begun = duty(idle_interval=30.0, has_work=True, is_hurried=True)
 
-    asked.begin(103.0)
+    begun.begin(103.0)
 
-    assert (asked.is_asked, asked.is_hurried, asked.ran_at) == (False, False, 103.0)
+    assert (begun.has_work, begun.is_hurried, begun.ran_at) == (False, False, 103.0)

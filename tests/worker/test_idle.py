@@ -1,4 +1,4 @@
-"""A worker without work asks little, and starts what comes at once."""
+"""An idle worker sends few commands, and starts new jobs at once."""
 
 from __future__ import annotations
 
@@ -74,9 +74,7 @@ def in_background() -> Callable[[Any], list[Any]]:
 
 
 @pytest.mark.usefixtures("short")
-def test_a_thread_that_waits_asks_for_the_first_delayed_job_and_for_ready_ones(
-    make_inbox: Any, commands: Any
-) -> None:
+def test_a_waiting_thread_sends_two_commands_a_round(make_inbox: Any, commands: Any) -> None:
     inbox = make_inbox()
     assert inbox.next() is None
 
@@ -86,7 +84,7 @@ def test_a_thread_that_waits_asks_for_the_first_delayed_job_and_for_ready_ones(
 
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_job_delayed_until_before_the_first_one_is_on_time(
+def test_a_job_due_before_the_first_delayed_one_starts_on_time(
     make_inbox: Any, enqueue: Any, enqueue_many: Any, in_background: Any, count: int
 ) -> None:
     enqueue(delay_seconds=3600)
@@ -100,7 +98,7 @@ def test_a_job_delayed_until_before_the_first_one_is_on_time(
 
 
 @pytest.mark.usefixtures("patient")
-def test_a_job_whose_time_is_moved_ahead_is_on_time(
+def test_a_job_that_is_moved_to_an_earlier_time_starts_then(
     make_inbox: Any, in_background: Any, ready: ReadySet
 ) -> None:
     ready.publish([Ref(new_id(), "default", 0, FAR_MS, False)])

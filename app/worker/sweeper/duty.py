@@ -12,20 +12,22 @@ NEVER = float("-inf")
 
 @dataclass(slots=True)
 class Duty:
-    """Runs every ``interval`` seconds; with ``rest``, only while it is asked to, else every ``rest`` seconds.
+    """Runs every ``interval`` seconds: in the leader of the deployment, or with ``is_of_leader`` False in each process.
 
-    A duty of the leader runs in one process of a deployment, others in each.
+    With ``idle_interval`` it runs only that often unless the check for work sets ``has_work``.
     """
 
     name: str
     interval: float
     run: Callable[[], int]  # does a bounded amount of work; returns how much
-    rest: float | None = None
+    idle_interval: float | None = None
     is_of_leader: bool = True
-    due_at: Callable[[float, bool], float] | None = None  # from ran_at and leads, not by interval
-    full: float = FULL_BATCH  # having done this much, it runs again at the next tick
+    due_at: Callable[[float, bool], float] | None = (
+        None  # by ran_at and leads, instead of the intervals
+    )
+    full: float = FULL_BATCH  # when it did this much, it runs again at the next tick
     ran_at: float = NEVER  # monotonic
-    is_asked: bool = False
+    has_work: bool = False
     is_hurried: bool = False
     is_failing: bool = False
 
@@ -38,14 +40,14 @@ class Duty:
         return now >= self.next_at(leads=leads)
 
     def next_at(self, *, leads: bool) -> float:
-        """When it runs again (monotonic), in a process that runs it."""
+        """When it is due (monotonic) in a process that runs it; ``leads`` as in is_due()."""
         if self.due_at is not None:
             return self.due_at(self.ran_at, leads)
-        if self.rest is not None and not self.is_asked:
-            return self.ran_at + self.rest
+        if self.idle_interval is not None and not self.has_work:
+            return self.ran_at + self.idle_interval
         return self.ran_at + self.interval
 
     def begin(self, now: float) -> None:
-        """Note that it runs; what asks for it from now on asks for another run."""
+        """Note that it runs now. Work that is found from now on is for the next run."""
         self.ran_at = now
-        self.is_asked = self.is_hurried = False
+        self.has_work = self.is_hurried = False

@@ -18,18 +18,20 @@ from app.jobs import pulses
 
 #: The lease of a leader, in rounds: it may miss one round and be late for the next.
 LEASE_ROUNDS = 2.5
+#: How often a leader with a failing duty gives others the chance to lead.
+YIELD_SECONDS = 60.0
 
 
 def round_seconds(settings: Settings) -> float:
     """How often the leader renews its lease and the others ask for it.
 
-    A leader that dies is replaced within LEASE_ROUNDS + 1 rounds: too soon for a gap between two pulses of rescue.
+    A leader that was killed is replaced within LEASE_ROUNDS + 1 rounds: too soon for a gap between two pulses of rescue.
     """
     return min(settings.sweep_seconds, pulses.gap_seconds(settings) / 5)
 
 
 class Leader:
-    """Asks Redis at most once a round. Where it can't be asked, every process leads: duties elect one by a lock."""
+    """Asks Redis at most once a round. While Redis is down every process leads, and the locks of the duties elect."""
 
     def __init__(
         self,
@@ -45,16 +47,18 @@ class Leader:
         self._monotonic = monotonic
         self._leadership: Leadership | None = None
         self._is_ours = False
-        self._ask_at = self._leased_until = float("-inf")
+        self._ask_at = self._leased_until = self._yields_at = float("-inf")
 
     def is_ours(self, *, is_healthy: bool = True) -> bool:
-        """Whether to do them now. A leader that is not healthy lets its lease end, for another to take it."""
+        """Whether to run them now. A leader that is not healthy lets its lease end, so that another may lead."""
         now = self._monotonic()
         if now < self._ask_at:
             return self._is_ours
-        if self._is_ours and not is_healthy and now < self._leased_until + self._round:
-            # For a round after its end the others come first.
-            return now < self._leased_until
+        if self._is_ours and not is_healthy and now >= self._yields_at:
+            if now < self._leased_until + self._round:
+                # For a round after the end of the lease only the others ask for it.
+                return now < self._leased_until
+            self._yields_at = now + YIELD_SECONDS
         self._is_ours = self._ask(now)
         # With jitter: the others must not ask in step.
         self._ask_at = now + self._round * (1 if self._is_ours else random.uniform(0.7, 1))

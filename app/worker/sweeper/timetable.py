@@ -32,9 +32,9 @@ from app.worker.sweeper.sharing import Offers, Registration
 
 log = logging.getLogger(__name__)
 
-#: How often a duty runs that nothing asks for: the look may be wrong.
-REST_SECONDS = 30.0
-#: The list of dead letters may be lost while its table does not change.
+#: How often a duty runs for which the check finds no work, should the check be wrong.
+IDLE_SECONDS = 30.0
+#: How often the list of dead letters is checked while its table does not change: Redis may lose it.
 LIST_SECONDS = 5.0
 
 
@@ -75,28 +75,28 @@ class Sweeper:
             Duty(
                 "registration", min(10.0, 5 * every), registration.register, is_of_leader=False
             ),
-            Duty("look", min(1.0, every), self._look),
+            Duty("check for work", min(1.0, every), self._check_for_work),
             Duty("epoch", every, self._check_epoch),
             Duty(
                 "mirror", min(1.0, every),
                 lambda: mirror.mirror_dead_letters(engine, ready, registration.identity()),
-                rest=LIST_SECONDS, full=math.inf,
+                idle_interval=LIST_SECONDS, full=math.inf,
             ),
             Duty(
                 "rescue", pulses.beat_seconds(settings),
                 lambda: rescue.rescue_jobs(engine, ready, watched=settings),
             ),
             Duty(
-                "reconcile", every, lambda: reconcile.reconcile(engine, ready), rest=REST_SECONDS
+                "reconcile", every, lambda: reconcile.reconcile(engine, ready), idle_interval=IDLE_SECONDS
             ),
-            Duty("expire", every, lambda: expire.expire_jobs(engine), rest=REST_SECONDS),
+            Duty("expire", every, lambda: expire.expire_jobs(engine), idle_interval=IDLE_SECONDS),
             Duty(
                 "orphans", orphans.interval(settings),
                 lambda: orphans.fail_orphans(engine, settings),
             ),
-            Duty("bulk", 0.0, lambda: bulk.run_bulk_step(engine), rest=REST_SECONDS, full=1),
+            Duty("bulk", 0.0, lambda: bulk.run_bulk_step(engine), idle_interval=IDLE_SECONDS, full=1),
             Duty(
-                "fold", min(1.0, every), lambda: fold.fold_counters(engine), rest=REST_SECONDS
+                "fold", min(1.0, every), lambda: fold.fold_counters(engine), idle_interval=IDLE_SECONDS
             ),
             Duty("prune", 10.0, pruner.prune_jobs),
             Duty("prune audit", 60.0, lambda: prune.prune_audit_events(engine, settings)),
@@ -132,14 +132,14 @@ class Sweeper:
         """Leave the duties of the leader to another process."""
         self._leader.resign()
 
-    def _look(self) -> int:
-        for name in open_work.look(self._engine):
-            self._duties[name].is_asked = True
+    def _check_for_work(self) -> int:
+        for name in open_work.duties_with_work(self._engine):
+            self._duties[name].has_work = True
         return 0
 
     def _check_epoch(self) -> int:
         if not self._ready.is_epoch_current():
-            self._duties["reconcile"].is_asked = True
+            self._duties["reconcile"].has_work = True
         return 0
 
 
