@@ -110,7 +110,7 @@ def test_a_changed_handler_runs_without_a_restart_by_hand(checkout):
     wait_until(lambda: checkout.log.count("ready: ") == 1, timeout=30, what="ready")
 
     handler.write_text("def broken(:")
-    wait_until(lambda: "the next change of its code" in checkout.log, timeout=60, what="a line")
+    wait_until(lambda: "the next change to its code" in checkout.log, timeout=60, what="a line")
     assert run.poll() is None
     handler.write_text(HANDLER.format("two"))
 

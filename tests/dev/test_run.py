@@ -71,7 +71,7 @@ def test_if_one_program_dies_all_stop(checkout):
     worker.kill()
 
     assert run.wait(40) == 1
-    assert "worker ended" in checkout.log
+    assert "worker exited" in checkout.log
     assert checkout.processes() == []
 
 
