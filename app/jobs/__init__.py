@@ -7,6 +7,7 @@ def greet(payload, ctx):
     return f"Hello {payload['name']}"
 
 enqueue("greet", {"name": "Ada"})      # joins the transaction of db.session
+enqueue_and_commit("greet", {"name": "Ada"})      # committed on its own
 enqueue_many(NewJob("greet", {"name": name}) for name in names)
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from app.jobs.context import Context
 from app.jobs.control_flow import Cancel, Permanent, RetryAfter, Snooze
-from app.jobs.enqueueing import enqueue, enqueue_many
+from app.jobs.enqueueing import enqueue, enqueue_and_commit, enqueue_many
 from app.jobs.lifecycle import NewJob
 from app.jobs.registry import job
 
@@ -26,6 +27,7 @@ __all__ = [
     "RetryAfter",
     "Snooze",
     "enqueue",
+    "enqueue_and_commit",
     "enqueue_many",
     "job",
 ]

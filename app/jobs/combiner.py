@@ -14,17 +14,33 @@ from threading import Lock
 from typing import Any
 from weakref import WeakMethod
 
+from flask import current_app
 from sqlalchemy import Engine, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.database import autocommit, is_about_data, sqlstate
 from app.database_errors import LOST_RACES
+from app.extensions import db
 from app.jobs import lifecycle
-from app.jobs.lifecycle import Enqueued, Prepared
+from app.jobs.lifecycle import Enqueued, NewJob, Prepared
 from app.jobs.publication import Ref, ref
 
 MAX_BATCH = 200
 MAX_BATCH_CHARACTERS = 4 * 1024 * 1024
+
+
+def enqueue_committed(new: NewJob) -> Enqueued:
+    """∅ → pending in a transaction of its own, committed and published; with the columns of a new row.
+
+    Whatever ``db.session`` holds is neither committed nor read. Raises UnknownJobType, UniqueConflict.
+    """
+    combiner: Combiner = current_app.extensions["combiner"]
+    job = lifecycle.prepare(new)
+    enqueued = combiner.enqueue(job)
+    if enqueued is None:
+        with autocommit(db.engine) as connection:
+            enqueued = lifecycle.live_or_new(connection, job, with_columns=True)
+    return enqueued
 
 
 class WriterEnded(Exception):

@@ -1,4 +1,4 @@
-"""Enqueueing from Python: what ``app.jobs.enqueue`` and ``enqueue_many`` take, and what they refuse.
+"""Enqueueing from Python: what ``app.jobs.enqueue``, ``enqueue_and_commit`` and ``enqueue_many`` take, and what they refuse.
 
 The JSON API checks the same bounds (bounds.py) in its own words; its fields have JSON's names.
 """
@@ -28,6 +28,7 @@ from app.jobs.bounds import (
     MAX_UNIQUE_KEY,
     MIN_PRIORITY,
 )
+from app.jobs.combiner import enqueue_committed
 from app.jobs.lifecycle import NewJob
 from app.json_values import DEEP, MAX_ERRORS, flaws, is_deep
 from app.names import NAME_RULE
@@ -63,11 +64,20 @@ def enqueue(
     ValidationFailed if an option is out of bounds or the payload does not match the type's schema; nothing
     is written then, and the caller's transaction goes on.
     """
-    if unknown := options.keys() - EnqueueOptions.__annotations__.keys():
-        raise TypeError(_unknown_option(min(unknown)))
-    new = NewJob(type=type, payload={} if payload is None else payload, **options)
-    _check(new)
-    return lifecycle.enqueue(db.session, [new])[0].id
+    return lifecycle.enqueue(db.session, [_checked(type, payload, options)])[0].id
+
+
+def enqueue_and_commit(
+    type: str,
+    payload: Mapping[str, Any] | None = None,
+    **options: Unpack[EnqueueOptions],
+) -> UUID:
+    """Add a job in a transaction of its own: committed and published when this returns.
+
+    Like ``enqueue`` otherwise. For callers without a transaction, about twice as fast as ``enqueue`` and a commit,
+    and faster again from several threads, whose jobs share a commit. ``db.session`` is not touched.
+    """
+    return enqueue_committed(_checked(type, payload, options)).id
 
 
 def enqueue_many(jobs: Iterable[NewJob]) -> list[UUID]:
@@ -94,6 +104,14 @@ def enqueue_many(jobs: Iterable[NewJob]) -> list[UUID]:
     while chunk := list(islice(rest, ROWS_PER_STATEMENT)):
         ids.extend(job.id for job in lifecycle.enqueue(db.session, chunk))
     return ids
+
+
+def _checked(type: str, payload: Mapping[str, Any] | None, options: EnqueueOptions) -> NewJob:
+    if unknown := options.keys() - EnqueueOptions.__annotations__.keys():
+        raise TypeError(_unknown_option(min(unknown)))
+    new = NewJob(type=type, payload={} if payload is None else payload, **options)
+    _check(new)
+    return new
 
 
 def _unknown_option(name: str) -> str:

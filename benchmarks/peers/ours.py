@@ -6,7 +6,7 @@ from typing import Any
 
 from app import create_app
 from app.extensions import db
-from app.jobs import Context, job, lifecycle
+from app.jobs import Context, enqueue_and_commit, job, lifecycle
 from app.jobs.lifecycle import NewJob
 from benchmarks.peers.client import stamp
 
@@ -20,13 +20,18 @@ _app = None
 
 
 def enqueue(payload: dict[str, Any]) -> None:
-    enqueue_many([payload])
+    _enter_app()
+    enqueue_and_commit("work", payload)
 
 
-def enqueue_many(payloads: list[dict[str, Any]]) -> None:
+def _enter_app() -> None:
     global _app
     if _app is None:
         _app = create_app()
         _app.app_context().push()
+
+
+def enqueue_many(payloads: list[dict[str, Any]]) -> None:
+    _enter_app()
     lifecycle.enqueue(db.session, [NewJob("work", p) for p in payloads])
     db.session.commit()

@@ -16,11 +16,12 @@ from marshmallow import Schema
 from marshmallow import fields as schema_fields
 from sqlalchemy import event, func, select
 
+from app.broker.keys import Keys
 from app.errors import UnknownJobType, ValidationFailed
 from app.extensions import db
-from app.jobs import NewJob, enqueue, enqueue_many
+from app.jobs import NewJob, enqueue, enqueue_and_commit, enqueue_many
 from app.jobs.enqueueing import ROWS_PER_STATEMENT, EnqueueOptions
-from app.jobs.models import Job
+from app.jobs.models import Job, Pause
 from app.jobs.testing import temporary_types
 
 SOON = datetime.now(UTC) + timedelta(hours=1)
@@ -134,6 +135,37 @@ def test_the_error_about_an_unknown_option_suggests_the_nearest() -> None:
 def test_an_unknown_type_is_refused(session: Any) -> None:
     with pytest.raises(UnknownJobType):
         enqueue("nope", {})
+
+
+def test_a_job_is_committed_and_published_whatever_the_session_does(
+    session: Any, redis: Any
+) -> None:
+    session.add(Pause(kind="queue", name="mail", paused_by="test"))
+    id = enqueue_and_commit("echo", {"a": 1}, tags=["x"])
+    session.rollback()
+
+    job = session.get(Job, id)
+    assert (job.payload, list(job.tags)) == ({"a": 1}, ["x"])
+    assert redis.zscore(Keys().ready("default"), id.hex) is not None
+    assert session.scalar(select(func.count()).select_from(Pause)) == 0
+
+
+def test_a_job_with_a_live_unique_key_is_not_enqueued_again(session: Any) -> None:
+    first = enqueue_and_commit("echo", unique_key="k")
+
+    assert enqueue_and_commit("echo", unique_key="k") == first
+    assert stored() == 1
+
+
+def test_what_enqueue_refuses_enqueue_and_commit_refuses(session: Any) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        enqueue_and_commit("echo", priority=101)
+    assert set(refused.value.errors or {}) == {"priority"}
+    with pytest.raises(TypeError, match="did you mean 'priority'"):
+        enqueue_and_commit("echo", priorty=1)  # type: ignore[call-arg]
+    with pytest.raises(UnknownJobType):
+        enqueue_and_commit("nobody-knows-this")
+    assert stored() == 0
 
 
 def test_many_are_stored_in_order_and_published_after_the_commit(session: Any, redis: Any) -> None:

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from flask import current_app
-
 from app import statement_timeouts
 from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs import audit, idempotency, lifecycle, listing
-from app.jobs.combiner import Combiner
+from app.jobs.combiner import enqueue_committed
 from app.jobs.lifecycle import NewJob
 from app.security import actor
 
@@ -31,12 +29,7 @@ def create_one(new_job: NewJob, *, idempotency_key: str | None) -> tuple[UUID, A
         )
         db.session.commit()
         return job_id, listing.get_job(db.session, job_id), is_new
-    combiner: Combiner = current_app.extensions["combiner"]
-    prepared = lifecycle.prepare(new_job)
-    job = combiner.enqueue(prepared)
-    if job is None:
-        job = lifecycle.live_or_new(db.session, prepared, with_columns=True)
-        db.session.commit()
+    job = enqueue_committed(new_job)
     if job.columns is None:
         return job.id, listing.get_job(db.session, job.id), False
     return job.id, _as_job(job.columns), True
