@@ -55,7 +55,7 @@ def statements(engine: Any) -> Any:
     seen: list[str] = []
 
     def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if "SET status = 'completed'" in statement:
+        if "complete_jobs_1" in statement:
             seen.append(statement)
 
     event.listen(db.engine, "after_cursor_execute", note)
@@ -328,7 +328,7 @@ class TestOutage:
         cuts: list[bool] = []
 
         def cut_once(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-            if not cuts and "UPDATE jobs" in statement:
+            if not cuts and "complete_jobs_1" in statement:
                 cuts.append(True)
                 database_proxy.cut()
                 database_proxy.mend()

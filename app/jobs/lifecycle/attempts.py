@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, TextClause, text
+from sqlalchemy import Row, text
 
 from app.database import Db, id_array
 from app.jobs.ending import Ending
 from app.jobs.holds import none_applies
+from app.jobs.lifecycle.functions import Function
 from app.jobs.lifecycle.sql import (
     GIVEN,
     IS_LOCKED,
@@ -32,33 +33,32 @@ _CLAIMABLE = f"""
 """
 
 
-def _claim_sql(also_in_select: str, also_in_update: str) -> TextClause:
-    claimable = locked(
-        f"{_CLAIMABLE}      AND {also_in_select}", order="j.id", of="j", skip_locked=True
-    )
-    # The lease starts at the moment of writing: now() is from before a wait for a table lock.
-    return text(f"""
-WITH {claimable}
+_CLAIMABLE_LOCKED = locked(_CLAIMABLE, order="j.id", of="j", skip_locked=True)
+# The claim may commit asynchronously: if PostgreSQL loses it in a crash, the outcome is refused and
+# the job runs again. A batch with a job that must run at most once has to be on disk first.
+_RELAX = """
+    SELECT count(*) FROM (SELECT set_config('synchronous_commit', 'off', true) WHERE NOT EXISTS (
+        SELECT FROM locked WHERE type = ANY(:once))) AS relaxed"""
+# The lease starts at the moment of writing: now() is from before a wait for a table lock.
+CLAIM = Function(
+    "claim_jobs_1",
+    "ids uuid[], token uuid, worker_id uuid, lease_seconds float8, is_any_queue boolean, queues text[],"
+    " is_any_type boolean, types text[], once text[]",
+    "id uuid, queue text, type text, payload jsonb, attempts int, max_attempts int,"
+    " timeout_seconds float8, crashes int, tags text[], priority int, run_at_ms bigint, claimed_at float8",
+    f"""
+WITH {_CLAIMABLE_LOCKED}
 UPDATE jobs SET status = 'processing', attempts = attempts + 1, lease_token = :token,
     worker_id = :worker_id, started_at = now(), updated_at = now(), progress = NULL,
     leased_until = greatest(now(), clock_timestamp() - interval '1 second')
                    + make_interval(secs => :lease_seconds)
-WHERE {IS_LOCKED} AND {also_in_update}
+WHERE {IS_LOCKED} AND ({_RELAX}) >= 0
 RETURNING id, queue, type, payload, attempts, max_attempts, timeout_seconds, crashes, tags,
     priority, (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms,
     extract(epoch FROM now())::float8 AS claimed_at
-""")
-
-
-# The claim may commit asynchronously: if PostgreSQL loses it in a crash, the outcome is refused and
-# the job runs again. A batch with a job that must run at most once has to be on disk first.
-_RELAX = "SELECT set_config('synchronous_commit', 'off', true)"
-_CLAIM = _claim_sql(f"({_RELAX}) IS NOT NULL", "true")
-_CLAIM_DURABLY = _claim_sql(
-    "true",
-    f"(SELECT count(*) FROM ({_RELAX} WHERE NOT EXISTS"
-    " (SELECT FROM locked WHERE type = ANY(CAST(:once AS text[])))) AS relaxed) >= 0",
+""",
 )
+_CLAIM = CLAIM.call()
 
 
 def claim(
@@ -90,9 +90,8 @@ def claim(
         "queues": list(queues),
         "is_any_type": types is None,
         "types": list(types or ()),
+        "once": list(once),
     }
-    if once:
-        return db.execute(_CLAIM_DURABLY, {**values, "once": list(once)}).all()
     return db.execute(_CLAIM, values).all()
 
 
@@ -110,7 +109,11 @@ _COMPLETABLE = locked(
     order="j.id",
     of="j",
 )
-_COMPLETE = text(f"""
+COMPLETE = Function(
+    "complete_jobs_1",
+    "outcomes jsonb, ids uuid[]",
+    "id uuid",
+    f"""
 WITH {_OUTCOMES},
 {_COMPLETABLE}
 UPDATE jobs j SET status = 'completed',
@@ -120,7 +123,9 @@ UPDATE jobs j SET status = 'completed',
     cancel_requested_at = NULL, finished_at = now(), updated_at = now()
 WHERE j.{IS_LOCKED}
 RETURNING j.id
-""")
+""",
+)
+_COMPLETE = COMPLETE.call()
 
 
 def complete(db: Db, endings: Sequence[Ending]) -> set[UUID]:

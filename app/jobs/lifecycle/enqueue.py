@@ -16,6 +16,7 @@ from app.errors import UniqueConflict
 from app.extensions import current_settings
 from app.jobs import registry
 from app.jobs.ids import new_id
+from app.jobs.lifecycle.functions import Function
 from app.jobs.models import UNIQUE_KEY_IS_LIVE
 from app.jobs.publication import REF, after_commit, ref
 
@@ -59,31 +60,31 @@ class Prepared:
 #: Jobs of several callers wait this long for another transaction that holds a unique key of theirs.
 LOCK_TIMEOUT_MS = 50
 
-_SQL = f"""
+INSERT = Function(
+    "insert_jobs_1",
+    "rows json, lock_timeout text",
+    "id uuid, type text, queue text, priority int, is_due boolean, run_at_ms bigint, run_at timestamptz,"
+    " created_at timestamptz",
+    f"""
 INSERT INTO jobs (id, queue, type, payload, priority, max_attempts, run_at, timeout_seconds,
                   expires_at, unique_key, tags, created_by)
 SELECT id, queue, type, payload, priority, max_attempts,
        COALESCE(run_at, now() + make_interval(secs => COALESCE(delay, 0))), timeout_seconds,
-       expires_at, unique_key, COALESCE(tags, '{{{{}}}}'), created_by
-FROM json_to_recordset(CAST(:rows AS json)) AS r(
+       expires_at, unique_key, COALESCE(tags, '{{}}'), created_by
+FROM json_to_recordset(:rows) AS r(
     id uuid, queue text, type text, payload jsonb, priority int, max_attempts int,
     run_at timestamptz, delay float8, timeout_seconds float8, expires_at timestamptz,
     unique_key text, tags text[], created_by text)
-{{where}}
+-- Set inside the statement: it needs no transaction and no further round trip.
+WHERE :lock_timeout IS NULL OR (SELECT set_config('lock_timeout', :lock_timeout, true)) IS NOT NULL
 ON CONFLICT (unique_key) WHERE {UNIQUE_KEY_IS_LIVE}
 DO NOTHING
-RETURNING {REF}"""
-_INSERT = text(_SQL.format(where=""))
-# Only what the database decides: returning thirty columns takes longer than inserting them.
-_COLUMNS = ", run_at, created_at"
-_INSERT_WITH_COLUMNS = text(_SQL.format(where="") + _COLUMNS)
-# Set inside the statement: it needs no transaction and no further round trip.
-_INSERT_OR_GIVE_UP = text(
-    _SQL.format(
-        where=f"WHERE (SELECT set_config('lock_timeout', '{LOCK_TIMEOUT_MS}', true)) IS NOT NULL"
-    )
-    + _COLUMNS
+RETURNING {REF}, run_at, created_at
+""",
 )
+_INSERT = INSERT.call("id, type, queue, priority, is_due, run_at_ms")
+# Only what the database decides: returning thirty columns takes longer than inserting them.
+_INSERT_WITH_COLUMNS = INSERT.call()
 _OF_A_NEW_ROW: dict[str, Any] = {
     "status": "pending",
     "attempts": 0,
@@ -103,7 +104,7 @@ def enqueue(db: Db, new_jobs: Sequence[NewJob], *, with_columns: bool = False) -
     """
     jobs = [prepare(new) for new in new_jobs]
     insert = _INSERT_WITH_COLUMNS if with_columns else _INSERT
-    rows = db.execute(insert, {"rows": _json(jobs)}).all()
+    rows = db.execute(insert, _values(jobs)).all()
     after_commit(db, [ref(row) for row in rows])
     if len(rows) == len(jobs) == 1:
         return [_enqueued(jobs[0], rows[0], with_columns)]
@@ -126,8 +127,8 @@ def insert_together(db: Connection, jobs: Sequence[Prepared]) -> dict[str, Row[A
     if keyed:
         # Statements that insert the same keys in a different order would deadlock.
         jobs = sorted(jobs, key=lambda job: job.new.unique_key or "")
-    insert = _INSERT_OR_GIVE_UP if keyed else _INSERT_WITH_COLUMNS
-    return {row.id.hex: row for row in db.execute(insert, {"rows": _json(jobs)})}
+    values = _values(jobs, lock_timeout=f"{LOCK_TIMEOUT_MS}ms" if keyed else None)
+    return {row.id.hex: row for row in db.execute(_INSERT_WITH_COLUMNS, values)}
 
 
 def as_enqueued(job: Prepared, row: Row[Any]) -> Enqueued:
@@ -141,8 +142,8 @@ def prepare(new: NewJob) -> Prepared:
     return Prepared(new, spec, json.dumps(spec))
 
 
-def _json(jobs: Sequence[Prepared]) -> str:
-    return f"[{','.join(job.row for job in jobs)}]"
+def _values(jobs: Sequence[Prepared], *, lock_timeout: str | None = None) -> dict[str, Any]:
+    return {"rows": f"[{','.join(job.row for job in jobs)}]", "lock_timeout": lock_timeout}
 
 
 def _enqueued(job: Prepared, row: Row[Any], with_columns: bool) -> Enqueued:
@@ -199,7 +200,7 @@ def live_or_new(db: Db, job: Prepared, *, with_columns: bool) -> Enqueued:
         if live is not None:
             return Enqueued(live, False, None)
         insert = _INSERT_WITH_COLUMNS if with_columns else _INSERT
-        row = db.execute(insert, {"rows": _json([job])}).first()
+        row = db.execute(insert, _values([job])).first()
         if row is not None:
             after_commit(db, [ref(row)])
             return _enqueued(job, row, with_columns)
