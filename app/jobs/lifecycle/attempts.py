@@ -201,28 +201,29 @@ ended AS (
         updated_at = now()
     FROM locked l WHERE j.id = l.id AND j.{GIVEN}
     RETURNING j.id, j.status, j.type, j.queue, j.payload, j.priority, j.run_at, j.attempts,
-              j.crashes, j.last_error),
+              j.crashes, j.last_error, CASE WHEN j.status = 'pending' THEN j.run_at END AS retry_at,
+              l.lease_token, l.worker_id, l.started_at, l.attempt, l.outcome, l.error,
+              l.error_class, l.traceback, l.fingerprint, l.counted_in, l.is_crash),
+-- All from ended: a join of it with locked becomes a nested loop, 500 × 500.
 attempt_rows AS (
     INSERT INTO job_attempts (job_id, lease_token, attempt, outcome, error, error_class,
                               traceback, fingerprint, worker_id, started_at, retry_at)
-    SELECT l.id, l.lease_token, l.attempt, l.outcome, l.error, l.error_class, l.traceback,
-           l.fingerprint, l.worker_id, l.started_at, CASE WHEN e.status = 'pending' THEN e.run_at END
-    FROM locked l JOIN ended e ON e.id = l.id
-    WHERE l.outcome IS NOT NULL AND l.counted_in IS NULL
+    SELECT id, lease_token, attempt, outcome, error, error_class, traceback, fingerprint,
+           worker_id, started_at, retry_at
+    FROM ended WHERE outcome IS NOT NULL AND counted_in IS NULL
     ON CONFLICT DO NOTHING),
 counted AS (
     UPDATE job_attempts a SET times = a.times + 1, since = COALESCE(a.since, a.ended_at),
-        started_at = l.started_at, ended_at = now(), error = l.error, worker_id = l.worker_id,
-        fingerprint = l.fingerprint, retry_at = CASE WHEN e.status = 'pending' THEN e.run_at END
-    FROM locked l JOIN ended e ON e.id = l.id
-    WHERE a.job_id = l.id AND a.lease_token = l.counted_in),
+        started_at = e.started_at, ended_at = now(), error = e.error, worker_id = e.worker_id,
+        fingerprint = e.fingerprint, retry_at = e.retry_at
+    FROM ended e WHERE a.job_id = e.id AND a.lease_token = e.counted_in),
 new_dead_letters AS (
     INSERT INTO dead_letters (job_id, queue, type, payload, reason, attempts)
     SELECT id, queue, type, payload,
-           CASE WHEN l.is_crash THEN format('crashed its worker %s times', e.crashes)
-                ELSE COALESCE(e.last_error, 'no reason given') END,
-           l.attempt
-    FROM ended e JOIN locked l USING (id) WHERE e.status = 'failed')
+           CASE WHEN is_crash THEN format('crashed its worker %s times', crashes)
+                ELSE COALESCE(last_error, 'no reason given') END,
+           attempt
+    FROM ended WHERE status = 'failed')
 SELECT {REF}, status, attempts FROM ended
 """)
 
