@@ -351,7 +351,7 @@ class Lifecycle(RuleBasedStateMachine):
         model.letters = [how if closed is None else closed for closed in model.letters]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_any_order_of_verbs_keeps_every_invariant(session: Any, redis: Any) -> None:
     Lifecycle.session = session
     run_state_machine_as_test(

@@ -237,7 +237,7 @@ def test_a_viewer_sees_no_buttons(closed: Any, sign_in: Any, bearer: Any) -> Non
 
 @pytest.mark.parametrize(
     ("without", "message"),
-    [({"SECRET_KEY": ""}, "SECRET_KEY is not set"), ({"API_TOKENS": "", "DASHBOARD_USERS": ""}, "Nobody could sign in"),
+    [({"SECRET_KEY": ""}, "SECRET_KEY is not set"), ({"API_TOKENS": "", "DASHBOARD_USERS": ""}, "No one could sign in"),
      ({"APP_ENV": "development", "HOST": "0.0.0.0"}, "HOST is '0.0.0.0'"),
      *[({"SECRET_KEY": key}, "SECRET_KEY is too short") for key in ("x", "x" * 100, "0123456789abcdef0123456789abcde")],
      *[({"DASHBOARD_PASSWORD": password, "API_TOKENS": ""}, "attackers try first")
