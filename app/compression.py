@@ -107,7 +107,12 @@ def _varies(status: str, headers: Headers) -> bool:
 
 
 def _accepts_gzip(environ: WSGIEnvironment) -> bool:
-    return parse_accept_header(environ.get("HTTP_ACCEPT_ENCODING", ""))["gzip"] > 0
+    return _names_gzip(environ.get("HTTP_ACCEPT_ENCODING", ""))
+
+
+@lru_cache(maxsize=256)
+def _names_gzip(accepted: str) -> bool:
+    return parse_accept_header(accepted)["gzip"] > 0
 
 
 def _with_vary(headers: Headers) -> Headers:

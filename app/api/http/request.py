@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from flask import current_app, request
 from marshmallow import Schema
 from marshmallow import ValidationError as SchemaError
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from app import json_values
 from app.api.http.errors import NotJson
@@ -68,19 +68,26 @@ def json_body(*, is_bulk: bool = False, is_optional: bool = False) -> Any:
 
 
 def _read(limit: int) -> bytes:
-    if (request.content_length or 0) > limit:
-        _discard(request.content_length or 0)
-        raise BodyTooLarge(limit=limit)
+    length = request.content_length
+    if length is not None:
+        if length > limit:
+            _discard(length)
+            raise BodyTooLarge(limit=limit)
+        # Werkzeug's stream of a body takes 5% of a small request.
+        raw = request.environ["wsgi.input"].read(length)
+        if len(raw) < length:
+            raise ClientDisconnected
+        return raw
     # A chunked body tells no length: read up to one byte more than it may have.
     request.max_content_length = limit + 1
     try:
-        raw = request.get_data(cache=False)
+        body = request.get_data(cache=False)
     except RequestEntityTooLarge:
-        raw = None
-    if raw is None or len(raw) > limit:
+        body = None
+    if body is None or len(body) > limit:
         _discard(DISCARDED_BYTES)
         raise BodyTooLarge(limit=limit)
-    return raw
+    return body
 
 
 def _discard(left: int) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from flask import Response
 from marshmallow import Schema, fields
@@ -13,7 +13,18 @@ from app.api.schemas.masked_fields import MaskedForViewers
 from app.json_values import iso
 from app.security import shown
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
+
+
+class JsonResponse(Response):
+    """Bytes and complete headers. Werkzeug would look again for what every response may need."""
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response(self.status, self.headers.to_wsgi_list())
+        return () if environ["REQUEST_METHOD"] == "HEAD" else self.response  # type: ignore[return-value]
 
 
 def render(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -23,7 +34,7 @@ def render(data: Any, status: int = 200, headers: Mapping[str, str] | None = Non
         body = b"[" + b",".join(map(_encoded, data)) + b"]"
     else:
         body = _encoded(data)
-    return Response(body + b"\n", status, headers, content_type="application/json")
+    return JsonResponse(body + b"\n", status, headers, content_type="application/json")
 
 
 def _encoded(data: Any) -> bytes:
