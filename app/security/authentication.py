@@ -27,6 +27,7 @@ from app.errors import (
     TooManyRequests,
     Unauthenticated,
 )
+from app.extensions import current_request, current_settings
 from app.security import events
 from app.security.api_tokens import Tokens
 from app.security.masking import masked
@@ -40,6 +41,9 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _REFRESHING_ELEMENTS = ("#live", "#pulse")
 
 
+_RANK = {role: rank for rank, role in enumerate(ROLES)}
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """The sender of a request."""
@@ -50,7 +54,7 @@ class Principal:
 
     def may(self, role: str) -> bool:
         """Whether the sender has the role or a higher one."""
-        return self.role in ROLES and ROLES.index(self.role) >= ROLES.index(role)
+        return _RANK.get(self.role, -1) >= _RANK[role]
 
 
 #: The sender of every request while authentication is off.
@@ -71,7 +75,7 @@ class Authenticator:
 
     def identify(self, request: Request) -> Principal | None:
         """The sender; None without valid credentials. Raises TooManyRequests."""
-        header = request.headers.get("Authorization", "")
+        header = request.environ.get("HTTP_AUTHORIZATION")
         if header:
             scheme, _, secret = header.partition(" ")
             return self._of_token(
@@ -170,18 +174,20 @@ class RoleNotDeclared(Exception):
 
 def _authorize() -> None:
     """Runs before everything else, including the CSRF check: a body is read only for authorized senders."""
+    request = current_request()
     if request.method == "OPTIONS":
         return
-    if request.endpoint is None:
-        _identify_for_error_page()
+    endpoint = request.endpoint
+    if endpoint is None:
+        _identify_for_error_page(request)
         return
-    role = required_role(current_app.view_functions.get(request.endpoint))
+    role = required_role(current_app.view_functions.get(endpoint))
     if role is None:
-        raise RoleNotDeclared(request.endpoint)
+        raise RoleNotDeclared(endpoint)
     if role == PUBLIC:
         return
     try:
-        _admit(role)
+        _admit(request, role)
     except (Unauthenticated, TooManyRequests, LocalOnly, CrossSite) as refusal:
         # No credentials at all: a page that was opened before signing in, not an attack.
         is_suspicious = (
@@ -191,34 +197,34 @@ def _authorize() -> None:
         raise
 
 
-def _identify_for_error_page() -> None:
+def _identify_for_error_page(request: Request) -> None:
     # No route matches: all senders get a 404, and people who are signed in see it in the dashboard's layout.
     try:
-        g.principal = _principal()
+        g.principal = _principal(authenticator(), request)
     except (JobQueueError, SQLAlchemyError):
         return
 
 
-def _admit(role: str) -> None:
-    principal = g.principal = _principal()
+def _admit(request: Request, role: str) -> None:
+    authentication = authenticator()
+    principal = g.principal = _principal(authentication, request)
     if principal.is_anybody:
-        settings: Settings = current_app.extensions["settings"]
-        allowed = settings.cors_origins if request.blueprint == "api" else ()
+        allowed = current_settings().cors_origins if request.blueprint == "api" else ()
         if request.method not in SAFE_METHODS and is_cross_site(request, allowed):
             raise CrossSite
         return
-    if seconds := authenticator().rate_limits.take(principal.name):
+    if seconds := authentication.rate_limits.take(principal.name):
         raise TooManyRequests(seconds=seconds)
-    require(role)
+    _require(principal, role)
 
 
-def _principal() -> Principal:
-    """The sender of this request. Raises LocalOnly, Unauthenticated, TooManyRequests."""
-    if authenticator().is_open:
-        if current_app.extensions["settings"].is_development and not is_from_this_machine(request):
+def _principal(authentication: Authenticator, request: Request) -> Principal:
+    """The sender of the request. Raises LocalOnly, Unauthenticated, TooManyRequests."""
+    if authentication.is_open:
+        if current_settings().is_development and not is_from_this_machine(request):
             raise LocalOnly
         return ANYBODY
-    principal = authenticator().identify(request)
+    principal = authentication.identify(request)
     if principal is None:
         raise Unauthenticated
     return principal
@@ -226,7 +232,10 @@ def _principal() -> Principal:
 
 def require(role: str) -> None:
     """Raises Forbidden unless this request's sender has the role or a higher one."""
-    principal = current()
+    _require(current(), role)
+
+
+def _require(principal: Principal, role: str) -> None:
     if not principal.may(role):
         events.refused("door.forbidden", actor=principal.name, role=principal.role, needed=role)
         raise Forbidden(name=principal.name, role=principal.role or "none", needed=role)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from flask import Flask, request
+from flask import Flask
 
 from app.config import MIB, Settings
+from app.extensions import current_request
 
 #: A name, a password and the page to return to.
 SIGN_IN_BYTES = 8 * 1024
@@ -28,5 +29,6 @@ def init_app(app: Flask, settings: Settings) -> None:
 
     @app.before_request
     def limit_body() -> None:
+        request = current_request()
         if request.method not in ("GET", "HEAD"):
             request.max_content_length = body_limit(settings, request.path)

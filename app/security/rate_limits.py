@@ -22,6 +22,8 @@ SIGN_INS = RateLimitItemPerMinute(10, 5, namespace="sign-in")  # 10 in 5 minutes
 ACCOUNT = RateLimitItemPerHour(100, namespace="account")  # from all addresses together
 TOKENS = RateLimitItemPerMinute(100, namespace="token")
 
+#: API_RATE_LIMIT is per minute.
+WINDOW_SECONDS = 60
 #: After a failure, nothing is sent to Redis for this long.
 REST_SECONDS = 5.0
 MAX_BLOCKED = 10_000
@@ -31,20 +33,21 @@ class RateLimits:
     """Counts requests in this process, and failed authentication in Redis as well while it is available."""
 
     def __init__(self, settings: Settings) -> None:
-        self._local = FixedWindowRateLimiter(MemoryCounts())
+        self._requests = MemoryCounts()  # by caller
+        self._failures = MemoryCounts()
+        self._local = FixedWindowRateLimiter(self._failures)
         self._url = settings.redis_url
         self._key_prefix = f"{settings.redis_prefix}{{jobs}}:limits"
         self._shared: FixedWindowRateLimiter | None = None
-        limit = settings.api_rate_limit
-        self._api = RateLimitItemPerMinute(limit, namespace="api") if limit else None
+        self._limit = settings.api_rate_limit
         self._resting_until = 0.0
         self._blocked_until: dict[str, float] = {}  # source → time, by the counts of all processes
 
     def take(self, caller: str) -> int:
         """Count a request; returns the seconds to wait, 0 if it may run. Per process, without a round trip."""
-        if self._api is None or self._local.hit(self._api, caller):
+        if not self._limit or self._requests.incr(caller, WINDOW_SECONDS) <= self._limit:
             return 0
-        return _seconds_until(self._local.get_window_stats(self._api, caller).reset_time)
+        return _seconds_until(self._requests.get_expiry(caller))
 
     def token_wait(self, address: str) -> int:
         """The seconds for which an address that sent too many wrong tokens is blocked; 0: it is not.
@@ -52,6 +55,8 @@ class RateLimits:
         Called for every request, so it makes no round trip: the counts of other processes are read with the first
         wrong token that this process receives.
         """
+        if not self._failures.windows and not self._blocked_until:
+            return 0
         source = source_of(address)
         if not self._local.test(TOKENS, source):
             return _seconds_until(self._local.get_window_stats(TOKENS, source).reset_time)

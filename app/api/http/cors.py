@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from flask import Response, current_app, request
+from flask import Response
 
 from app import request_ids
 from app.api_paths import is_api_path
+from app.extensions import current_request, current_settings
 
 EXPOSED = "Link, Location, Retry-After, X-Next-Cursor, X-Request-Id"
 ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-Id"
@@ -14,6 +15,7 @@ PREFLIGHT_SECONDS = "600"
 
 def add_headers(response: Response) -> Response:
     """After every request, including refused ones, so that a page can read the reason."""
+    request = current_request()
     if not is_api_path(request.path):
         return response
     headers = response.headers
@@ -22,9 +24,11 @@ def add_headers(response: Response) -> Response:
     headers.add(request_ids.HEADER, request_ids.current())
     # Always: a shared cache must not give one origin's response to another.
     headers.add("Vary", "Origin")
-    origin = request.headers.get("Origin")
-    allowed: tuple[str, ...] = current_app.extensions["settings"].cors_origins
-    if origin is None or not ("*" in allowed or origin in allowed):
+    origin = request.environ.get("HTTP_ORIGIN")
+    if origin is None:
+        return response
+    allowed = current_settings().cors_origins
+    if not ("*" in allowed or origin in allowed):
         return response
     headers["Access-Control-Allow-Origin"] = "*" if "*" in allowed else origin
     headers["Access-Control-Expose-Headers"] = EXPOSED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qsl
 
-from flask import current_app, request
+from flask import Request, request
 from marshmallow import Schema
 from marshmallow import ValidationError as SchemaError
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
@@ -13,8 +13,10 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from app import json_values
 from app.api.http.errors import NotJson
 from app.errors import BodyTooLarge, ValidationFailed
+from app.extensions import current_request, current_settings
 from app.json_values import by_path
 
+JSON = "application/json"
 DISCARDED_BYTES = 64 * 1024 * 1024
 
 
@@ -56,22 +58,22 @@ def json_body(*, is_bulk: bool = False, is_optional: bool = False) -> Any:
 
     Raises BodyTooLarge, NotJson, MalformedJson, ValidationFailed.
     """
-    settings = current_app.extensions["settings"]
-    raw = _read(settings.max_bulk_bytes if is_bulk else settings.max_body_bytes)
+    settings, request = current_settings(), current_request()
+    raw = _read(request, settings.max_bulk_bytes if is_bulk else settings.max_body_bytes)
     if is_optional and not raw:
         return {}
-    if request.mimetype != "application/json" or "Content-Encoding" in request.headers:
-        raise NotJson(
-            found=request.headers.get("Content-Encoding") or request.mimetype or "nothing"
-        )
+    environ = request.environ
+    is_json = environ.get("CONTENT_TYPE") == JSON or request.mimetype == JSON
+    if not is_json or "HTTP_CONTENT_ENCODING" in environ:
+        raise NotJson(found=environ.get("HTTP_CONTENT_ENCODING") or request.mimetype or "nothing")
     return json_values.parse(raw)
 
 
-def _read(limit: int) -> bytes:
+def _read(request: Request, limit: int) -> bytes:
     length = request.content_length
     if length is not None:
         if length > limit:
-            _discard(length)
+            _discard(request, length)
             raise BodyTooLarge(limit=limit)
         # Werkzeug's stream of a body takes 5% of a small request.
         raw = request.environ["wsgi.input"].read(length)
@@ -85,12 +87,12 @@ def _read(limit: int) -> bytes:
     except RequestEntityTooLarge:
         body = None
     if body is None or len(body) > limit:
-        _discard(DISCARDED_BYTES)
+        _discard(request, DISCARDED_BYTES)
         raise BodyTooLarge(limit=limit)
     return body
 
 
-def _discard(left: int) -> None:
+def _discard(request: Request, left: int) -> None:
     """Read the rest of a body that is too large, within reason.
 
     A client that is still sending when the connection closes never gets to read why.
