@@ -95,6 +95,8 @@ class Lane:
         self._wsgi_app = wsgi_app
         self._loop = loop
         self._tasks: SimpleQueue[Any] = SimpleQueue()
+        self._finished: deque[tuple[asyncio.Future[Response], Response]] = deque()
+        self._is_finishing = False
         self._threads = [
             threading.Thread(target=self._serve, name=f"web-{name}-{n}", daemon=True)
             for n in range(threads)
@@ -129,7 +131,20 @@ class Lane:
             protocol.response_bytes(response.status, headers, response.body)
             self.served += 1
             response = replace(response, seconds=time.monotonic() - started)
-            self._loop.call_soon_threadsafe(_finish, done, response)
+            self._finish_soon(done, response)
+
+    def _finish_soon(self, done: asyncio.Future[Response], response: Response) -> None:
+        self._finished.append((done, response))
+        # Waking the event loop is a system call: one for all requests that finish until it runs.
+        if not self._is_finishing:
+            self._is_finishing = True
+            self._loop.call_soon_threadsafe(self._finish_all)
+
+    def _finish_all(self) -> None:
+        # First: what is appended from here on wakes the loop again.
+        self._is_finishing = False
+        while self._finished:
+            _finish(*self._finished.popleft())
 
 
 def _finish(done: asyncio.Future[Response], response: Response) -> None:
