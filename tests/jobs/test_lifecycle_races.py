@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -202,6 +203,21 @@ def test_ids_rise_within_a_process():
     made = [ids.new_id() for _ in range(10_000)]
     assert made == sorted(made)
     assert len(set(made)) == 10_000
+
+
+def test_a_fork_makes_ids_with_its_own_random_bits():
+    """Both go on from the same state, within the same millisecond."""
+    ids.new_id()
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(writer, ids.new_id().bytes[8:])
+        os._exit(0)
+    ours = ids.new_id().bytes[8:]
+    os.waitpid(pid, 0)
+    assert os.read(reader, 8) != ours
+    os.close(reader)
+    os.close(writer)
 
 
 def test_a_heartbeat_does_not_wait_for_outcomes_that_are_being_written(session, own):
