@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
+from app.broker.client import connect
 from app.broker.keys import Keys
 from app.broker.ready_set import ReadySet
 from app.broker.refs import Ref
@@ -21,6 +22,7 @@ from tests.support.waiting import wait_until
 
 KEYS = Keys()
 FAR_MS = 2**42
+OF_A_NEW_CONNECTION = {"CLIENT", "HELLO", "SELECT"}
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def commands(redis: Redis) -> Callable[[Callable[[], Any]], Counter[str]]:
             redis.echo(end)
             while end not in (event := monitor.next_command())["command"]:
                 name = event["command"].split()[0].upper()
-                if event["db"] == number and name != "SELECT":  # of a new connection
+                if event["db"] == number and name not in OF_A_NEW_CONNECTION:
                     seen[name] += 1
         return seen
 
@@ -49,17 +51,19 @@ def short(monkeypatch: Any) -> None:
 
 
 @pytest.fixture
-def patient(monkeypatch: Any) -> None:
-    """A blocking pop lasts until it is woken."""
-    monkeypatch.setattr("app.worker.inbox.BLOCK_SECONDS", 60.0)
+def patient(monkeypatch: Any, redis_url: str, redis: Redis) -> ReadySet:
+    """Blocking pops of this one last for an hour, unless they are woken."""
+    monkeypatch.setattr("app.worker.inbox.BLOCK_SECONDS", 3600.0)
+    return ReadySet(connect(redis_url, timeout_seconds=7200.0))
 
 
 @pytest.fixture
-def in_background() -> Callable[[Any], list[Any]]:
-    """Calls inbox.next() in a thread until it returns a job, which is then in the list."""
+def in_background(redis: Redis) -> Callable[[Any], list[Any]]:
+    """Calls inbox.next() in a thread until it returns a job, which is then in the list; nothing has woken it yet."""
 
     def in_background(inbox: Any) -> list[Any]:
         jobs: list[Any] = []
+        redis.delete(KEYS.wake)
 
         def run() -> None:
             while not jobs and not inbox.is_stopping:
@@ -82,34 +86,31 @@ def test_a_waiting_thread_sends_two_commands_a_round(make_inbox: Any, commands: 
     assert commands(inbox.next) == {"ZRANGE": 1, "BZPOPMIN": 1}
 
 
-@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_job_due_before_the_first_delayed_one_starts_on_time(
-    make_inbox: Any, enqueue: Any, enqueue_many: Any, in_background: Any, count: int
+    make_inbox: Any, enqueue: Any, enqueue_many: Any, in_background: Any, patient: Any, count: int
 ) -> None:
     enqueue(delay_seconds=3600)
-    inbox = make_inbox()
-    jobs = in_background(inbox)
+    jobs = in_background(make_inbox(ready=patient))
 
     ids = enqueue_many(count, delay_seconds=0.2)
 
-    wait_until(lambda: jobs, timeout=10)
+    wait_until(lambda: jobs, timeout=5)
     assert jobs[0].id in ids
 
 
-@pytest.mark.usefixtures("patient")
 def test_a_job_that_is_moved_to_an_earlier_time_starts_then(
-    make_inbox: Any, in_background: Any, ready: ReadySet
+    make_inbox: Any, in_background: Any, ready: ReadySet, patient: ReadySet
 ) -> None:
     ready.publish([Ref(new_id(), "default", 0, FAR_MS, False)])
     job = factories.pending_job(due_in=0.2)
     run_at_ms = int(job.run_at.timestamp() * 1000)
     ready.publish([Ref(job.id, "default", 0, FAR_MS + 1, False)])
-    jobs = in_background(make_inbox())
+    jobs = in_background(make_inbox(ready=patient))
 
     ready.publish([Ref(job.id, "default", 0, run_at_ms, False)])
 
-    wait_until(lambda: jobs, timeout=10)
+    wait_until(lambda: jobs, timeout=5)
     assert jobs[0].id == job.id
 
 
