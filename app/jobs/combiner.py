@@ -17,6 +17,7 @@ from weakref import WeakMethod
 from flask import current_app
 from sqlalchemy import Engine, Row
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from app.database import autocommit, is_about_data, sqlstate
 from app.database_errors import LOST_RACES
@@ -38,8 +39,9 @@ def enqueue_committed(new: NewJob) -> Enqueued:
     job = lifecycle.prepare(new)
     enqueued = combiner.enqueue(job)
     if enqueued is None:
-        with autocommit(db.engine) as connection:
-            enqueued = lifecycle.live_or_new(connection, job, with_columns=True)
+        # A session, because behind a pooler a bare connection has a transaction and can't publish after it.
+        with Session(db.engine) as session, session.begin():
+            enqueued = lifecycle.live_or_new(session, job, with_columns=True)
     return enqueued
 
 
@@ -156,7 +158,11 @@ class Combiner:
                 rows = lifecycle.insert_together(connection, [entry.job for entry in batch])
         except SQLAlchemyError as error:
             if is_about_data(error) or sqlstate(error) in LOST_RACES:
-                return  # each thread writes its own job: only the one at fault has an error
+                # A key may be locked for long: only the jobs that have one are written alone.
+                plain = [entry for entry in batch if entry.job.new.unique_key is None]
+                if 0 < len(plain) < len(batch):
+                    self._write(plain)
+                return
             if not is_connected:
                 # The others would wait just as long to hear the same.
                 with self._lock:

@@ -199,9 +199,10 @@ def test_of_two_jobs_with_a_unique_key_the_second_is_answered_with_the_first(
 
 
 def test_a_unique_key_held_by_an_open_transaction_delays_its_own_job_only(
-    create, combiner, session
+    create, combiner, session, inserts
 ):
     live = lifecycle.enqueue(session, [NewJob("echo", unique_key="held")])[0]  # not committed yet
+    inserts.clear()
     with combiner._lock:
         combiner._is_writing = True
     held = create(NewJob("echo", unique_key="held"))
@@ -209,8 +210,11 @@ def test_a_unique_key_held_by_an_open_transaction_delays_its_own_job_only(
     others = [create() for _ in range(3)]
     wait_until(lambda: len(combiner._waiting) == 4)
     combiner._pass_on()
-    assert all(is_new for *_, is_new in results([*others, create()]))
+    assert all(is_new for *_, is_new in results(others))
+    assert create().result(20)[2]
     assert not held.done()
+    # The batch gave up, and its plain jobs were written together; the held job and the last one are alone.
+    wait_until(lambda: len(inserts) == 4)
     session.commit()
     assert held.result(20)[0] == live.id
 
@@ -407,3 +411,25 @@ def test_behind_a_pooler_a_job_is_committed_and_published(test_env, database_url
     assert (created.status_code, again.status_code) == (201, 200)
     assert created.json["id"] == again.json["id"]
     assert redis.zcard(READY) == 1
+
+
+def test_behind_a_pooler_a_job_that_is_written_alone_is_published(
+    test_env, database_url, redis, session, create, inserts
+):
+    lifecycle.enqueue(session, [NewJob("echo", unique_key="held")])
+    with pgbouncer(database_url, size=2) as url:
+        app = create_app(config.load({**test_env, "DATABASE_URL": url}))
+        app.test_client().get(
+            "/api/jobs/stats"
+        )  # statements have a limit from the first request on
+        combiner = app.extensions["combiner"]
+        held = create(NewJob("echo", unique_key="held"), on=app)
+        wait_until(lambda: combiner._is_writing)
+        wait_until(lambda: not combiner._is_writing)
+        session.rollback()
+        job_id, _, is_new = held.result(20)
+        with app.app_context():
+            db.session.remove()
+            db.engine.dispose()
+    assert is_new
+    assert redis.zrange(READY, 0, -1) == [job_id.hex.encode()]
