@@ -752,7 +752,7 @@ CREATE INDEX ix_jobs_fingerprint ON jobs USING btree (fingerprint, id) INCLUDE (
 
 CREATE INDEX ix_jobs_finished ON jobs USING btree (status, finished_at, id) WHERE (finished_at IS NOT NULL);
 
-CREATE INDEX ix_jobs_id_end ON jobs USING btree ("right"((id)::text, 8));
+CREATE INDEX ix_jobs_id_end ON jobs USING btree ("right"((id)::text, 8)) WHERE (status <> 'processing'::text);
 
 CREATE INDEX ix_jobs_pending ON jobs USING btree (id) WHERE (status = 'pending'::text);
 

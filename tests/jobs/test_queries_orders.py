@@ -118,8 +118,16 @@ def test_an_id_is_found_by_either_end_however_old(
     assert job.id in [letter.job_id for letter in letters.items]
 
 
+def test_a_running_job_is_found_by_the_end_of_its_id(session: Any) -> None:
+    job = make.processing_job()
+    make.processing_job()
+    page = list_jobs(session, JobFilter(id_part=job.id.hex[-8:]), limit=5)
+    assert [found.id for found in page.items] == [job.id]
+
+
 PLANS = {
     "ix_jobs_id_end": (JobFilter(id_part="94adcadb"), Order()),
+    "ix_jobs_processing": (JobFilter(id_part="94adcadb"), Order()),
     "ix_jobs_finished": (JobFilter(status="failed"), Order("finished")),
     "ix_jobs_run_at": (JobFilter(status="pending"), Order("run", is_ascending=True)),
     "ix_jobs_retrying_run_at": (JobFilter(status="retrying"), Order("run", is_ascending=True)),

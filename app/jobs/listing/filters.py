@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from app.jobs import ids
 from app.jobs.listing.walk import Walk
-from app.jobs.models import PENDING, VIEWS, BulkItem, Job
+from app.jobs.models import PENDING, PROCESSING, VIEWS, BulkItem, Job
 from app.json_values import is_storable
 
 FIRST_ID, LAST_ID = UUID(int=0), UUID(int=(1 << 128) - 1)
@@ -235,6 +235,12 @@ def is_part_of_id(part: str, id: Any) -> ColumnElement[bool]:
     ends_so = func.right(func.replace(cast(id, Text), "-", ""), len(digits)) == digits
     if len(digits) >= END_DIGITS:  # ix_jobs_id_end, ix_dead_letters_id_end
         ends_so &= func.right(cast(id, Text), END_DIGITS) == digits[-END_DIGITS:]
+        if (
+            id is Job.id
+        ):  # ix_jobs_id_end is of the jobs that don't run, ix_jobs_processing of the others
+            ends_so = (ends_so & (Job.status != PROCESSING)) | (
+                ends_so & (Job.status == PROCESSING)
+            )
     return starts_so | ends_so
 
 

@@ -79,8 +79,8 @@ class Job(Model):
         # Who finished last.
         Index("ix_jobs_finished", "status", "finished_at", "id",
               postgresql_where=text("finished_at IS NOT NULL")),
-        # ix_jobs_id_end, on the last eight digits of the id, is in its migration alone: Alembic can't
-        # compare indexes on expressions.
+        # ix_jobs_id_end, on the last eight digits of the ids that don't run, is in its migration alone:
+        # Alembic can't compare indexes on expressions.
         # Expired leases, the list of running jobs.
         Index("ix_jobs_processing", "id", postgresql_where=text("status = 'processing'")),
         # The dashboard's tabs, newest first.
