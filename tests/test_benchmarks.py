@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.journey, pytest.mark.timeout(240)]
 
 SMALL = """
 import benchmarks.drain as drain, benchmarks.service as service, benchmarks.programs as programs
-import benchmarks.live as live, benchmarks.overload as overload
+import benchmarks.idle as idle, benchmarks.live as live, benchmarks.overload as overload
 programs.migrate()
 assert drain.ours(300) > 0
 assert drain.plain_huey(300) > 0
@@ -29,6 +29,11 @@ quiet, overloaded = overload.turns(1)
 assert all(one.health and one.posts and not one.unanswered for one in quiet + overloaded)
 assert len(overload.fronts(1, 1)) == 4
 assert [jobs for jobs, mib in service.memory(2, 200) if mib > 10] == [0, 200, 400]
+idle.SETTLE_SECONDS = 0.0
+with idle.workers(2) as processes:
+    assert idle.traffic(processes, 1)["Redis commands"] > 0
+    assert idle.lateness(3, 0.3)["max"] > 0
+    assert idle.memory(processes) > 10
 """
 
 UNIT = """
