@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from app.config import MIB
@@ -81,6 +80,15 @@ def call(wsgi_app: WSGIApplication, environ: dict[str, Any]) -> Response:
     return Response(int(status[:3]), headers, body)
 
 
+class _Seat:
+    """Where a thread waits for its next task."""
+
+    def __init__(self) -> None:
+        self.task: Any = None
+        self.wake = threading.Lock()
+        self.wake.acquire()
+
+
 class Lane:
     """Threads that each serve one request at a time, in order of arrival."""
 
@@ -94,7 +102,9 @@ class Lane:
         self.served = 0
         self._wsgi_app = wsgi_app
         self._loop = loop
-        self._tasks: SimpleQueue[Any] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._tasks: deque[Any] = deque()  # that wait for a thread
+        self._idle: list[_Seat] = []
         self._finished: deque[tuple[asyncio.Future[Response], Response]] = deque()
         self._is_finishing = False
         self._threads = [
@@ -107,18 +117,38 @@ class Lane:
     def stop(self) -> None:
         """End the threads after the requests that are already waiting."""
         for _ in self._threads:
-            self._tasks.put(None)
+            self._assign(None)
 
     async def run(
         self, protocol: HTTPProtocol, environ: dict[str, Any], *, is_last: bool = False
     ) -> Response:
         """Run the request in one of the threads, which sends the response. ``is_last`` closes the connection after it."""
         done: asyncio.Future[Response] = self._loop.create_future()
-        self._tasks.put((protocol, environ, is_last, done))
+        self._assign((protocol, environ, is_last, done))
         return await done
 
+    def _assign(self, task: Any) -> None:
+        """Give ``task`` to an idle thread, or to the first that is free. None ends a thread."""
+        with self._lock:
+            if not self._idle:
+                self._tasks.append(task)
+                return
+            # The last one that worked: its memory is still in the caches of the processor.
+            seat = self._idle.pop()
+        seat.task = task
+        seat.wake.release()
+
+    def _next(self, seat: _Seat) -> Any:
+        with self._lock:
+            if self._tasks:
+                return self._tasks.popleft()
+            self._idle.append(seat)
+        seat.wake.acquire()
+        return seat.task
+
     def _serve(self) -> None:
-        while (task := self._tasks.get()) is not None:
+        seat = _Seat()
+        while (task := self._next(seat)) is not None:
             protocol, environ, is_last, done = task
             started = time.monotonic()
             try:

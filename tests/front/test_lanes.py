@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 
 import psycopg2
@@ -186,3 +187,39 @@ def test_a_caller_with_too_many_large_responses_gets_429(server, session, wire):
     assert [status for status, *_ in answers] == [200] * 9 + [429]
     assert 1 <= int(answers[-1][1]["retry-after"]) <= 60
     assert is_healthy(server)
+
+
+class Sent:
+    """The part of granian's protocol that a lane uses."""
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        pass
+
+
+def test_a_lane_serves_in_the_order_of_arrival_and_ends_after_what_waits():
+    gate, served, names = threading.Event(), [], set()
+
+    def wsgi_app(environ, start_response):
+        assert gate.wait(20)
+        served.append(environ["n"])
+        names.add(threading.current_thread().name)
+        start_response("200 OK", [])
+        return [b""]
+
+    async def scene(threads: int, requests: int) -> lanes.Lane:
+        lane = lanes.Lane("test", threads, wsgi_app, asyncio.get_running_loop())
+        runs = [asyncio.create_task(lane.run(Sent(), {"n": n})) for n in range(requests)]
+        await asyncio.sleep(0)
+        lane.stop()
+        gate.set()
+        assert [response.status for response in await asyncio.gather(*runs)] == [200] * requests
+        return lane
+
+    lane = in_thread(lambda: asyncio.run(scene(1, 20)))
+    assert served == list(range(20))
+    several = in_thread(lambda: asyncio.run(scene(4, 50)))
+    assert sorted(served[20:]) == list(range(50))
+    for thread in (*lane._threads, *several._threads):
+        thread.join(20)
+        assert not thread.is_alive()
+    assert names <= {f"web-test-{n}" for n in range(4)}
