@@ -10,7 +10,7 @@
         failed,      └──── rescue ─────────┘                      │
         cancelled) ◀──────────────────────────────────────────────┘
 
-The modules read in this order: enqueue, attempts, rescue, people, clock; sql holds what they share.
+The modules read in this order: enqueue, attempts, leases, rescue, people, clock; sql holds what they share.
 
 The law: each verb takes a list and is one guarded UPDATE, by id and from-status, plus the lease
 token where a worker acts. Losing a race is an ordinary result: the row is not among those
@@ -25,8 +25,6 @@ from app.jobs.lifecycle.attempts import (
     claim,
     complete,
     end_attempts,
-    extend,
-    lock,
 )
 from app.jobs.lifecycle.clock import HAS_EXPIRED, expire, give_up, prune
 from app.jobs.lifecycle.enqueue import (
@@ -39,6 +37,7 @@ from app.jobs.lifecycle.enqueue import (
     live_or_new,
     prepare,
 )
+from app.jobs.lifecycle.leases import extend, lock
 from app.jobs.lifecycle.people import Changes, act, cancel, delete, discard, edit, retry, run_now
 from app.jobs.lifecycle.rescue import crashed, rescue, stopped
 

@@ -1,4 +1,4 @@
-"""pending → processing → where the attempt ends: claim, extend, complete, end, lock.
+"""pending → processing → where the attempt ends: claim, complete, end.
 
 These statements are the hot path: benchmarks/drain.py runs claim and complete for every job.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row
 
 from app.database import Db, id_array
 from app.jobs.ending import Ending
@@ -184,7 +184,13 @@ _ENDING = f"""
     WHERE j.{GIVEN} AND {is_fenced_by("o.token")}
       AND (NOT COALESCE(o.only_expired, false) OR {LEASE_IS_OVER})
 """
-_END = text(f"""
+# enable_nestloop: with statistics of a quiet moment the join of jobs with locked would be one of
+# 500 × 500. The joins that can only be nested loops still are.
+END = Function(
+    "end_attempts_1",
+    "outcomes jsonb, ids uuid[]",
+    "id uuid, type text, queue text, priority int, is_due boolean, run_at_ms bigint, status text, attempts int",
+    f"""
 WITH {_OUTCOMES},
 {locked(_ENDING, order="j.id", of="j")},
 ended AS (
@@ -225,7 +231,10 @@ new_dead_letters AS (
            attempt
     FROM ended WHERE status = 'failed')
 SELECT {REF}, status, attempts FROM ended
-""")
+""",
+    " SET enable_nestloop = off",
+)
+_END = END.call()
 
 
 def end_attempts(db: Db, endings: Sequence[Ending]) -> Sequence[Row[Any]]:
@@ -256,44 +265,3 @@ def _as_json(ending: Ending) -> dict[str, Any]:
         "give_up_after": ending.give_up_after,
         "only_expired": ending.only_expired,
     }
-
-
-_LOCK = text(f"SELECT id FROM jobs WHERE {GIVEN} ORDER BY id FOR UPDATE")
-
-
-def lock(db: Db, ids: Iterable[str]) -> None:
-    """Lock these jobs (32 hex digits each) in id order, before several statements that end them."""
-    db.execute(_LOCK, {"ids": id_array(ids)})
-
-
-_EXTENDABLE = f"""
-    SELECT j.id FROM jobs j
-    JOIN json_to_recordset(CAST(:leases AS json)) AS l(id uuid, token uuid) ON l.id = j.id
-    WHERE j.{GIVEN} AND {is_fenced_by("l.token")}
-"""
-# The lease is extended from the moment of writing: now() is from before a wait for a lock. A row
-# that another transaction has locked must not delay the others; it waits for the next heartbeat.
-_EXTEND = text(f"""
-WITH {locked(_EXTENDABLE, order="j.id", of="j", skip_locked=True)}
-UPDATE jobs SET leased_until = clock_timestamp() + make_interval(secs => :lease_seconds)
-WHERE {IS_LOCKED}
-RETURNING id, cancel_requested_at IS NOT NULL AS is_cancel_requested
-""")
-
-
-def extend(
-    db: Db, leases: Sequence[tuple[UUID, UUID]], *, lease_seconds: float
-) -> dict[UUID, bool]:
-    """Heartbeat: extend the lease of each (job id, token) still held → {id: is a cancel requested}.
-
-    A job that another transaction has locked is missing from the result as well.
-    """
-    rows = db.execute(
-        _EXTEND,
-        {
-            "leases": json.dumps([{"id": i.hex, "token": t.hex} for i, t in leases]),
-            "ids": id_array(i for i, _ in leases),
-            "lease_seconds": lease_seconds,
-        },
-    )
-    return {row.id: row.is_cancel_requested for row in rows}

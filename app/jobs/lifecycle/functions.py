@@ -24,6 +24,7 @@ class Function:
     parameters: str  # "ids uuid[], token uuid"
     columns: str  # what it returns, "id uuid, queue text"
     sql: str
+    settings: str = ""  # more of SET, for the whole function
 
     def call(self, columns: str = "*") -> TextClause:
         """The statement that calls it, with the same parameters; ``columns`` of the result are sent."""
@@ -39,7 +40,7 @@ class Function:
         return (
             f"CREATE OR REPLACE FUNCTION {self.name}({parameters})\n"
             f"RETURNS TABLE ({self.columns}) LANGUAGE plpgsql\n"
-            "SET plan_cache_mode = force_generic_plan SET enable_seqscan = off\n"
+            f"SET plan_cache_mode = force_generic_plan SET enable_seqscan = off{self.settings}\n"
             f"AS ${self.name}${self.body}${self.name}$;\n"
         )
 
