@@ -48,7 +48,7 @@ def request(path: str, body: Any, *, token: str | None = None) -> bytes:
 
 
 async def flood(port: int, one: bytes, connections: int, seconds: float) -> tuple[list[float], int]:
-    """Posts ``one`` over and over; the time of each that was answered 200 or 201, and how many were not."""
+    """Posts ``one`` over and over; the time of each that got 200 or 201, and how many did not."""
     times: list[float] = []
     errors = 0
     until = time.perf_counter() + seconds

@@ -74,7 +74,7 @@ class Api:
         return "  ".join(f"{name} {count}" for name, count in counts.items())
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
-        """The answer. Waits through an outage once the system has answered. Raises DevError."""
+        """The response. Waits through an outage once the system has responded. Raises DevError."""
         give_up_at = time.monotonic() + OUTAGE_SECONDS
         while True:
             response = self._try(method, path, body)
