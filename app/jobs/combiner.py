@@ -150,18 +150,20 @@ class Combiner:
             else:
                 self._is_writing = False
 
-    def _write(self, batch: list[_Entry]) -> None:
+    def _write(self, batch: list[_Entry], only: Sequence[_Entry] | None = None) -> None:
+        """Write ``only`` those, by default the whole batch, which grows by the entries that fail with it."""
+        entries = batch if only is None else only
         is_connected = False
         try:
             with autocommit(self._engine) as connection:
                 is_connected = True
-                rows = lifecycle.insert_together(connection, [entry.job for entry in batch])
+                rows = lifecycle.insert_together(connection, [entry.job for entry in entries])
         except SQLAlchemyError as error:
             if is_about_data(error) or sqlstate(error) in LOST_RACES:
                 # A key may be locked for long: only the jobs that have one are written alone.
-                plain = [entry for entry in batch if entry.job.new.unique_key is None]
-                if 0 < len(plain) < len(batch):
-                    self._write(plain)
+                plain = [entry for entry in entries if entry.job.new.unique_key is None]
+                if 0 < len(plain) < len(entries):
+                    self._write(batch, plain)
                 return
             if not is_connected:
                 # The others would wait just as long to hear the same.
@@ -169,9 +171,9 @@ class Combiner:
                     batch.extend(self._waiting)
                     self._waiting.clear()
             raise
-        for entry in batch:
+        for entry in entries:
             entry.row = rows.get(entry.job.spec["id"])
-        self._publish([ref(entry.row) for entry in batch if entry.row is not None])
+        self._publish([ref(entry.row) for entry in entries if entry.row is not None])
 
 
 def _fail(batch: Sequence[_Entry], error: Exception) -> None:

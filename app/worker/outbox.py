@@ -108,10 +108,15 @@ class Outbox:
         self._start_writing(is_in_background=True)
 
     def _start_writing(self, *, is_in_background: bool) -> None:
-        if is_in_background:
-            Thread(target=self._write_everything, name="Writer", daemon=True).start()
-        else:
+        if not is_in_background:
             self._write_everything()
+            return
+        try:
+            Thread(target=self._write_everything, name="Writer", daemon=True).start()
+        except RuntimeError as error:  # the process may have no more threads
+            with self._condition:
+                self._is_writing = False  # the next tick or the next thread tries again
+            log.warning("Can't write endings yet: %s", error)
 
     def _write_everything(self) -> None:
         while True:

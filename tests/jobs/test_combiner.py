@@ -381,6 +381,41 @@ def test_who_waits_while_no_connection_can_be_made_does_not_try_again(
     assert len(attempts) == 1
 
 
+def test_who_waits_while_the_plain_jobs_of_a_batch_find_no_connection_is_released(
+    test_env, redis, create, session
+):
+    """The batch fails for a held key, and its plain jobs can't be written because connecting fails."""
+    lifecycle.enqueue(session, [NewJob("echo", unique_key="held")])
+    app = create_app(config.load(test_env))
+    combiner = app.extensions["combiner"]
+    refused, go_on = threading.Event(), threading.Event()
+
+    def close(context: Any) -> None:
+        context.is_disconnect = True  # the next statement needs a new connection
+        event.listen(engine, "do_connect", refuse)
+
+    def refuse(*_: Any) -> None:
+        refused.set()
+        go_on.wait(20)
+        raise psycopg2.OperationalError("timeout expired")
+
+    with app.app_context():
+        engine = db.engine
+    event.listen(engine, "handle_error", close, once=True)
+    with combiner._lock:
+        combiner._is_writing = True
+    batch = [create(NewJob("echo", unique_key="held"), on=app), create(on=app)]
+    wait_until(lambda: len(combiner._waiting) == 2)
+    combiner._pass_on()
+    assert refused.wait(20)
+    later = create(on=app)
+    wait_until(lambda: len(combiner._waiting) == 1)
+    go_on.set()
+    for future in (*batch, later):
+        with pytest.raises(OperationalError):
+            future.result(20)
+
+
 def test_the_child_of_a_fork_writes_its_own_jobs(app, behind_a_writer, gate, combiner, engine):
     first, others = behind_a_writer([NewJob("echo")] * 3)
 

@@ -464,3 +464,18 @@ def test_a_stop_writes_an_ending_that_waits_for_others(
     assert outbox.drain(10)
 
     assert row(job.id).status == "completed"
+
+
+def test_an_ending_is_written_if_no_thread_can_be_started(
+    outbox: Outbox, claim: Any, enqueue_many: Any, row: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's limit of processes counts threads."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    unstarted, done = claim(*enqueue_many(2))
+    monkeypatch.setattr("app.worker.outbox.Thread.start", refuse)
+    outbox.put([Ending(unstarted, lifecycle.RELEASE)], is_in_background=True)
+    outbox.put([completed(done)])
+    assert (row(unstarted.id).status, row(done.id).status) == ("pending", "completed")
