@@ -57,13 +57,16 @@ def _wire(app: Flask, settings: config.Settings) -> None:
     # Imported here: these packages need the extensions above, and the domain needs none of them.
     from app.broker.publisher import Publisher
     from app.jobs import registry
-    from app.jobs.combiner import Combiner
+    from app.jobs.combiner import KEPT_CONNECTIONS, Combiner
 
     registry.discover(settings.job_modules)
     publisher = Publisher(settings.redis_url, settings.redis_prefix)
     app.extensions["publisher"] = publisher
+    connections = database.engine_options(settings)["pool_size"]
     with app.app_context():
-        app.extensions["combiner"] = Combiner(db.engine, publisher.publish)
+        app.extensions["combiner"] = Combiner(
+            db.engine, publisher.publish, max_alone=connections - KEPT_CONNECTIONS
+        )
 
 
 def _add_routes(app: Flask) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
-from threading import Lock
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock, Semaphore
 from typing import Any
 from weakref import WeakMethod
 
@@ -21,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from app.database import autocommit, is_about_data, sqlstate
 from app.database_errors import LOST_RACES
+from app.errors import TryAgain
 from app.extensions import db
 from app.jobs import lifecycle
 from app.jobs.lifecycle import Enqueued, NewJob, Prepared
@@ -28,6 +30,10 @@ from app.jobs.publication import Ref, ref
 
 MAX_BATCH = 200
 MAX_BATCH_CHARACTERS = 4 * 1024 * 1024
+#: How long a job that must be written alone waits for others of its kind, as for a connection.
+ALONE_SECONDS = 5.0
+#: Connections of the pool that jobs written alone leave to the combiner and to reads.
+KEPT_CONNECTIONS = 2
 
 
 def enqueue_committed(new: NewJob) -> Enqueued:
@@ -40,7 +46,7 @@ def enqueue_committed(new: NewJob) -> Enqueued:
     enqueued = combiner.enqueue(job)
     if enqueued is None:
         # A session, because behind a pooler a bare connection has a transaction and can't publish after it.
-        with Session(db.engine) as session, session.begin():
+        with combiner.alone(), Session(db.engine) as session, session.begin():
             enqueued = lifecycle.live_or_new(session, job, with_columns=True)
     return enqueued
 
@@ -67,8 +73,11 @@ class _Entry:
 class Combiner:
     """Writes the jobs of all threads of one process. Each batch is written by the thread of its first job."""
 
-    def __init__(self, engine: Engine, publish: Callable[[Sequence[Ref]], Any]) -> None:
-        """``publish`` must not raise."""
+    def __init__(
+        self, engine: Engine, publish: Callable[[Sequence[Ref]], Any], *, max_alone: int = 1
+    ) -> None:
+        """``publish`` must not raise. ``max_alone``: how many jobs may be written alone at the same time."""
+        self._max_alone = max_alone
         self._engine = engine
         self._publish = publish
         self._start()
@@ -80,6 +89,21 @@ class Combiner:
         self._lock = Lock()
         self._waiting: deque[_Entry] = deque()
         self._is_writing = False
+        self._alone = Semaphore(self._max_alone)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """For writing a job alone, which may wait for a lock. Raises TryAgain after ALONE_SECONDS.
+
+        Without a limit, jobs whose unique key is locked would hold all connections, and no other job could be written.
+        """
+        turns = self._alone
+        if not turns.acquire(timeout=ALONE_SECONDS):
+            raise TryAgain
+        try:
+            yield
+        finally:
+            turns.release()
 
     def enqueue(self, job: Prepared) -> Enqueued | None:
         """∅ → pending, committed and published, with the columns of the new row.

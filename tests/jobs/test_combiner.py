@@ -416,6 +416,23 @@ def test_who_waits_while_the_plain_jobs_of_a_batch_find_no_connection_is_release
             future.result(20)
 
 
+def test_keys_held_by_an_open_transaction_leave_connections_to_other_jobs(
+    test_env, redis, create, session
+):
+    lifecycle.enqueue(session, [NewJob("echo", unique_key="held")])
+    app = create_app(config.load({**test_env, "DATABASE_POOL_SIZE": "3"}))
+    held = [create(NewJob("echo", unique_key="held"), on=app) for _ in range(6)]
+    with app.app_context():
+        pool = db.engine.pool
+    combiner = app.extensions["combiner"]
+    wait_until(lambda: pool.checkedout() and not combiner._is_writing and not combiner._waiting)
+    assert all(is_new for *_, is_new in results([create(on=app) for _ in range(5)]))
+    assert not any(future.done() for future in held)
+    assert pool.checkedout() == 1
+    session.commit()
+    assert len({job_id for job_id, *_ in results(held)}) == 1
+
+
 def test_the_child_of_a_fork_writes_its_own_jobs(app, behind_a_writer, gate, combiner, engine):
     first, others = behind_a_writer([NewJob("echo")] * 3)
 
