@@ -25,8 +25,8 @@ DbSession = Session | scoped_session[Any]
 #: A session or a connection: returns rows.
 Db = DbSession | Connection
 
-#: A request uses one and may need another to fold the counters; the combiner needs a third.
-FEWEST_CONNECTIONS = 3
+#: For a quick request, a slow one, the counters that one of them folds, and the combiner.
+FEWEST_CONNECTIONS = 4
 
 READ_ONLY = "25006"
 INSUFFICIENT_PRIVILEGE = "42501"

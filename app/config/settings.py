@@ -59,7 +59,7 @@ class Settings:
     port: int = setting(number(int, 3000, 0, 65535))
     web_threads: int = setting(
         number(int, 32, 1, 64)
-    )  # per process, plus one for expensive requests
+    )  # per process, for creating jobs; see front.quick_threads for others
     cors_origins: tuple[str, ...] = setting(servers.origins, variable="CORS_ORIGIN")
     max_body_bytes: int = setting(number(int, MIB, 1024, 1024 * MIB))
     max_bulk_bytes: int = setting(number(int, 16 * MIB, 1024, 1024 * MIB))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from granian.rsgi import HTTPProtocol, Scope
 
 RETRY_AFTER_SECONDS = 5
+QUICK_THREADS = 4
 
 
 class Front:
@@ -52,10 +53,16 @@ class Front:
         process.raise_file_limit()
         process.switch_threads_often()
         process.end_with_parent(loop)
-        quick = Lane("quick", self._settings.web_threads, self._wsgi_app, loop)
+        create = Lane("create", self._settings.web_threads, self._wsgi_app, loop)
+        quick = Lane("quick", quick_threads(self._settings), self._wsgi_app, loop)
         slow = Lane("slow", 1, self._wsgi_app, loop)
-        self._throttle = Throttle(quick)
-        self._lanes = {routes.QUICK: quick, routes.READ: slow, routes.BULK: slow}
+        self._throttle = Throttle(create, quick)
+        self._lanes = {
+            routes.CREATE: create,
+            routes.QUICK: quick,
+            routes.READ: slow,
+            routes.BULK: slow,
+        }
 
         def stop(*_: Any) -> None:
             loop.call_soon_threadsafe(self._bodies.stop)
@@ -132,6 +139,15 @@ class Front:
             headers.append(("Connection", "close"))
         is_head = environ["REQUEST_METHOD"] == "HEAD"
         protocol.response_bytes(status, headers, b"" if is_head else body)
+
+
+def quick_threads(settings: Settings) -> int:
+    """The threads of the lane for quick requests, up to QUICK_THREADS.
+
+    Each may hold a connection while it waits for what another one reads for both, so the pool must have one for each
+    of them, the slow lane, the counters and the combiner: with fewer they would wait for one another.
+    """
+    return max(1, min(QUICK_THREADS, settings.database_pool_size - 3))
 
 
 def body_keys(body: bytes) -> dict[str, Any]:

@@ -248,11 +248,15 @@ class Throttle:
     Other callers don't wait for them: a short list of jobs is not delayed by another caller's search.
     """
 
-    def __init__(self, quick: Lane) -> None:
-        self._quick = quick
+    def __init__(self, *others: Lane) -> None:
+        self._others = others
         self._one_at_a_time = asyncio.Lock()
         self._free_at = 0.0
         self._heavy: dict[str, float] = {}  # caller → until when
+
+    @property
+    def _served(self) -> int:
+        return sum(lane.served for lane in self._others)
 
     async def run(self, caller: str, read: Callable[[], Awaitable[Response]]) -> Response:
         """The response of ``read``; a heavy caller waits for its turn first. Raises TooManyReads."""
@@ -274,9 +278,9 @@ class Throttle:
             self._one_at_a_time.release()
 
     async def _measured(self, caller: str, read: Callable[[], Awaitable[Response]]) -> Response:
-        served_before = self._quick.served
+        served_before = self._served
         response = await read()
-        if response.seconds > HEAVY_SECONDS and self._quick.served > served_before:
+        if response.seconds > HEAVY_SECONDS and self._served > served_before:
             now = time.monotonic()
             self._free_at = max(self._free_at, now) + REST_FACTOR * response.seconds
             self._heavy = {name: until for name, until in self._heavy.items() if until > now}

@@ -9,9 +9,11 @@ from typing import Any
 
 from app.security.body_limits import SIGN_IN_PATH, body_limit
 
-__all__ = ["BULK", "QUICK", "READ", "body_limit", "caller", "cost", "is_anonymous"]
+__all__ = ["BULK", "CREATE", "QUICK", "READ", "body_limit", "caller", "cost", "is_anonymous"]
 
-#: Always cheap: creating a job, a health check, a cached overview.
+#: Creates a job: many of these are stored together, so many threads may wait for one commit.
+CREATE = "create"
+#: Always cheap: a health check, a cached overview, a change of one job.
 QUICK = "quick"
 #: May read many rows or megabytes; each caller runs one at a time.
 READ = "read"
@@ -28,7 +30,9 @@ _BULK = re.compile(r"/api/jobs/bulk|/jobs/(?:all|selected)|/failures/[^/]+/[^/]+
 
 
 def cost(method: str, path: str) -> str:
-    """QUICK, READ or BULK."""
+    """CREATE, QUICK, READ or BULK."""
+    if method == "POST" and path == "/api/jobs":
+        return CREATE
     if method in SAFE_METHODS:
         return READ if method != "OPTIONS" and _READS.fullmatch(path) else QUICK
     return BULK if _BULK.fullmatch(path) else QUICK

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import psycopg2
 import pytest
 
+from app import config, database
 from app.errors import ServerBusy, TooManyReads
-from app.front import lanes, routes
+from app.front import lanes, quick_threads, routes
 from app.front.lanes import READS_PER_CALLER, Response, Throttle
 from tests import factories as make
 from tests.front.test_bodies import JOB, JSON, is_healthy
@@ -71,7 +72,7 @@ def test_a_callers_reads_in_progress_are_limited_without_affecting_others(
         ("OPTIONS", "/api/jobs", routes.QUICK),
         ("GET", "/health", routes.QUICK),
         ("GET", "/", routes.QUICK),
-        ("POST", "/api/jobs", routes.QUICK),
+        ("POST", "/api/jobs", routes.CREATE),
         ("POST", "/api/jobs/bulk", routes.BULK),
         ("POST", "/jobs/all", routes.BULK),
     ],
@@ -223,3 +224,12 @@ def test_a_lane_serves_in_the_order_of_arrival_and_ends_after_what_waits():
         thread.join(20)
         assert not thread.is_alive()
     assert names <= {f"web-test-{n}" for n in range(4)}
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 5, 7, 20])
+def test_the_pool_has_a_connection_for_whoever_may_hold_one_and_wait_for_another(test_env, size):
+    """Otherwise pages that read the same thing wait for one another until the pool's time-out."""
+    settings = config.load({**test_env, "DATABASE_POOL_SIZE": str(size)})
+    slow_and_counters_and_combiner = 3
+    needed = quick_threads(settings) + slow_and_counters_and_combiner
+    assert database.engine_options(settings)["pool_size"] >= needed
