@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -137,8 +137,12 @@ def _start(peer: Peer, stack: ExitStack) -> list[psutil.Process]:
 
 def _mib(processes: Sequence[psutil.Process]) -> float:
     # PSS: what forked processes share is counted once.
-    whole = [p for one in processes for p in (one, *one.children(recursive=True))]
-    return sum(p.memory_full_info().pss for p in whole) / 2**20
+    total = 0
+    for root in processes:
+        for process in (root, *root.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):  # RQ forks a process for each job
+                total += process.memory_full_info().pss
+    return total / 2**20
 
 
 def drain(peer: Peer) -> tuple[float, float]:
