@@ -22,7 +22,12 @@ def test_it_runs_everything_and_ctrl_c_stops_everything(checkout):
     wait_until(
         lambda: f"ready: http://127.0.0.1:{checkout.port}" in checkout.log, what="the ready line"
     )
-    assert {"web", "worker", "release", "dev"} <= {line.split()[0] for line in _lines(checkout)}
+    wait_until(
+        lambda: (
+            {"web", "worker", "release", "dev"} <= {line.split()[0] for line in _lines(checkout)}
+        ),
+        what="a line of each program",
+    )
 
     run.send_signal(signal.SIGINT)
 
