@@ -14,18 +14,22 @@ enqueue_many(NewJob("greet", {"name": name}) for name in names)
 from __future__ import annotations
 
 from app.jobs.context import Context
-from app.jobs.control_flow import Cancel, Permanent, RetryAfter, Snooze
+from app.jobs.control_flow import Cancel, Permanent, RetryAfter, Snooze, Throttle
 from app.jobs.enqueueing import enqueue, enqueue_and_commit, enqueue_many
 from app.jobs.lifecycle import NewJob
+from app.jobs.limits.definition import Limit, Rate
 from app.jobs.registry import job
 
 __all__ = [
     "Cancel",
     "Context",
+    "Limit",
     "NewJob",
     "Permanent",
+    "Rate",
     "RetryAfter",
     "Snooze",
+    "Throttle",
     "enqueue",
     "enqueue_and_commit",
     "enqueue_many",

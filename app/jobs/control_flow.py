@@ -6,6 +6,7 @@ any exception         failed attempt: runs again after its backoff, or is buried
 ``RetryAfter``        failed attempt: runs again after the given wait, or is buried
 ``Permanent``         buried at once, even if attempts are left
 ``Snooze``            runs again later; costs no attempt
+``Throttle``          the same, and closes its limit, or its key at the limit, meanwhile
 ``Cancel``            cancelled
 ====================  ==========================================================
 
@@ -22,6 +23,8 @@ from app.jobs.bounds import MAX_WAIT_SECONDS
 MIN_WAIT_SECONDS = 1.0
 #: The reason of a Cancel that a person asked for.
 CANCEL_REQUESTED = "a person asked the job to stop"
+#: What a Throttle closes: the job's key at its limit, or the limit.
+SCOPES = KEY_SCOPE, LIMIT_SCOPE = "key", "limit"
 
 
 class ControlFlow(Exception):
@@ -55,6 +58,21 @@ class Snooze(ControlFlow):
     def __init__(self, seconds: float, reason: str = "") -> None:
         super().__init__(seconds, reason)
         self.seconds = checked_wait(seconds)
+        self.reason = reason
+
+
+class Throttle(ControlFlow):
+    """→ pending, due in ``seconds`` (at least 1); costs no attempt. Meanwhile no other job of its key starts.
+
+    With ``scope`` "limit", no job under the limit. A job that is under no limit is only snoozed.
+    """
+
+    def __init__(self, seconds: float, scope: str = KEY_SCOPE, reason: str = "") -> None:
+        super().__init__(seconds, scope, reason)
+        if scope not in SCOPES:
+            raise ValueError(f"scope is one of {', '.join(SCOPES)}, not {scope!r}")
+        self.seconds = checked_wait(seconds)
+        self.scope = scope
         self.reason = reason
 
 

@@ -139,6 +139,9 @@ class Ending:
     max_crashes: int | None = None
     give_up_after: float | None = None  # seconds after the first refusal
     only_expired: bool = False  # written only if the lease is over
+    throttles: str | None = (
+        None  # control_flow.SCOPES: closes the job's key, or its limit, for ``delay``
+    )
     is_stripped: bool = False
 
     def stripped(self) -> Ending:

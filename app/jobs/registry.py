@@ -23,6 +23,7 @@ from app.jobs import payloads
 from app.jobs.backoff import Backoff, Policy
 from app.jobs.bounds import MAX_PRIORITY, MIN_PRIORITY
 from app.jobs.context import Context
+from app.jobs.limits.definition import Limit
 from app.names import NAME, NAME_RULE
 
 Handler = Callable[..., Any]  # (payload) or (payload, ctx)
@@ -59,6 +60,7 @@ class JobType:
     schema: Schema | None = None
     description: str | None = None
     takes_context: bool = True
+    limit: Limit | None = None
 
     def run(self, payload: Mapping[str, Any], ctx: Context) -> Any:
         """Call the handler with the payload as its schema loads it (defaults filled in), and return its result.
@@ -87,6 +89,7 @@ def job(
     isolate: bool = False,
     schema: Schema | type[Schema] | None = None,
     description: str | None = None,
+    limit: Limit | None = None,
 ) -> Callable[[F], F]:
     """Register the decorated function, unchanged, as the handler of ``name``.
 
@@ -108,6 +111,7 @@ def job(
                 schema=schema() if isinstance(schema, type) else schema,
                 description=description or _first_sentence(handler),
                 takes_context=_takes_context(name, handler),
+                limit=limit,
             )
         )
         return handler
@@ -210,6 +214,9 @@ def _complaints(job_type: JobType) -> Iterator[str]:
         yield f"max_crashes is {job_type.max_crashes}; it is 0 (at most once) or more"
     if not _is_policy(job_type.backoff):
         yield "backoff is a Backoff, a list of seconds, or a function of the attempt's number"
+    limit: object = job_type.limit
+    if not isinstance(limit, Limit | None):
+        yield f"limit is {limit!r}; it is a Limit, such as Limit('stripe', concurrency=5)"
     schema: object = job_type.schema  # typed Schema, but the caller's code may be unchecked
     if not isinstance(schema, Schema | None):
         yield "schema is a marshmallow Schema, class or instance"

@@ -19,6 +19,7 @@ from app.config import Settings
 from app.jobs import registry
 from app.jobs.context import Context
 from app.jobs.ids import new_id
+from app.jobs.limits import definition
 from app.jobs.registry import Handler, JobType
 
 
@@ -86,10 +87,11 @@ def _job_type(handler: str | Handler) -> JobType:
 
 @contextmanager
 def temporary_types() -> Iterator[Callable[..., Any]]:
-    """Unregister at the end the types that were registered inside; yields the ``job`` decorator."""
-    kept = dict(registry._types)
+    """Unregister at the end the types and limits that were registered inside; yields the ``job`` decorator."""
+    kept = [(names, dict(names)) for names in (registry._types, definition._declared)]
     try:
         yield registry.job
     finally:
-        registry._types.clear()
-        registry._types.update(kept)
+        for names, before in kept:
+            names.clear()
+            names.update(before)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from app.errors import UnknownJobType
 from app.jobs import ending, lifecycle, registry
 from app.jobs.backoff import Backoff
 from app.jobs.context import MAX_MESSAGE_CHARACTERS, Context, storable
-from app.jobs.control_flow import MIN_WAIT_SECONDS, Cancel, Snooze
+from app.jobs.control_flow import MIN_WAIT_SECONDS, Cancel, Snooze, Throttle
 from app.jobs.ending import AttemptError, Ending
 from app.jobs.registry import JobType, PayloadRefused
 from app.worker import results
@@ -99,10 +99,11 @@ def _returned(job: Claimed, result: Any, settings: Settings) -> Ending:
 
 
 def _raised(job: Claimed, job_type: JobType, settings: Settings, error: BaseException) -> Ending:
-    if isinstance(error, Snooze):
+    if isinstance(error, Snooze | Throttle):
         return Ending(job, lifecycle.SNOOZE, outcome="snoozed",
                       delay=max(MIN_WAIT_SECONDS, error.seconds),
-                      error=AttemptError.reason(error.reason))  # fmt: skip
+                      error=AttemptError.reason(error.reason),
+                      throttles=error.scope if isinstance(error, Throttle) else None)  # fmt: skip
     if isinstance(error, Cancel):
         reason = AttemptError.reason(error.reason)
         return Ending(job, lifecycle.CANCEL, outcome="cancelled", error=reason)
