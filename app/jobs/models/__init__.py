@@ -17,6 +17,7 @@ from app.jobs.models.people import (
     Pause,
     PersonSession,
 )
+from app.jobs.models.schedules import ScheduleRow, ScheduleTick
 from app.jobs.models.statistics import JobCounter, JobMinute, JobSeries, JobWaiting
 from app.jobs.models.workers import UnknownType, WorkerRow
 from app.jobs.statuses import (
@@ -56,6 +57,8 @@ __all__ = [
     "JobWaiting",
     "Pause",
     "PersonSession",
+    "ScheduleRow",
+    "ScheduleTick",
     "UnknownType",
     "WorkerRow",
 ]

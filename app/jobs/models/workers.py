@@ -24,6 +24,8 @@ class WorkerRow(Model):
     version: Mapped[str] = mapped_column(Text)
     queues: Mapped[list[str]] = mapped_column(ARRAY(Text))  # empty: all
     types: Mapped[list[str] | None] = mapped_column(ARRAY(Text))  # it claims; NULL: every type
+    #: The schedules that its code declares; NULL: written by a release without schedules.
+    schedules: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     threads: Mapped[int]
     live_threads: Mapped[int]
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
