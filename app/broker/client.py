@@ -29,7 +29,7 @@ CONNECT_SECONDS = 0.25
 #: The length limit of an error in a log line: errors repeat data that others sent, which may be megabytes.
 MAX_ERROR = 200
 EXAMPLE = "redis://host:6379/0"
-#: A worker needs connections for its inbox, five threads that publish, the sweeper and the heartbeat.
+#: A worker needs connections for its inbox, five threads that publish, the sweeper and the pacer.
 MIN_CONNECTIONS = 10
 
 _OPTIONS = {"db", "username", "password", "client_name", "health_check_interval", "max_connections"}

@@ -40,6 +40,11 @@ class Keys:
         return f"{self.prefix}{{jobs}}:wake"
 
     @property
+    def pace(self) -> str:
+        """Sorted set: hints for the pacers of workers (see app.broker.pace)."""
+        return f"{self.prefix}{{jobs}}:pace"
+
+    @property
     def lanes(self) -> str:
         """Sorted set: the names of lanes (see app.broker.lanes), by last use."""
         return f"{self.prefix}{{jobs}}:lanes"
@@ -89,6 +94,7 @@ class Keys:
             self.queues: "set",
             self.delayed: "zset",
             self.wake: "zset",
+            self.pace: "zset",
             self.unknown: "zset",
             self.lanes: "zset",
             self.deployments: "zset",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from app.broker.client import RedisError, ResponseError, brief, connect
+from app.broker.pace import Pace
 from app.broker.ready_set import ReadySet
 from app.broker.refs import Ref
 
@@ -29,6 +30,7 @@ class Publisher:
         """``prefix`` is empty or ends with a colon. Connects with the first command."""
         self._client = connect(url, timeout_seconds=TIMEOUT_SECONDS)
         self.ready = ReadySet(self._client, prefix)
+        self.pace = Pace(self.ready)
         self._lock = threading.Lock()
         self._resting_until = 0.0
         self._has_missed = False
@@ -38,14 +40,22 @@ class Publisher:
 
         False if Redis did not accept them: the rows are safe, and a sweeper publishes them again.
         """
-        if not refs:
-            return True
+        return not refs or self._send(lambda: self.ready.publish(refs))
+
+    def hint(self, hints: Collection[str]) -> bool:
+        """Wake a worker's pacer for each hint (see app.broker.pace). Raises nothing.
+
+        False if Redis did not accept them: the pacers find the work within a second or so.
+        """
+        return not hints or self._send(lambda: self.pace.add(hints))
+
+    def _send(self, command: Callable[[], None]) -> bool:
         if time.monotonic() < self._resting_until:
             self._has_missed = True
             return False
         try:
             self._report_missed()
-            self.ready.publish(refs)
+            command()
         except Exception as error:  # the job is stored, so no error may reach the caller
             self._rest(error)
             return False

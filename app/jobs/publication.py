@@ -44,12 +44,25 @@ def is_redis_up() -> bool:
 def after_commit(db: Db, refs: Iterable[Ref]) -> None:
     """Publish ``refs`` once the transaction they belong to has committed."""
     if isinstance(db, Connection):
-        # Asked of the driver: get_isolation_level() is a round trip, and never says AUTOCOMMIT.
-        if not db.connection.dbapi_connection.autocommit:  # type: ignore[union-attr]
-            raise RuntimeError("a bare connection must be in autocommit to publish")
+        _require_autocommit(db)
         current_publisher().publish(list(refs))
         return
     db.info.setdefault("publish", []).extend(refs)
+
+
+def hint_after_commit(db: Db, hint: str) -> None:
+    """Wake a worker's pacer (see app.broker.pace) once the transaction has committed."""
+    if isinstance(db, Connection):
+        _require_autocommit(db)
+        current_publisher().hint({hint})
+        return
+    db.info.setdefault("hints", set()).add(hint)
+
+
+def _require_autocommit(db: Connection) -> None:
+    # Asked of the driver: get_isolation_level() is a round trip, and never says AUTOCOMMIT.
+    if not db.connection.dbapi_connection.autocommit:  # type: ignore[union-attr]
+        raise RuntimeError("a bare connection must be in autocommit to publish")
 
 
 @event.listens_for(Session, "after_commit")
@@ -60,8 +73,12 @@ def _publish(session: Session) -> None:
     refs = session.info.pop("publish", None)
     if refs:
         current_publisher().publish(refs)
+    hints = session.info.pop("hints", None)
+    if hints:
+        current_publisher().hint(hints)
 
 
 @event.listens_for(Session, "after_rollback")
 def _forget(session: Session) -> None:
     session.info.pop("publish", None)
+    session.info.pop("hints", None)

@@ -13,6 +13,7 @@ from flask import Flask
 
 from app import database, schema
 from app.broker.client import connect
+from app.broker.pace import Pace
 from app.broker.publisher import Publisher
 from app.broker.ready_set import ReadySet
 from app.config import Settings
@@ -24,6 +25,7 @@ from app.worker.clock import Clock
 from app.worker.heartbeat import Heartbeat
 from app.worker.inbox import Claimed, Inbox
 from app.worker.outbox import Outbox
+from app.worker.pacer import Pacer
 from app.worker.runner import Runner
 from app.worker.sweeper import Sweeper
 
@@ -39,8 +41,8 @@ FLUSH_SECONDS = 1.0
 CHILDREN_SECONDS = 0.5
 #: … and for the process to exit, whatever its handlers left running. Platforms wait 30 s in total.
 EXIT_SECONDS = 2.8
-#: One each for the inbox, the outbox, the heartbeat and the sweeper, and one for shutting down.
-CONNECTIONS = 5
+#: One each for the inbox, the outbox, the heartbeat, the sweeper and the pacer, and one for shutting down.
+CONNECTIONS = 6
 #: EX_SOFTWARE: platforms restart the worker, and monitors see that nobody asked it to stop.
 EXIT_STUCK = 70
 
@@ -96,6 +98,7 @@ class Kernel:
             facts=self._facts,
             stop_requested=self._stop_requested,
         )
+        self.pacer = Pacer(app, Pace(self.ready), [])
         self._is_stopped = threading.Event()
         self._drain_until = float("-inf")  # monotonic
         self._is_recycling = False
@@ -105,6 +108,7 @@ class Kernel:
         schema.wait_until_ready(self.engine, log)
         self.heartbeat.beat()
         self.heartbeat.start()
+        self.pacer.start()
         threading.Thread(target=self._tick, name="Ticker", daemon=True).start()
         count = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
         log.info("Worker %s starts: %s, %s", self.worker_id, count, self._queues_text())
@@ -134,6 +138,7 @@ class Kernel:
         if self._is_stopped.is_set():
             return
         self._is_stopped.set()
+        self.pacer.stop()
         # If the database is unavailable, keep trying for what is left of the drain time.
         self.outbox.drain(max(FLUSH_SECONDS, self._drain_until - time.monotonic()))
         self.runner.stop_children(CHILDREN_SECONDS)
