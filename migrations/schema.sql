@@ -680,15 +680,73 @@ CREATE TABLE jobs (
     finished_at timestamp with time zone,
     failure text,
     fingerprint text,
+    hold smallint DEFAULT 0 NOT NULL,
+    limit_name text,
+    limit_key text,
+    admitted_at timestamp with time zone,
     CONSTRAINT ck_jobs_attempts CHECK (((attempts >= 0) AND (crashes >= 0) AND (max_attempts >= 1))),
     CONSTRAINT ck_jobs_cancel CHECK (((cancel_requested_at IS NULL) OR (status = 'processing'::text))),
     CONSTRAINT ck_jobs_finished CHECK (((status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text])) = (finished_at IS NOT NULL))),
+    CONSTRAINT ck_jobs_hold CHECK ((((hold = 0) OR ((hold = ANY (ARRAY[1, 3])) AND (status = 'pending'::text) AND (limit_name IS NOT NULL))) AND ((limit_name IS NULL) = (limit_key IS NULL)))),
     CONSTRAINT ck_jobs_lease CHECK ((((status = 'processing'::text) = (lease_token IS NOT NULL)) AND ((status = 'processing'::text) = (leased_until IS NOT NULL)) AND ((status <> 'processing'::text) OR ((worker_id IS NOT NULL) AND (started_at IS NOT NULL))))),
     CONSTRAINT ck_jobs_payload CHECK ((jsonb_typeof(payload) = 'object'::text)),
     CONSTRAINT ck_jobs_priority CHECK (((priority >= '-100'::integer) AND (priority <= 100))),
     CONSTRAINT ck_jobs_status CHECK ((status = ANY (ARRAY['pending'::text, 'processing'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
 )
 WITH (fillfactor='85', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_insert_scale_factor='0.1', autovacuum_analyze_scale_factor='0.02');
+
+CREATE TABLE limit_attachments (
+    kind text NOT NULL,
+    name text NOT NULL,
+    limit_name text NOT NULL,
+    attached_at timestamp with time zone DEFAULT now() NOT NULL,
+    attached_by text,
+    CONSTRAINT ck_limit_attachments_kind CHECK ((kind = ANY (ARRAY['queue'::text, 'type'::text])))
+);
+
+CREATE TABLE limit_keys (
+    limit_name text NOT NULL,
+    key text NOT NULL,
+    concurrency integer,
+    tat timestamp with time zone,
+    wake_at timestamp with time zone,
+    blocked_until timestamp with time zone,
+    paused_at timestamp with time zone,
+    paused_by text,
+    CONSTRAINT ck_limit_keys_concurrency CHECK ((concurrency >= 0)),
+    CONSTRAINT ck_limit_keys_key CHECK ((length(key) <= 200))
+)
+WITH (fillfactor='70');
+
+CREATE TABLE limits (
+    name text NOT NULL,
+    source text NOT NULL,
+    by_field text,
+    concurrency integer,
+    rate_count integer,
+    rate_seconds double precision,
+    burst integer,
+    key_concurrency integer,
+    key_rate_count integer,
+    key_rate_seconds double precision,
+    key_burst integer,
+    override jsonb DEFAULT '{}'::jsonb NOT NULL,
+    overridden_by text,
+    overridden_at timestamp with time zone,
+    tat timestamp with time zone,
+    turn text DEFAULT ''::text NOT NULL,
+    wake_at timestamp with time zone,
+    blocked_until timestamp with time zone,
+    paused_at timestamp with time zone,
+    paused_by text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT ck_limits_concurrency CHECK ((concurrency >= 0)),
+    CONSTRAINT ck_limits_key_concurrency CHECK ((key_concurrency >= 1)),
+    CONSTRAINT ck_limits_key_rate CHECK ((((key_rate_count >= 1) AND (key_rate_seconds > (0)::double precision) AND (key_burst >= 1)) OR (num_nulls(key_rate_count, key_rate_seconds, key_burst) = 3))),
+    CONSTRAINT ck_limits_rate CHECK ((((rate_count >= 1) AND (rate_seconds > (0)::double precision) AND (burst >= 1)) OR (num_nulls(rate_count, rate_seconds, burst) = 3))),
+    CONSTRAINT ck_limits_source CHECK ((source = ANY (ARRAY['code'::text, 'api'::text])))
+)
+WITH (fillfactor='50');
 
 CREATE TABLE pauses (
     kind text NOT NULL,
@@ -852,6 +910,15 @@ ALTER TABLE ONLY job_waiting
 ALTER TABLE ONLY jobs
     ADD CONSTRAINT jobs_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY limit_attachments
+    ADD CONSTRAINT limit_attachments_pkey PRIMARY KEY (kind, name);
+
+ALTER TABLE ONLY limit_keys
+    ADD CONSTRAINT limit_keys_pkey PRIMARY KEY (limit_name, key);
+
+ALTER TABLE ONLY limits
+    ADD CONSTRAINT limits_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY pauses
     ADD CONSTRAINT pauses_pkey PRIMARY KEY (kind, name);
 
@@ -893,9 +960,13 @@ CREATE INDEX ix_job_keys_created ON job_keys USING btree (created_at);
 
 CREATE INDEX ix_job_log_lines_job ON job_log_lines USING btree (job_id, id);
 
+CREATE INDEX ix_jobs_admitted ON jobs USING btree (limit_name, limit_key) INCLUDE (status) WHERE ((limit_name IS NOT NULL) AND (hold = 0) AND (status = ANY (ARRAY['pending'::text, 'processing'::text])));
+
+CREATE INDEX ix_jobs_at_limit ON jobs USING btree (limit_name, limit_key, priority DESC, run_at, id) WHERE (hold = 1);
+
 CREATE INDEX ix_jobs_cancelled ON jobs USING btree (id) WHERE (status = 'cancelled'::text);
 
-CREATE INDEX ix_jobs_claim_order ON jobs USING btree (queue, priority DESC, run_at, id) WHERE (status = 'pending'::text);
+CREATE INDEX ix_jobs_claim_order ON jobs USING btree (queue, priority DESC, run_at, id) WHERE ((status = 'pending'::text) AND (hold = 0));
 
 CREATE INDEX ix_jobs_completed ON jobs USING btree (id) WHERE (status = 'completed'::text);
 
@@ -910,6 +981,8 @@ CREATE INDEX ix_jobs_fingerprint ON jobs USING btree (fingerprint, id) INCLUDE (
 CREATE INDEX ix_jobs_finished ON jobs USING btree (status, finished_at, id) WHERE (finished_at IS NOT NULL);
 
 CREATE INDEX ix_jobs_id_end ON jobs USING btree ("right"((id)::text, 8)) WHERE (status <> 'processing'::text);
+
+CREATE INDEX ix_jobs_limited_later ON jobs USING btree (run_at, id) WHERE (hold = 3);
 
 CREATE INDEX ix_jobs_pending ON jobs USING btree (id) WHERE (status = 'pending'::text);
 
@@ -926,6 +999,10 @@ CREATE INDEX ix_jobs_run_at ON jobs USING btree (run_at, id) WHERE (status = 'pe
 CREATE INDEX ix_jobs_tags ON jobs USING gin (tags) WHERE (tags <> '{}'::text[]);
 
 CREATE INDEX ix_jobs_type ON jobs USING btree (type, id);
+
+CREATE INDEX ix_limit_attachments_limit ON limit_attachments USING btree (limit_name);
+
+CREATE INDEX ix_limit_keys_wake ON limit_keys USING btree (limit_name, wake_at) WHERE (wake_at IS NOT NULL);
 
 CREATE INDEX ix_schedule_ticks_job ON schedule_ticks USING btree (job_id) WHERE (job_id IS NOT NULL);
 
@@ -1002,6 +1079,12 @@ ALTER TABLE ONLY job_attempts
 
 ALTER TABLE ONLY job_log_lines
     ADD CONSTRAINT job_log_lines_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY limit_attachments
+    ADD CONSTRAINT limit_attachments_limit_name_fkey FOREIGN KEY (limit_name) REFERENCES limits(name);
+
+ALTER TABLE ONLY limit_keys
+    ADD CONSTRAINT limit_keys_limit_name_fkey FOREIGN KEY (limit_name) REFERENCES limits(name) ON DELETE CASCADE;
 
 ALTER TABLE ONLY schedule_ticks
     ADD CONSTRAINT schedule_ticks_schedule_id_fkey FOREIGN KEY (schedule_id) REFERENCES schedules(id) ON DELETE CASCADE;

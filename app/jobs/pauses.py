@@ -63,7 +63,7 @@ def _due_refs(db: Db, column: str, name: str) -> list[Ref]:
     rows = db.execute(
         text(
             f"SELECT {REF} FROM jobs WHERE {column} = :name AND status = 'pending'"
-            f" AND run_at <= now() ORDER BY priority DESC, run_at, id LIMIT 1000"
+            f" AND hold = 0 AND run_at <= now() ORDER BY priority DESC, run_at, id LIMIT 1000"
         ),
         {"name": name},
     )

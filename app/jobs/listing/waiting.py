@@ -16,7 +16,7 @@ REFUSALS = ("PayloadRefused", "UnknownJobType", "ChildUnavailable")
 # ix_jobs_claim_order, from the front of the queue to the job or the bound.
 _AHEAD = text("""
 SELECT count(*) FROM (
-    SELECT 1 FROM jobs WHERE queue = :queue AND status = 'pending' AND run_at <= now()
+    SELECT 1 FROM jobs WHERE queue = :queue AND status = 'pending' AND hold = 0 AND run_at <= now()
       AND (priority > :priority OR priority = :priority AND (run_at, id) < (:run_at, :id))
     LIMIT :limit) AS ahead
 """)

@@ -9,6 +9,7 @@ from app.jobs.models.job import (
     UNIQUE_KEY_IS_LIVE,
     Job,
 )
+from app.jobs.models.limits import LimitAttachment, LimitKey, LimitRow
 from app.jobs.models.people import (
     ApiToken,
     AuditEvent,
@@ -55,6 +56,9 @@ __all__ = [
     "JobMinute",
     "JobSeries",
     "JobWaiting",
+    "LimitAttachment",
+    "LimitKey",
+    "LimitRow",
     "Pause",
     "PersonSession",
     "ScheduleRow",

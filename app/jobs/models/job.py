@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, Text, text
+from sqlalchemy import CheckConstraint, Index, SmallInteger, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -54,6 +54,11 @@ class Job(Model):
     updated_at: Mapped[datetime] = instant(default_now=True)  # heartbeats leave it
     started_at: Mapped[datetime | None] = instant(nullable=True)  # of the last attempt
     finished_at: Mapped[datetime | None] = instant(nullable=True)  # final statuses only
+    #: What keeps it from being claimed: holds.FREE, AT_LIMIT or LIMITED_LATER.
+    hold: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    limit_name: Mapped[str | None] = mapped_column(Text)
+    limit_key: Mapped[str | None] = mapped_column(Text)  # NULL: under no limit
+    admitted_at: Mapped[datetime | None] = instant(nullable=True)  # by its limit, the last time
 
     __table_args__ = (
         CheckConstraint(has_one_of(STATUSES), name="ck_jobs_status"),
@@ -69,9 +74,18 @@ class Job(Model):
                         "(finished_at IS NOT NULL)", name="ck_jobs_finished"),
         CheckConstraint("cancel_requested_at IS NULL OR status = 'processing'",
                         name="ck_jobs_cancel"),
+        CheckConstraint("(hold = 0 OR hold IN (1, 3) AND status = 'pending' AND limit_name IS NOT NULL) "
+                        "AND (limit_name IS NULL) = (limit_key IS NULL)", name="ck_jobs_hold"),
         # Publishing everything again in claim order; the window of reconcile; a queue's next job.
         Index("ix_jobs_claim_order", "queue", text("priority DESC"), "run_at", "id",
-              postgresql_where=text("status = 'pending'")),
+              postgresql_where=text("status = 'pending' AND hold = 0")),
+        # Who is next at a limit, key by key; what is under one and not due; slots in use.
+        Index("ix_jobs_at_limit", "limit_name", "limit_key", text("priority DESC"), "run_at", "id",
+              postgresql_where=text("hold = 1")),
+        Index("ix_jobs_limited_later", "run_at", "id", postgresql_where=text("hold = 3")),
+        Index("ix_jobs_admitted", "limit_name", "limit_key", postgresql_include=["status"],
+              postgresql_where=text("limit_name IS NOT NULL AND hold = 0 AND "
+                                    "status IN ('pending', 'processing')")),
         # Oldest due job; who runs next; how many are scheduled.
         Index("ix_jobs_run_at", "run_at", "id", postgresql_where=text("status = 'pending'")),
         Index("ix_jobs_retrying_run_at", "run_at", "id",

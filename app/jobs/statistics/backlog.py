@@ -40,16 +40,16 @@ SPLIT = text(f"""
 # to the next. min(run_at) by queue would read the whole backlog.
 LANES = text("""
     WITH RECURSIVE lane AS (
-        (SELECT queue, priority, run_at FROM jobs WHERE status = 'pending'
+        (SELECT queue, priority, run_at FROM jobs WHERE status = 'pending' AND hold = 0
          ORDER BY queue, priority DESC, run_at, id LIMIT 1)
         UNION ALL
         SELECT following.* FROM lane CROSS JOIN LATERAL (
             (SELECT queue, priority, run_at FROM jobs
-             WHERE status = 'pending' AND queue = lane.queue AND priority < lane.priority
+             WHERE status = 'pending' AND hold = 0 AND queue = lane.queue AND priority < lane.priority
              ORDER BY queue, priority DESC, run_at, id LIMIT 1)
             UNION ALL
             (SELECT queue, priority, run_at FROM jobs
-             WHERE status = 'pending' AND queue > lane.queue
+             WHERE status = 'pending' AND hold = 0 AND queue > lane.queue
              ORDER BY queue, priority DESC, run_at, id LIMIT 1)
             LIMIT 1) AS following)
     SELECT queue, extract(epoch FROM now() - min(run_at))::float8 AS seconds

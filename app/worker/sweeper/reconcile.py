@@ -32,7 +32,8 @@ WHERE {QUEUE_PAUSED.absent("q")}
 # Only types that a worker knows: jobs that no worker can run must not hide jobs that one can.
 _WINDOW = text(f"""
 SELECT {REF} FROM jobs
-WHERE queue = :queue AND type = ANY(CAST(:types AS text[])) AND status = 'pending' AND run_at <= now() - make_interval(secs => :age)
+WHERE queue = :queue AND type = ANY(CAST(:types AS text[])) AND status = 'pending' AND hold = 0
+  AND run_at <= now() - make_interval(secs => :age)
   AND {TYPE_PAUSED.absent("jobs")}
 ORDER BY priority DESC, run_at, id LIMIT :limit
 """)
@@ -41,7 +42,7 @@ _STILL_PENDING = text(f"""
 SELECT {REF} FROM jobs WHERE id = ANY(CAST(:ids AS uuid[])) AND status || '' = 'pending'
 """)
 _ALL_PENDING = text(f"""
-SELECT {REF} FROM jobs WHERE status = 'pending' ORDER BY queue, priority DESC, run_at, id
+SELECT {REF} FROM jobs WHERE status = 'pending' AND hold = 0 ORDER BY queue, priority DESC, run_at, id
 """)
 
 
