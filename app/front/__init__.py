@@ -12,6 +12,7 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from app import garbage
 from app.config import Settings
 from app.errors import BodyTooLarge, JobQueueError, ServerBusy, ServerStopping, TooManyReads
 from app.front import process, routes
@@ -71,6 +72,7 @@ class Front:
         # to the event loop and still runs.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
+        garbage.exempt_start()
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Called by granian after the last request."""

@@ -11,7 +11,7 @@ from flask import Flask
 from huey import Huey
 from huey.consumer import Consumer, Scheduler
 
-from app import logs
+from app import garbage, logs
 from app.config import ConfigError
 from app.worker import leave
 from app.worker.kernel import TICK_SECONDS, Kernel
@@ -59,6 +59,7 @@ class JobConsumer(Consumer):
     def start(self) -> None:
         self.kernel.start()
         super().start()
+        garbage.exempt_start()
 
     def _handle_signal(self, signum: int, frame: Any) -> None:
         super()._handle_signal(signum, frame)
