@@ -58,8 +58,10 @@ def _wire(app: Flask, settings: config.Settings) -> None:
     from app.broker.publisher import Publisher
     from app.jobs import registry
     from app.jobs.combiner import KEPT_CONNECTIONS, Combiner
+    from app.jobs.schedules import checks
 
     registry.discover(settings.job_modules)
+    checks.check_declared()
     publisher = Publisher(settings.redis_url, settings.redis_prefix)
     app.extensions["publisher"] = publisher
     connections = database.engine_options(settings)["pool_size"]

@@ -19,6 +19,7 @@ from app.jobs.enqueueing import enqueue, enqueue_and_commit, enqueue_many
 from app.jobs.lifecycle import NewJob
 from app.jobs.limits.definition import Limit, Rate
 from app.jobs.registry import job
+from app.jobs.schedules.definition import Schedule, schedule
 
 __all__ = [
     "Cancel",
@@ -28,10 +29,12 @@ __all__ = [
     "Permanent",
     "Rate",
     "RetryAfter",
+    "Schedule",
     "Snooze",
     "Throttle",
     "enqueue",
     "enqueue_and_commit",
     "enqueue_many",
     "job",
+    "schedule",
 ]

@@ -30,6 +30,7 @@ from app.jobs.bounds import (
 )
 from app.jobs.combiner import enqueue_committed
 from app.jobs.lifecycle import NewJob
+from app.jobs.schedules.rules import UNIQUE_KEY_PREFIX, UNIQUE_KEY_RESERVED
 from app.json_values import DEEP, MAX_ERRORS, flaws, is_deep
 from app.names import NAME_RULE
 
@@ -90,7 +91,7 @@ def enqueue_many(jobs: Iterable[NewJob]) -> list[UUID]:
     errors: dict[str, list[str]] = {}
     for index, new in enumerate(new_jobs):
         try:
-            _check(new)
+            check(new)
         except (ValidationFailed, UnknownJobType) as error:
             errors |= {
                 f"jobs.{index}.{path}": messages for path, messages in (error.errors or {}).items()
@@ -110,7 +111,7 @@ def _checked(type: str, payload: Mapping[str, Any] | None, options: EnqueueOptio
     if unknown := options.keys() - EnqueueOptions.__annotations__.keys():
         raise TypeError(_unknown_option(min(unknown)))
     new = NewJob(type=type, payload={} if payload is None else payload, **options)
-    _check(new)
+    check(new)
     return new
 
 
@@ -121,7 +122,7 @@ def _unknown_option(name: str) -> str:
     return f"enqueue() has no option {name!r}; {hint}"
 
 
-def _check(new: NewJob) -> None:
+def check(new: NewJob) -> None:
     """Raises UnknownJobType, or ValidationFailed with every field that is wrong."""
     job_type = registry.get(new.type)
     errors = {field: [message] for field, message in _complaints(new)}
@@ -167,6 +168,8 @@ def _complaints(new: NewJob) -> Iterator[tuple[str, str]]:
         yield "delay_seconds", "must not be given together with run_at."
     if new.unique_key is not None and not _is_text(new.unique_key, MAX_UNIQUE_KEY):
         yield "unique_key", f"must be a string of 1 to {MAX_UNIQUE_KEY} characters without NUL."
+    elif new.unique_key is not None and new.unique_key.startswith(UNIQUE_KEY_PREFIX):
+        yield "unique_key", UNIQUE_KEY_RESERVED
     if not _are_tags(new.tags):
         yield (
             "tags",

@@ -24,6 +24,8 @@ from app.jobs.backoff import Backoff, Policy
 from app.jobs.bounds import MAX_PRIORITY, MIN_PRIORITY
 from app.jobs.context import Context
 from app.jobs.limits.definition import Limit
+from app.jobs.schedules import definition as schedules
+from app.jobs.schedules.definition import Schedule
 from app.names import NAME, NAME_RULE
 
 Handler = Callable[..., Any]  # (payload) or (payload, ctx)
@@ -61,6 +63,7 @@ class JobType:
     description: str | None = None
     takes_context: bool = True
     limit: Limit | None = None
+    schedule: Schedule | None = None
 
     def run(self, payload: Mapping[str, Any], ctx: Context) -> Any:
         """Call the handler with the payload as its schema loads it (defaults filled in), and return its result.
@@ -90,6 +93,7 @@ def job(
     schema: Schema | type[Schema] | None = None,
     description: str | None = None,
     limit: Limit | None = None,
+    schedule: Schedule | None = None,
 ) -> Callable[[F], F]:
     """Register the decorated function, unchanged, as the handler of ``name``.
 
@@ -112,6 +116,7 @@ def job(
                 description=description or _first_sentence(handler),
                 takes_context=_takes_context(name, handler),
                 limit=limit,
+                schedule=schedule,
             )
         )
         return handler
@@ -196,6 +201,8 @@ def _add(job_type: JobType) -> None:
         )
     for complaint in _complaints(job_type):
         raise ConfigError(f"@job({job_type.name!r}) on {_source(job_type.handler)}: {complaint}.")
+    if job_type.schedule is not None:
+        schedules.declare(job_type.schedule.definition(job_type.name, job_type.name))
     _types[job_type.name] = job_type
 
 
@@ -217,6 +224,9 @@ def _complaints(job_type: JobType) -> Iterator[str]:
     limit: object = job_type.limit
     if not isinstance(limit, Limit | None):
         yield f"limit is {limit!r}; it is a Limit, such as Limit('stripe', concurrency=5)"
+    schedule: object = job_type.schedule
+    if not isinstance(schedule, Schedule | None):
+        yield f"schedule is {schedule!r}; it is a Schedule, such as Schedule(cron='30 2 * * *')"
     schema: object = job_type.schema  # typed Schema, but the caller's code may be unchecked
     if not isinstance(schema, Schema | None):
         yield "schema is a marshmallow Schema, class or instance"

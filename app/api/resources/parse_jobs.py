@@ -27,6 +27,7 @@ from app.jobs.bounds import (
     MIN_PRIORITY,
 )
 from app.jobs.lifecycle import NewJob
+from app.jobs.schedules.rules import UNIQUE_KEY_PREFIX
 from app.json_values import MAX_ERRORS, is_deep
 from app.security import actor
 
@@ -96,8 +97,13 @@ def _is_whole(low: int, high: int) -> Callable[[Any], bool]:
     return lambda value: type(value) is int and low <= value <= high
 
 
-def _is_text(value: Any) -> bool:
-    return type(value) is str and 0 < len(value) <= MAX_UNIQUE_KEY and "\0" not in value
+def _is_unique_key(value: Any) -> bool:
+    return (
+        type(value) is str
+        and 0 < len(value) <= MAX_UNIQUE_KEY
+        and "\0" not in value
+        and not value.startswith(UNIQUE_KEY_PREFIX)
+    )
 
 
 def _is_payload(value: Any) -> bool:
@@ -122,6 +128,6 @@ _PLAIN: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "maxAttempts": ("max_attempts", _is_whole(1, MAX_ATTEMPTS)),
     "delay": ("delay_seconds", _is_whole(0, MAX_DELAY_SECONDS)),
     "nextRunAt": ("run_at", lambda value: type(value) is str),
-    "uniqueKey": ("unique_key", _is_text),
+    "uniqueKey": ("unique_key", _is_unique_key),
     "tags": ("tags", _are_tags),
 }

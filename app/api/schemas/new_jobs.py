@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from marshmallow import ValidationError, fields, validates_schema
-from marshmallow.validate import Length
+from marshmallow.validate import Length, Regexp
 
 from app import clock
 from app.api.schemas.common import about
@@ -30,10 +30,14 @@ from app.jobs.bounds import (
     MAX_UNIQUE_KEY,
     MIN_PRIORITY,
 )
+from app.jobs.schedules.rules import UNIQUE_KEY_PREFIX, UNIQUE_KEY_RESERVED
 
 MAX_BULK = 10_000
 
 NOT_BULK = {"type": 'must be a JSON object: {"jobs": [{"type": "echo"}, …]}.'}
+
+#: Checks a unique key.
+NOT_OF_A_SCHEDULE = Regexp(rf"^(?!{UNIQUE_KEY_PREFIX})", error=UNIQUE_KEY_RESERVED)
 
 
 class JobRequestSchema(RequestSchema):
@@ -73,6 +77,7 @@ class JobRequestSchema(RequestSchema):
     unique_key = Text(
         longest=MAX_UNIQUE_KEY,
         allow_none=True,
+        validate=[NOT_OF_A_SCHEDULE],
         metadata=about(
             "While a job with this key is pending or processing, a create request returns 200 with that job."
         ),

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -105,6 +106,37 @@ def next_after(starts_at: datetime, every_seconds: int, instant: datetime) -> da
     every = timedelta(seconds=every_seconds)
     steps = max((instant - starts_at) // every + 1, 0)
     return (starts_at + steps * every).astimezone(UTC)
+
+
+class Rule(Protocol):
+    """What decides when a schedule runs: a Definition, or a row of the table."""
+
+    @property
+    def cron(self) -> str | None: ...
+    @property
+    def every_seconds(self) -> int | None: ...
+    @property
+    def zone(self) -> str: ...
+    @property
+    def starts_at(self) -> datetime | None: ...
+    @property
+    def ends_at(self) -> datetime | None: ...
+
+
+def next_tick(rule: Rule, instant: datetime) -> datetime | None:
+    """The first tick later than ``instant``, in UTC: not before starts_at and not after ends_at.
+
+    None if there is none. An interval needs starts_at. Raises InvalidLine and InvalidZone.
+    """
+    tick: datetime | None
+    if rule.cron is None:
+        assert rule.every_seconds is not None
+        tick = next_after(rule.starts_at or instant, rule.every_seconds, instant)
+    else:
+        if rule.starts_at is not None:
+            instant = max(instant, rule.starts_at - _SECOND / 1_000_000)
+        tick = after(rule.cron, rule.zone, instant)
+    return None if tick is None or (rule.ends_at and tick > rule.ends_at) else tick
 
 
 def local(zone: str, instant: datetime) -> datetime:
