@@ -58,6 +58,12 @@ class QueueNotFound(JobQueueError):
     http_status, code = 404, "queue_not_found"
 
 
+class ScheduleNotFound(JobQueueError):
+    """No schedule is named {name!r}."""
+
+    http_status, code = 404, "schedule_not_found"
+
+
 class InvalidName(JobQueueError):
     """No {noun} can have this name; it {rule}"""
 

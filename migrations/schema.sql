@@ -1008,6 +1008,8 @@ CREATE INDEX ix_schedule_ticks_job ON schedule_ticks USING btree (job_id) WHERE 
 
 CREATE INDEX ix_schedule_ticks_made_at ON schedule_ticks USING btree (made_at);
 
+CREATE INDEX ix_schedule_ticks_trouble ON schedule_ticks USING btree (made_at, schedule_id) WHERE (outcome = ANY (ARRAY['missed'::text, 'failed'::text]));
+
 CREATE INDEX ix_schedules_due ON schedules USING btree (next_run_at) WHERE (next_run_at IS NOT NULL);
 
 CREATE INDEX ix_sessions_expires_at ON sessions USING btree (expires_at);

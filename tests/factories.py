@@ -29,6 +29,8 @@ from app.jobs.models import (
     JobAttempt,
     JobLogLine,
     Pause,
+    ScheduleRow,
+    ScheduleTick,
     WorkerRow,
 )
 
@@ -180,6 +182,51 @@ def paused_queue(name: str = "default", *, by: str = "test") -> Pause:
 
 def paused_type(name: str = "echo", *, by: str = "test") -> Pause:
     return _save(Pause(kind="type", name=name, paused_at=_now(), paused_by=by))
+
+
+def schedule(name: str = "nightly", *, next_in: float | None = 3600, **columns: Any) -> ScheduleRow:
+    """An active schedule of echo jobs; ``next_in`` (seconds) is its next run, negative if it is late."""
+    if "every_seconds" not in columns:
+        columns.setdefault("cron", "30 2 * * *")
+    if {"paused_at", "retired_at"} & set(columns):
+        next_in = None
+    columns = {
+        "source": "api",
+        "type": "echo",
+        "payload": {},
+        "zone": "Europe/Berlin",
+        "next_run_at": None if next_in is None else _now(next_in),
+        **columns,
+    }
+    return _save(ScheduleRow(name=name, **columns))
+
+
+def paused_schedule(name: str = "paused", *, by: str = "test", **columns: Any) -> ScheduleRow:
+    return schedule(name, paused_at=_now(-60), paused_by=by, **columns)
+
+
+def retired_schedule(name: str = "retired", **columns: Any) -> ScheduleRow:
+    """Of code that no live worker has any more."""
+    return schedule(name, source="code", retired_at=_now(-60), **columns)
+
+
+def tick(
+    schedule: ScheduleRow,
+    *,
+    ago: float = 60,
+    outcome: str = "enqueued",
+    lag: float = 0.04,
+    lasts: float | None = None,
+    **columns: Any,
+) -> ScheduleTick:
+    """A tick ``ago`` seconds ago, recorded ``lag`` seconds later; ``lasts`` (seconds) is up to the last one of several."""
+    columns = {
+        "tick_at": _now(-ago),
+        "made_at": _now(lag - ago),
+        "last_at": None if lasts is None else _now(lasts - ago),
+        **columns,
+    }
+    return _save(ScheduleTick(schedule_id=schedule.id, outcome=outcome, **columns))
 
 
 def job_at(instant: datetime) -> UUID:

@@ -72,6 +72,8 @@ CREATE TABLE schedule_ticks (
 );
 CREATE INDEX ix_schedule_ticks_job ON schedule_ticks (job_id) WHERE job_id IS NOT NULL;
 CREATE INDEX ix_schedule_ticks_made_at ON schedule_ticks (made_at);
+CREATE INDEX ix_schedule_ticks_trouble ON schedule_ticks (made_at, schedule_id)
+    WHERE outcome IN ('missed', 'failed');
 ALTER TABLE workers ADD COLUMN schedules text[];
 """
 DOWN = """

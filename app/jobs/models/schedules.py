@@ -106,4 +106,7 @@ class ScheduleTick(Model):
         Index("ix_schedule_ticks_job", "job_id", postgresql_where=text("job_id IS NOT NULL")),
         # What is older than the history.
         Index("ix_schedule_ticks_made_at", "made_at"),
-    )
+        # Which schedules were in trouble lately.
+        Index("ix_schedule_ticks_trouble", "made_at", "schedule_id",
+              postgresql_where=text("outcome IN ('missed', 'failed')")),
+    )  # fmt: skip
