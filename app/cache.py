@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -22,6 +25,7 @@ class _Entry:
 
 
 _entries: dict[str, _Entry] = {}
+_kept: dict[str, _Entry] = {}
 _entries_lock = threading.Lock()
 
 
@@ -42,17 +46,47 @@ def cached(name: str, seconds: float, fn: Callable[[], T]) -> T:
         return entry.value
 
 
+def kept(name: str, seconds: float, fn: Callable[[], T]) -> T:
+    """As cached(), for an ``fn`` that takes long: the previous result is returned while a thread calls it again.
+
+    Only the first caller waits. ``fn`` is called outside of the request: it opens its own connection.
+    """
+    entry = _entry(name, _kept)
+    if entry.value is None:
+        with entry.lock:
+            if entry.value is None:
+                entry.good_until, entry.value = time.monotonic() + seconds, fn()
+    elif time.monotonic() >= entry.good_until and entry.lock.acquire(blocking=False):
+        # The thread releases the lock.
+        threading.Thread(target=_renew, args=(entry, seconds, fn), daemon=True).start()
+    return entry.value
+
+
+def _renew(entry: _Entry, seconds: float, fn: Callable[[], Any]) -> None:
+    try:
+        started_at = time.monotonic()
+        entry.value = fn()
+        # A slow one runs for a tenth of the time at most.
+        entry.good_until = time.monotonic() + max(seconds, 10 * (time.monotonic() - started_at))
+    except Exception as error:  # of any driver: the previous result stays
+        log.warning("A figure could not be renewed: %s", type(error).__name__)
+    finally:
+        entry.lock.release()
+
+
 def forget() -> None:
-    """Drop all cached results. For tests and after a change."""
+    """Drop all cached results; those of kept() are renewed when they are next read. For tests and after a change."""
     with _entries_lock:
         _entries.clear()
+        for entry in _kept.values():
+            entry.good_until = float("-inf")
 
 
-def _entry(name: str) -> _Entry:
+def _entry(name: str, entries: dict[str, _Entry] = _entries) -> _Entry:
     with _entries_lock:
-        if name not in _entries and len(_entries) >= MAX_NAMES:
+        if name not in entries and len(entries) >= MAX_NAMES:
             now = time.monotonic()
             # A thread may still use a dropped entry; at worst fn is called once more.
-            for stale in [key for key, entry in _entries.items() if entry.good_until <= now]:
-                del _entries[stale]
-        return _entries.setdefault(name, _Entry())
+            for stale in [key for key, entry in entries.items() if entry.good_until <= now]:
+                del entries[stale]
+        return entries.setdefault(name, _Entry())

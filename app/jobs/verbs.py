@@ -20,6 +20,8 @@ class Verb:
     is_last: bool = (
         False  # the jobs don't change any more afterwards, so there is no outcome to show
     )
+    is_destructive: bool = False  # ends work that was to be done, or removes it
+    is_undoable: bool = True
     needs: str = ""  # for people, where the statuses are not the whole condition
 
     @property
@@ -35,9 +37,13 @@ class Verb:
 
 RETRY = Verb("retry", (FAILED, CANCELLED))
 RUN = Verb("run", (PENDING,))
-CANCEL = Verb("cancel", (PENDING, PROCESSING))
-DELETE = Verb("delete", (PENDING, COMPLETED, FAILED, CANCELLED), role="admin", is_last=True)
-DISCARD = Verb("discard", (FAILED,), is_last=True, needs="failed with an open dead letter")
+CANCEL = Verb("cancel", (PENDING, PROCESSING), is_destructive=True)
+DELETE = Verb(
+    "delete", (PENDING, COMPLETED, FAILED, CANCELLED), role="admin", is_last=True, is_destructive=True, is_undoable=False,
+)  # fmt: skip
+DISCARD = Verb(
+    "discard", (FAILED,), is_last=True, is_destructive=True, needs="failed with an open dead letter"
+)
 EDIT = Verb("edit", (PENDING, FAILED, CANCELLED))
 
 #: Name → verb, in the order in which they are listed.

@@ -82,7 +82,7 @@ def test_it_can_be_paused_and_stopped(
     assert "Paused" in client.get(page).text
     press(f"{page}/resume")
     press(f"{page}/stop")
-    assert "<b>Stopped</b>: 0 cancelled or stopping, 1 not reached." in client.get(page).text
+    assert "<b>Undone</b>: 0 cancelled or stopping, 1 not reached." in client.get(page).text
 
 
 def test_jobs_that_arrive_after_the_preview_are_counted_and_not_changed(

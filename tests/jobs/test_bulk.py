@@ -14,7 +14,9 @@ from sqlalchemy.orm import Session
 from app.errors import PreviewOutdated
 from app.extensions import db
 from app.jobs import bulk, committed, lifecycle
+from app.jobs.bulk import chunks
 from app.jobs.bulk import scope as bulk_scope
+from app.jobs.bulk.outcomes import count_outcome
 from app.jobs.lifecycle import NewJob
 from app.jobs.listing import JobFilter, list_jobs
 from app.jobs.models import Job
@@ -61,7 +63,7 @@ def statuses(session: Any) -> dict[str, int]:
 def test_all_matching_jobs_are_changed_chunk_by_chunk(
     session: Any, failed: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(bulk, "CHUNK", 4)
+    monkeypatch.setattr(chunks, "CHUNK", 4)
     failed(10)
     number = make(session, "retry")
     assert [bulk.step(session) for _ in range(4)] == [4, 4, 2, 0]
@@ -93,7 +95,7 @@ def test_jobs_that_changed_meanwhile_are_skipped_and_counted(session: Any, faile
 def test_a_pause_suspends_and_a_stop_leaves_the_rest(
     session: Any, failed: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(bulk, "CHUNK", 2)
+    monkeypatch.setattr(chunks, "CHUNK", 2)
     failed(6)
     number = make(session, "retry")
     bulk.step(session)
@@ -115,7 +117,7 @@ def test_a_crash_in_the_middle_of_a_chunk_repeats_nothing(
 ) -> None:
     failed(3)
     number = make(session, "discard")
-    monkeypatch.setattr(bulk, "_RECORD", text("SELECT 1 / 0"))
+    monkeypatch.setattr(chunks, "_RECORD", text("SELECT 1 / 0"))
     with pytest.raises(Exception, match="division"):
         bulk.step(session)
     session.rollback()
@@ -284,7 +286,7 @@ def test_the_outcome_counts_jobs_by_status(session: Any, failed: Any) -> None:
     lifecycle.complete(session, [factories.ending(ids[0], token)])
     lifecycle.delete(session, ids[3:], by="ada")
     session.commit()
-    found = bulk.outcome(session, bulk.find(session, action.id))
+    found = count_outcome(session, action.id)
     assert found.by_status == {
         "pending": 1, "processing": 1, "completed": 1, "failed": 0, "cancelled": 0,
     }  # fmt: skip

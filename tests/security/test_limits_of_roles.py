@@ -18,14 +18,13 @@ from tests import factories
 def test_an_operator_can_not_control_a_bulk_deletion(
     closed: Any, sign_in: Any, session: Any, what: str
 ) -> None:
-    factories.completed_job()
+    factories.failed_job()
     numbers = {
         verb: bulk.create(session, verb, JobFilter(), description="all", by="ada")
         for verb in ("delete", "retry")
     }
     for number in numbers.values():
         bulk.pause(session, number, by="ada")
-    factories.failed_job()
     session.commit()
     before = session.execute(text("SELECT * FROM bulk_actions ORDER BY id")).all()
     operator = sign_in("bob")

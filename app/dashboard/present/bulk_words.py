@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app.dashboard.present.format import number
 from app.dashboard.present.link import Link
-from app.jobs.bulk import Outcome
+from app.jobs.bulk.outcomes import Outcome
 from app.jobs.bulk.scope import Part, Preview, by_count
 from app.jobs.models import BulkAction
 from app.jobs.verbs import VERBS

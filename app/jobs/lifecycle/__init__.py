@@ -10,7 +10,7 @@
         failed,      └──── rescue ─────────┘                      │
         cancelled) ◀──────────────────────────────────────────────┘
 
-The modules read in this order: enqueue, attempts, leases, rescue, people, clock; sql holds what they share.
+The modules read in this order: enqueue, attempts, leases, rescue, people, undo, clock; sql holds what they share.
 
 The law: each verb takes a list and is one guarded UPDATE, by id and from-status, plus the lease
 token where a worker acts. Losing a race is an ordinary result: the row is not among those
@@ -40,6 +40,7 @@ from app.jobs.lifecycle.enqueue import (
 from app.jobs.lifecycle.leases import extend, lock
 from app.jobs.lifecycle.people import Changes, act, cancel, delete, discard, edit, retry, run_now
 from app.jobs.lifecycle.rescue import crashed, rescue, stopped
+from app.jobs.lifecycle.undo import IS_UNDOABLE, before, undo
 
 __all__ = [
     "BURY",
@@ -47,6 +48,7 @@ __all__ = [
     "CRASH",
     "END_VERBS",
     "HAS_EXPIRED",
+    "IS_UNDOABLE",
     "REFUSE",
     "REFUSED_APART_SECONDS",
     "REFUSED_WAIT_SECONDS",
@@ -59,6 +61,7 @@ __all__ = [
     "Prepared",
     "act",
     "as_enqueued",
+    "before",
     "cancel",
     "claim",
     "complete",
@@ -80,4 +83,5 @@ __all__ = [
     "retry",
     "run_now",
     "stopped",
+    "undo",
 ]

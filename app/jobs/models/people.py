@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app import clock
 from app.jobs.models.columns import Id, Model, instant
 
 
@@ -34,8 +35,9 @@ class BulkAction(Model):
     __tablename__ = "bulk_actions"
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    verb: Mapped[str] = mapped_column(Text)  # retry, run, cancel, delete, discard, edit
-    args: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))  # of edit
+    verb: Mapped[str] = mapped_column(Text)  # retry, run, cancel, delete, discard, edit, undo
+    #: Of edit: the changes. Of undo: {"verb": …}, the undone one.
+    args: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
     description: Mapped[str] = mapped_column(Text)  # the filter, in words
     #: The filter as the list's query string, for a link back.
     scope: Mapped[dict[str, str]] = mapped_column(JSONB, server_default=text("'{}'"))
@@ -46,21 +48,52 @@ class BulkAction(Model):
     refused: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     #: Jobs that matched at the confirmation, but arrived or changed after the preview.
     late: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    #: Of actions without next_at: paused by a person. The others have it set as well, which keeps workers of the
+    #: previous release from them.
     paused_at: Mapped[datetime | None] = instant(nullable=True)
+    held_at: Mapped[datetime | None] = instant(nullable=True)  # paused by a person
+    #: The next chunk does not begin before; NULL: written by an older release.
+    next_at: Mapped[datetime | None] = instant(nullable=True)
+    started_at: Mapped[datetime | None] = instant(nullable=True)  # of the first chunk
     finished_at: Mapped[datetime | None] = instant(nullable=True)
     cancelled_by: Mapped[str | None] = mapped_column(Text)
+    per_second: Mapped[int | None]  # at most so many jobs; NULL: as fast as possible
+    undo_of: Mapped[int | None] = mapped_column(
+        BigInteger, ForeignKey("bulk_actions.id", name="fk_bulk_actions_undo_of")
+    )
+    preview_key: Mapped[str | None] = mapped_column(Text)  # of the preview that was confirmed
 
     __table_args__ = (
         Index("ix_bulk_actions_open", "id", postgresql_where=text("finished_at IS NULL")),
-    )
+        Index(
+            "ix_bulk_actions_undo_of", "undo_of", postgresql_where=text("undo_of IS NOT NULL")
+        ),
+        Index(
+            "ix_bulk_actions_preview_key", "preview_key",
+            postgresql_where=text("preview_key IS NOT NULL"),
+        ),
+    )  # fmt: skip
+
+    @property
+    def is_paused(self) -> bool:
+        return (self.held_at if self.next_at else self.paused_at) is not None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a chunk was carried out, so that jobs may have changed."""
+        return self.started_at is not None or self.done + self.refused > 0
 
     @property
     def state(self) -> str:
+        """starting (in the grace period), running, paused, finished, stopped, or undone: stopped before it began."""
         if self.cancelled_by:
-            return "stopped"
+            return "stopped" if self.has_begun or not self.next_at else "undone"
         if self.finished_at:
             return "finished"
-        return "paused" if self.paused_at else "running"
+        if self.is_paused:
+            return "paused"
+        is_waiting = self.next_at is not None and self.next_at > clock.now()
+        return "starting" if is_waiting and not self.has_begun else "running"
 
 
 class BulkItem(Model):
@@ -75,6 +108,10 @@ class BulkItem(Model):
     result: Mapped[str | None] = mapped_column(Text)  # done, skipped; NULL: not done yet
     #: updated_at of the job at the confirmation; NULL: written by an older release.
     job_updated_at: Mapped[datetime | None] = instant(nullable=True)
+    #: When its chunk was carried out, which is updated_at of the changed job.
+    done_at: Mapped[datetime | None] = instant(nullable=True)
+    #: The former values of the columns that the verb changed; NULL: it can't be undone for this job.
+    before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
     __table_args__ = (
         CheckConstraint("result IN ('done', 'skipped')", name="ck_bulk_items_result"),
