@@ -714,7 +714,9 @@ CREATE TABLE limit_attachments (
     limit_name text NOT NULL,
     attached_at timestamp with time zone DEFAULT now() NOT NULL,
     attached_by text,
-    CONSTRAINT ck_limit_attachments_kind CHECK ((kind = ANY (ARRAY['queue'::text, 'type'::text])))
+    source text DEFAULT 'api'::text NOT NULL,
+    CONSTRAINT ck_limit_attachments_kind CHECK ((kind = ANY (ARRAY['queue'::text, 'type'::text]))),
+    CONSTRAINT ck_limit_attachments_source CHECK ((source = ANY (ARRAY['code'::text, 'api'::text])))
 );
 
 CREATE TABLE limit_keys (
@@ -730,6 +732,16 @@ CREATE TABLE limit_keys (
     CONSTRAINT ck_limit_keys_key CHECK ((length(key) <= 200))
 )
 WITH (fillfactor='70');
+
+CREATE TABLE limit_moves (
+    kind text NOT NULL,
+    name text NOT NULL,
+    after_id uuid,
+    done bigint DEFAULT 0 NOT NULL,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    started_by text,
+    CONSTRAINT ck_limit_moves_kind CHECK ((kind = ANY (ARRAY['queue'::text, 'type'::text, 'limit'::text])))
+);
 
 CREATE TABLE limits (
     name text NOT NULL,
@@ -875,7 +887,8 @@ CREATE TABLE workers (
     stop_requested_at timestamp with time zone,
     types text[],
     refused bigint DEFAULT 0 NOT NULL,
-    schedules text[]
+    schedules text[],
+    limits text[]
 );
 
 ALTER TABLE ONLY api_tokens
@@ -928,6 +941,9 @@ ALTER TABLE ONLY limit_attachments
 
 ALTER TABLE ONLY limit_keys
     ADD CONSTRAINT limit_keys_pkey PRIMARY KEY (limit_name, key);
+
+ALTER TABLE ONLY limit_moves
+    ADD CONSTRAINT limit_moves_pkey PRIMARY KEY (kind, name);
 
 ALTER TABLE ONLY limits
     ADD CONSTRAINT limits_pkey PRIMARY KEY (name);

@@ -28,6 +28,8 @@ from app.jobs.models import (
     Job,
     JobAttempt,
     JobLogLine,
+    LimitAttachment,
+    LimitRow,
     Pause,
     ScheduleRow,
     ScheduleTick,
@@ -227,6 +229,19 @@ def tick(
         **columns,
     }
     return _save(ScheduleTick(schedule_id=schedule.id, outcome=outcome, **columns))
+
+
+def limit(name: str = "stripe", *, types: tuple[str, ...] = (), **columns: Any) -> LimitRow:
+    """A limit, by default of one job at a time, with these job types under it."""
+    row = _save(LimitRow(name=name, **{"source": "api", "concurrency": 1, **columns}))
+    for type_name in types:
+        _save(LimitAttachment(kind="type", name=type_name, limit_name=name))
+    return row
+
+
+def waiting_job(*, limit: str = "stripe", key: str = "", **columns: Any) -> Job:
+    """Due and waiting at a limit."""
+    return pending_job(limit_name=limit, limit_key=key, hold=1, **columns)
 
 
 def job_at(instant: datetime) -> UUID:

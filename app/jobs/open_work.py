@@ -7,6 +7,7 @@ from sqlalchemy import Engine, text
 from app.database import rows_in_order
 from app.jobs import bulk, dead_letter_mirror, lifecycle
 from app.jobs.holds import MIN_AGE_SECONDS
+from app.jobs.limits import moves
 from app.jobs.statistics import counters
 
 # Whether a job has been due long enough to be missing in Redis. ix_jobs_run_at
@@ -17,6 +18,7 @@ _HAS_WAITING = f"""
 # What is read of jobs is the first row of an index, whatever the statistics say: see rows_in_order.
 _WORK = text(f"""
 SELECT {bulk.HAS_OPEN} AS bulk,
+       {moves.HAS_MOVES} AS limits,
        {counters.HAS_DELTAS} AS fold,
        {dead_letter_mirror.HAS_CHANGES} AS mirror,
        {lifecycle.HAS_EXPIRED} AS expire,

@@ -20,14 +20,14 @@ _RESUME = text("DELETE FROM pauses WHERE kind = :kind AND name = :name")
 
 def pause_queue(db: Db, name: str, *, by: str) -> None:
     """Stop claiming jobs of the queue; running jobs continue. Raises InvalidName."""
-    _check_name(db, "queue", name)
+    check_name(db, "queue", name)
     db.execute(_PAUSE, {"kind": "queue", "name": name, "by": by})
     audit.record(db, by, "queue.pause", name)
 
 
 def resume_queue(db: Db, name: str, *, by: str) -> None:
     """Claim jobs of the queue again. Raises InvalidName."""
-    _check_name(db, "queue", name)
+    check_name(db, "queue", name)
     db.execute(_RESUME, {"kind": "queue", "name": name})
     after_commit(db, _due_refs(db, "queue", name))
     audit.record(db, by, "queue.resume", name)
@@ -35,20 +35,21 @@ def resume_queue(db: Db, name: str, *, by: str) -> None:
 
 def pause_type(db: Db, type_name: str, *, by: str) -> None:
     """Stop claiming jobs of the type; running jobs continue. Raises InvalidName."""
-    _check_name(db, "type", type_name)
+    check_name(db, "type", type_name)
     db.execute(_PAUSE, {"kind": "type", "name": type_name, "by": by})
     audit.record(db, by, "type.pause", type_name)
 
 
 def resume_type(db: Db, type_name: str, *, by: str) -> None:
     """Claim jobs of the type again. Raises InvalidName."""
-    _check_name(db, "type", type_name)
+    check_name(db, "type", type_name)
     db.execute(_RESUME, {"kind": "type", "name": type_name})
     after_commit(db, _due_refs(db, "type", type_name))
     audit.record(db, by, "type.resume", type_name)
 
 
-def _check_name(db: Db, column: str, name: str) -> None:
+def check_name(db: Db, column: str, name: str) -> None:
+    """Raises InvalidName unless jobs have, or can have, this name in ``column`` (queue, type)."""
     # Only names that jobs have or can have, since every name that is paused is stored.
     if NAME.fullmatch(name):
         return

@@ -20,6 +20,7 @@ from app.config import Settings
 from app.database import autocommit
 from app.jobs import lifecycle, pulses, registry, reports
 from app.jobs.ending import Held
+from app.jobs.limits import declared as declared_limits
 from app.json_values import iso
 from app.worker.clock import Clock
 from app.worker.runner import Runner
@@ -32,9 +33,9 @@ ROW_SECONDS = 5.0
 
 _ROW = text("""
 INSERT INTO workers (id, host, pid, version, queues, types, threads, live_threads, memory_bytes,
-                     running, completed, refused, stopping_at)
+                     running, completed, refused, limits, stopping_at)
 VALUES (:id, :host, :pid, :version, CAST(:queues AS text[]), CAST(:types AS text[]), :threads,
-        :live_threads, :memory, CAST(:running AS jsonb), :completed, :refused,
+        :live_threads, :memory, CAST(:running AS jsonb), :completed, :refused, CAST(:limits AS text[]),
         CASE WHEN :is_stopping THEN now() END)
 ON CONFLICT (id) DO UPDATE SET live_threads = excluded.live_threads,
     memory_bytes = excluded.memory_bytes, running = excluded.running,
@@ -156,6 +157,7 @@ class Heartbeat(threading.Thread):
                 "version": __version__,
                 "queues": list(self._settings.queues),
                 "types": registry.names(),
+                "limits": declared_limits.names(),
                 "memory": memory_bytes(),
                 "running": json.dumps(running),
                 **self._facts(),

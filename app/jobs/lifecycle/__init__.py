@@ -39,6 +39,7 @@ from app.jobs.lifecycle.enqueue import (
 )
 from app.jobs.lifecycle.leases import extend, lock
 from app.jobs.lifecycle.people import Changes, act, cancel, delete, discard, edit, retry, run_now
+from app.jobs.lifecycle.reassign import reassign
 from app.jobs.lifecycle.rescue import crashed, rescue, stopped
 from app.jobs.lifecycle.undo import IS_UNDOABLE, before, undo
 
@@ -79,6 +80,7 @@ __all__ = [
     "lock",
     "prepare",
     "prune",
+    "reassign",
     "rescue",
     "retry",
     "run_now",

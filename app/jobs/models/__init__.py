@@ -9,7 +9,7 @@ from app.jobs.models.job import (
     UNIQUE_KEY_IS_LIVE,
     Job,
 )
-from app.jobs.models.limits import LimitAttachment, LimitKey, LimitRow
+from app.jobs.models.limits import LimitAttachment, LimitKey, LimitMove, LimitRow
 from app.jobs.models.people import (
     ApiToken,
     AuditEvent,
@@ -58,6 +58,7 @@ __all__ = [
     "JobWaiting",
     "LimitAttachment",
     "LimitKey",
+    "LimitMove",
     "LimitRow",
     "Pause",
     "PersonSession",

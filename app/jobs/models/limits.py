@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.jobs.models.columns import Model, instant
+from app.jobs.models.columns import Id, Model, instant
 
 
 class LimitRow(Model):
@@ -84,8 +85,27 @@ class LimitAttachment(Model):
     limit_name: Mapped[str] = mapped_column(Text, ForeignKey("limits.name"))
     attached_at: Mapped[datetime] = instant(default_now=True)
     attached_by: Mapped[str | None] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(Text, server_default=text("'api'"))  # code, api
 
     __table_args__ = (
         CheckConstraint("kind IN ('queue', 'type')", name="ck_limit_attachments_kind"),
+        CheckConstraint("source IN ('code', 'api')", name="ck_limit_attachments_source"),
         Index("ix_limit_attachments_limit", "limit_name"),
+    )
+
+
+class LimitMove(Model):
+    """A type, queue or limit whose pending jobs are being moved to where they belong now."""
+
+    __tablename__ = "limit_moves"
+
+    kind: Mapped[str] = mapped_column(Text, primary_key=True)  # queue, type, limit
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    after_id: Mapped[UUID | None] = mapped_column(Id)  # where the walk over pending jobs is
+    done: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))  # jobs moved so far
+    started_at: Mapped[datetime] = instant(default_now=True)
+    started_by: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (
+        CheckConstraint("kind IN ('queue', 'type', 'limit')", name="ck_limit_moves_kind"),
     )

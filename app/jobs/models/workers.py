@@ -26,6 +26,8 @@ class WorkerRow(Model):
     types: Mapped[list[str] | None] = mapped_column(ARRAY(Text))  # it claims; NULL: every type
     #: The schedules that its code declares; NULL: written by a release without schedules.
     schedules: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    #: The limits that its code declares, and "type=limit" for what it attaches; NULL: it knows no limits.
+    limits: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     threads: Mapped[int]
     live_threads: Mapped[int]
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)

@@ -19,6 +19,7 @@ from app.worker.sweeper import (
     bulk,
     expire,
     fold,
+    limits,
     mirror,
     orphans,
     promote,
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 #: How often a duty runs for which the check finds no work, should the check be wrong.
 IDLE_SECONDS = 30.0
+#: How often a process tries to store the limits of its code, until it could, and the leader looks for former ones.
+DECLARE_SECONDS, RETIRE_SECONDS = 5.0, 60.0
 #: How often the list of dead letters is checked while its table does not change: Redis may lose it.
 LIST_SECONDS = 5.0
 
@@ -59,6 +62,7 @@ class Sweeper:
         every = settings.sweep_seconds
         pruner = prune.Pruner(engine, settings)
         offers = Offers(engine, ready)
+        declaration = limits.Declaration(engine)
         duties = [
             Duty(
                 "promote", promote.LOOK_SECONDS,
@@ -95,6 +99,9 @@ class Sweeper:
                 lambda: orphans.fail_orphans(engine, settings),
             ),
             Duty("bulk", 0.0, lambda: bulk.run_bulk_step(engine), idle_interval=IDLE_SECONDS, full=1),
+            Duty("declare limits", DECLARE_SECONDS, declaration.declare, is_of_leader=False),
+            Duty("limits", 0.0, lambda: limits.move_jobs(engine), idle_interval=IDLE_SECONDS, full=1),
+            Duty("retire limits", RETIRE_SECONDS, lambda: limits.retire_limits(engine)),
             Duty(
                 "fold", min(1.0, every), lambda: fold.fold_counters(engine), idle_interval=IDLE_SECONDS
             ),
