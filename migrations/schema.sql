@@ -52,6 +52,30 @@ WHERE j.id = ANY(ARRAY(SELECT id FROM locked))
 RETURNING j.id;
 END $$;
 
+CREATE FUNCTION complete_jobs_2(p_outcomes jsonb, p_ids uuid[]) RETURNS TABLE(id uuid)
+    LANGUAGE plpgsql
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+BEGIN
+RETURN QUERY
+WITH given AS MATERIALIZED (SELECT CAST(p_outcomes AS jsonb) AS outcomes),
+locked AS MATERIALIZED (
+    SELECT j.id FROM jobs j
+    WHERE j.id = ANY(CAST(p_ids AS uuid[])) AND j.status || '' = 'processing'
+      AND j.lease_token = CAST((SELECT outcomes FROM given) -> encode(uuid_send(j.id), 'hex') ->> 'token' AS uuid)
+    ORDER BY j.id FOR UPDATE OF j),
+completed AS (
+    UPDATE jobs j SET status = 'completed',
+        result = NULLIF((SELECT outcomes FROM given) -> encode(uuid_send(j.id), 'hex') -> 'result', 'null'),
+        progress = COALESCE((SELECT outcomes FROM given) -> encode(uuid_send(j.id), 'hex') -> 'progress', j.progress),
+        last_error = NULL, fingerprint = NULL, lease_token = NULL, leased_until = NULL,
+        cancel_requested_at = NULL, finished_at = now(), updated_at = now()
+    WHERE j.id = ANY(ARRAY(SELECT id FROM locked)))
+SELECT unnest(p_ids) EXCEPT SELECT id FROM locked;
+END $$;
+
 CREATE FUNCTION dead_letters_log() RETURNS trigger
     LANGUAGE plpgsql
     AS $$

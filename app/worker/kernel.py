@@ -41,8 +41,8 @@ FLUSH_SECONDS = 1.0
 CHILDREN_SECONDS = 0.5
 #: … and for the process to exit, whatever its handlers left running. Platforms wait 30 s in total.
 EXIT_SECONDS = 2.8
-#: One each for the inbox, the outbox, the heartbeat, the sweeper and the pacer, and one for shutting down.
-CONNECTIONS = 6
+#: One each for the inbox, the heartbeat, the sweeper and the pacer, two for the outbox, and one for shutting down.
+CONNECTIONS = 7
 #: EX_SOFTWARE: platforms restart the worker, and monitors see that nobody asked it to stop.
 EXIT_STUCK = 70
 

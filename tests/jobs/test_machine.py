@@ -183,10 +183,10 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(lease=leases)
     def complete(self, lease: Lease) -> None:
         end = factories.ending(lease.id, lease.token, result='{"n": 1}')
-        done = lifecycle.complete(self.session, [end])
+        refused = lifecycle.complete(self.session, [end])
         self.session.commit()
-        assert (lease.id in done) == self._holds(lease)
-        if done:
+        assert (lease.id not in refused) == self._holds(lease)
+        if not refused:
             self._leave(lease.id, "completed")
 
     @rule(

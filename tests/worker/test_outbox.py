@@ -12,6 +12,7 @@ import psycopg2
 import pytest
 from redis import Redis
 from sqlalchemy import event, text
+from sqlalchemy.orm import Session
 
 from app.broker.keys import Keys
 from app.broker.publisher import Publisher
@@ -19,7 +20,7 @@ from app.extensions import db
 from app.jobs import lifecycle
 from app.jobs.ending import AttemptError, Ending
 from app.worker.inbox import Claimed
-from app.worker.outbox import Outbox
+from app.worker.outbox import SECOND_WRITER_BATCH, Outbox
 from tests.support.proxy import Proxy
 from tests.support.racing import race
 from tests.support.waiting import wait_until
@@ -55,7 +56,7 @@ def statements(engine: Any) -> Any:
     seen: list[str] = []
 
     def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if "complete_jobs_1" in statement:
+        if "complete_jobs_2" in statement:
             seen.append(statement)
 
     event.listen(db.engine, "after_cursor_execute", note)
@@ -163,6 +164,52 @@ def test_endings_added_during_a_write_are_written_in_one_batch(
 
     assert len(statements) == 2
     assert rows("SELECT count(*) AS n FROM jobs WHERE status = 'completed'")[0].n == 50
+
+
+def test_in_a_backlog_a_second_thread_writes_beside_the_first(
+    outbox: Outbox, claim: Any, enqueue_many: Any, rows: Any
+) -> None:
+    blocked, *others = claim(*enqueue_many(SECOND_WRITER_BATCH + 50))
+    count = "SELECT count(*) AS n FROM jobs WHERE status = 'completed'"
+    with db.engine.begin() as other:
+        other.exec_driver_sql("SELECT 1 FROM jobs WHERE id = %s FOR UPDATE", (str(blocked.id),))
+        writer = threading.Thread(target=outbox.put, args=([completed(blocked)],))
+        writer.start()
+        wait_until(lambda: outbox._writing)
+        for job in others[: SECOND_WRITER_BATCH - 1]:
+            outbox.put([completed(job)])
+        assert rows(count)[0].n == 0  # too few for a second thread
+        outbox.put([completed(job) for job in others[SECOND_WRITER_BATCH - 1 :]])
+        assert rows(count)[0].n == len(others)  # this thread has written them
+        assert [job.id for job in outbox.held()] == [blocked.id]  # its lease is extended
+        assert not outbox.drain(0.01)
+    writer.join(10)
+
+    assert rows(count)[0].n == outbox.completed == 1 + len(others)
+    assert outbox.drain(1)
+
+
+def test_two_writers_and_a_person_never_deadlock(
+    app: Any, outbox: Outbox, claim: Any, enqueue_many: Any, rows: Any
+) -> None:
+    jobs = claim(*enqueue_many(1200))
+    parts = [jobs[n::4] for n in range(4)]
+
+    def put(part: list[Claimed]) -> None:
+        for start in range(0, len(part), 25):
+            outbox.put([failed(j) if n % 5 == 0 else completed(j) for n, j in enumerate(part[start : start + 25])])  # fmt: skip
+
+    def cancel() -> None:
+        for start in range(0, len(jobs), 100):
+            with app.app_context(), Session(db.engine) as session, session.begin():
+                lifecycle.cancel(session, [j.id for j in jobs[start : start + 100]][::-1], by="ada")
+
+    race(*[lambda p=part: put(p) for part in parts], cancel)
+    assert outbox.drain(10)
+    statuses = {r.status: r.n for r in rows("SELECT status, count(*) AS n FROM jobs GROUP BY 1")}
+    assert statuses["completed"] == outbox.completed == 960
+    assert statuses.get("pending", 0) + statuses.get("cancelled", 0) == 240
+    assert outbox.refused == 0
 
 
 @pytest.mark.parametrize("result", UNSTORABLE.values(), ids=UNSTORABLE.keys())
@@ -319,6 +366,22 @@ class TestOutage:
         assert outbox.held() == []
         assert outbox.refused == 0
 
+    def test_one_thread_waits_for_the_database_and_no_second_one(
+        self, outbox: Outbox, claim: Any, enqueue_many: Any, row: Any, database_proxy: Proxy
+    ) -> None:
+        first, *others = claim(*enqueue_many(SECOND_WRITER_BATCH + 1))
+        database_proxy.cut()
+        writer = threading.Thread(target=outbox.put, args=([completed(first)],), daemon=True)
+        writer.start()
+        wait_until(lambda: outbox._is_failing)
+
+        outbox.put([completed(job) for job in others])  # returns at once
+
+        assert len(outbox.held()) == 1 + len(others)
+        database_proxy.mend()
+        assert outbox.drain(10)
+        assert row(others[-1].id).status == "completed"
+
     def test_an_outcome_committed_before_the_connection_broke_is_not_refused(
         self, outbox: Outbox, claim: Any, enqueue: Any, row: Any, cut_engine: Any,
         database_proxy: Proxy, caplog: Any,
@@ -328,7 +391,7 @@ class TestOutage:
         cuts: list[bool] = []
 
         def cut_once(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-            if not cuts and "complete_jobs_1" in statement:
+            if not cuts and "complete_jobs_2" in statement:
                 cuts.append(True)
                 database_proxy.cut()
                 database_proxy.mend()

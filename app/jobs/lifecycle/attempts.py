@@ -92,7 +92,7 @@ def claim(
         "types": list(types or ()),
         "once": list(once),
     }
-    return db.execute(_CLAIM, values).all()
+    return _CLAIM.rows(db, values)
 
 
 # The outcomes are one object keyed by id, looked up row by row. A join with a list of them becomes
@@ -110,19 +110,20 @@ _COMPLETABLE = locked(
     of="j",
 )
 COMPLETE = Function(
-    "complete_jobs_1",
+    "complete_jobs_2",
     "outcomes jsonb, ids uuid[]",
     "id uuid",
     f"""
 WITH {_OUTCOMES},
-{_COMPLETABLE}
-UPDATE jobs j SET status = 'completed',
-    result = NULLIF({_OUTCOME} -> 'result', 'null'),
-    progress = COALESCE({_OUTCOME} -> 'progress', j.progress),
-    last_error = NULL, fingerprint = NULL, lease_token = NULL, leased_until = NULL,
-    cancel_requested_at = NULL, finished_at = now(), updated_at = now()
-WHERE j.{IS_LOCKED}
-RETURNING j.id
+{_COMPLETABLE},
+completed AS (
+    UPDATE jobs j SET status = 'completed',
+        result = NULLIF({_OUTCOME} -> 'result', 'null'),
+        progress = COALESCE({_OUTCOME} -> 'progress', j.progress),
+        last_error = NULL, fingerprint = NULL, lease_token = NULL, leased_until = NULL,
+        cancel_requested_at = NULL, finished_at = now(), updated_at = now()
+    WHERE j.{IS_LOCKED})
+SELECT unnest(:ids) EXCEPT SELECT id FROM locked
 """,
 )
 _COMPLETE = COMPLETE.call()
@@ -131,12 +132,13 @@ _COMPLETE = COMPLETE.call()
 def complete(db: Db, endings: Sequence[Ending]) -> set[UUID]:
     """processing → completed, for each ending still held; ``result`` is JSON text.
 
-    Returns the ids that were held; the others are fenced off: rescued meanwhile, or already written.
+    Returns the ids that were not held, which are fenced off: rescued meanwhile, or already written. Nearly
+    always there are none: returning those that were held took a fifth of the time of a batch.
     """
     by_id = {ending.job.id.hex: _completion(ending) for ending in endings}
     rows = ",".join(f'"{job_id}":{completion}' for job_id, completion in by_id.items())
     values = {"outcomes": f"{{{rows}}}", "ids": id_array(by_id)}
-    return set(db.scalars(_COMPLETE, values))
+    return {row.id for row in _COMPLETE.rows(db, values)}
 
 
 def _completion(ending: Ending) -> str:
@@ -246,7 +248,7 @@ def end_attempts(db: Db, endings: Sequence[Ending]) -> Sequence[Row[Any]]:
     publishes the pending ones.
     """
     by_id = {ending.job.id.hex: _as_json(ending) for ending in endings}
-    return db.execute(_END, {"outcomes": json.dumps(by_id), "ids": id_array(by_id)}).all()
+    return _END.rows(db, {"outcomes": json.dumps(by_id), "ids": id_array(by_id)})
 
 
 def _as_json(ending: Ending) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def enqueue(db: Db, new_jobs: Sequence[NewJob], *, with_columns: bool = False) -
     """
     jobs = [prepare(new) for new in new_jobs]
     insert = _INSERT_WITH_COLUMNS if with_columns else _INSERT
-    rows = db.execute(insert, _values(jobs)).all()
+    rows = insert.rows(db, _values(jobs))
     after_commit(db, [ref(row) for row in rows])
     if len(rows) == len(jobs) == 1:
         return [_enqueued(jobs[0], rows[0], with_columns)]
@@ -128,7 +128,7 @@ def insert_together(db: Connection, jobs: Sequence[Prepared]) -> dict[str, Row[A
         # Statements that insert the same keys in a different order would deadlock.
         jobs = sorted(jobs, key=lambda job: job.new.unique_key or "")
     values = _values(jobs, lock_timeout=f"{LOCK_TIMEOUT_MS}ms" if keyed else None)
-    return {row.id.hex: row for row in db.execute(_INSERT_WITH_COLUMNS, values)}
+    return {row.id.hex: row for row in _INSERT_WITH_COLUMNS.rows(db, values)}
 
 
 def as_enqueued(job: Prepared, row: Row[Any]) -> Enqueued:
@@ -200,8 +200,7 @@ def live_or_new(db: Db, job: Prepared, *, with_columns: bool) -> Enqueued:
         if live is not None:
             return Enqueued(live, False, None)
         insert = _INSERT_WITH_COLUMNS if with_columns else _INSERT
-        row = db.execute(insert, _values([job])).first()
-        if row is not None:
+        for row in insert.rows(db, _values([job])):
             after_commit(db, [ref(row)])
             return _enqueued(job, row, with_columns)
     raise UniqueConflict(job_id=job.spec["id"], live_id="unknown", unique_key=key)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sqlalchemy import TextClause, text
+from app.database import Statement
 
 _PARAMETER = re.compile(r"(?<!:):(\w+)")
 
@@ -26,10 +26,11 @@ class Function:
     sql: str
     settings: str = ""  # more of SET, for the whole function
 
-    def call(self, columns: str = "*") -> TextClause:
-        """The statement that calls it, with the same parameters; ``columns`` of the result are sent."""
-        names = [parameter.split()[0] for parameter in self.parameters.split(",")]
-        return text(f"SELECT {columns} FROM {self.name}({', '.join(f':{name}' for name in names)})")
+    def call(self, columns: str = "") -> Statement:
+        """The statement that calls it, with the same parameters; ``columns`` of the result are sent, by default all."""
+        parameters = ", ".join(f":{name}" for name in _names(self.parameters))
+        names = _names(columns or self.columns)
+        return Statement(f"SELECT {', '.join(names)} FROM {self.name}({parameters})", names)
 
     @property
     def definition(self) -> str:
@@ -50,3 +51,7 @@ class Function:
         sql = _PARAMETER.sub(r"p_\1", self.sql).strip()
         # A name that is a column and one of the result's means the column.
         return f"\n#variable_conflict use_column\nBEGIN\nRETURN QUERY\n{sql};\nEND "
+
+
+def _names(declarations: str) -> list[str]:
+    return [declaration.split()[0] for declaration in declarations.split(",")]
