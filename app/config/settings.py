@@ -71,6 +71,7 @@ class Settings:
     lease_seconds: float = setting(number(float, 30, 1, 3600))
     heartbeat_seconds: float = setting(number(float, 10, 0.1, 1200))
     sweep_seconds: float = setting(number(float, 2, 0.1, 60))
+    schedule_grace_seconds: float = setting(number(float, 60, 0, 3600))
     max_attempts: int = setting(number(int, 5, 1, 100))
     backoff_base: float = setting(number(float, 2, 0.01, 100))
     backoff_cap_seconds: float = setting(number(float, 3600, 0, 31 * 86400))

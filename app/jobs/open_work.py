@@ -8,6 +8,7 @@ from app.database import rows_in_order
 from app.jobs import bulk, dead_letter_mirror, lifecycle
 from app.jobs.holds import MIN_AGE_SECONDS
 from app.jobs.limits import moves
+from app.jobs.schedules import tick
 from app.jobs.statistics import counters
 
 # Whether a job has been due long enough to be missing in Redis. ix_jobs_run_at
@@ -22,7 +23,8 @@ SELECT {bulk.HAS_OPEN} AS bulk,
        {counters.HAS_DELTAS} AS fold,
        {dead_letter_mirror.HAS_CHANGES} AS mirror,
        {lifecycle.HAS_EXPIRED} AS expire,
-       {_HAS_WAITING} AS reconcile
+       {_HAS_WAITING} AS reconcile,
+       {tick.HAS_OVERDUE} AS schedules
 """)
 
 

@@ -5,7 +5,8 @@ A publication is a hint: losing one changes when a job runs, never whether it do
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flask import current_app
@@ -57,6 +58,18 @@ def hint_after_commit(db: Db, hint: str) -> None:
         current_publisher().hint({hint})
         return
     db.info.setdefault("hints", set()).add(hint)
+
+
+@contextmanager
+def savepoint(session: Session) -> Iterator[None]:
+    """A savepoint; if it is rolled back, nothing of it is published after the commit."""
+    refs, hints = list(session.info.get("publish", ())), set(session.info.get("hints", ()))
+    try:
+        with session.begin_nested():
+            yield
+    except BaseException:
+        session.info.update(publish=refs, hints=hints)
+        raise
 
 
 def _require_autocommit(db: Connection) -> None:

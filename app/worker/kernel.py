@@ -20,12 +20,12 @@ from app.config import Settings
 from app.extensions import db
 from app.jobs import lifecycle
 from app.jobs.ending import Ending
-from app.worker import leave
+from app.worker import leave, ticks
 from app.worker.clock import Clock
 from app.worker.heartbeat import Heartbeat
 from app.worker.inbox import Claimed, Inbox
 from app.worker.outbox import Outbox
-from app.worker.pacer import Pacer
+from app.worker.pacer import Pacer, Source
 from app.worker.runner import Runner
 from app.worker.sweeper import Sweeper
 
@@ -87,6 +87,7 @@ class Kernel:
             self.clock,
             self.settings,
             none_due_until=lambda: self.inbox.none_due_until,
+            tick=lambda: self.pacer.hint({ticks.NAME}),
         )
         self.heartbeat = Heartbeat(
             engine=self.engine,
@@ -98,7 +99,7 @@ class Kernel:
             facts=self._facts,
             stop_requested=self._stop_requested,
         )
-        self.pacer = Pacer(app, Pace(self.ready), [])
+        self.pacer = Pacer(app, Pace(self.ready), self._pacer_sources())
         self._is_stopped = threading.Event()
         self._drain_until = float("-inf")  # monotonic
         self._is_recycling = False
@@ -151,6 +152,15 @@ class Kernel:
         self.outbox.drain(FLUSH_SECONDS)
         self.heartbeat.stop()
         self.engine.dispose()
+
+    def _pacer_sources(self) -> list[Source]:
+        scheduled = ticks.Ticks(
+            self.engine,
+            leads=lambda: self.sweeper.leads,
+            hint=lambda name: self._publisher.hint({name}),
+            grace_seconds=self.settings.schedule_grace_seconds,
+        )
+        return [Source(ticks.NAME, scheduled.work)]
 
     def _release_unstarted(self, jobs: list[Claimed]) -> None:
         # In the background: the ticker must go on interrupting handlers, and a stop must not wait for the

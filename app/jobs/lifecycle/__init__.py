@@ -28,6 +28,7 @@ from app.jobs.lifecycle.attempts import (
 )
 from app.jobs.lifecycle.clock import HAS_EXPIRED, expire, give_up, prune
 from app.jobs.lifecycle.enqueue import (
+    LOCK_TIMEOUT_MS,
     Enqueued,
     NewJob,
     Prepared,
@@ -50,6 +51,7 @@ __all__ = [
     "END_VERBS",
     "HAS_EXPIRED",
     "IS_UNDOABLE",
+    "LOCK_TIMEOUT_MS",
     "REFUSE",
     "REFUSED_APART_SECONDS",
     "REFUSED_WAIT_SECONDS",

@@ -56,6 +56,11 @@ class Prepared:
     spec: dict[str, Any]
     row: str  # the spec as JSON
 
+    @property
+    def id(self) -> UUID:
+        """The id of the job, if it is inserted."""
+        return UUID(self.spec["id"])
+
 
 #: Jobs of several callers wait this long for another transaction that holds a unique key of theirs.
 LOCK_TIMEOUT_MS = 50
@@ -96,13 +101,15 @@ _OF_A_NEW_ROW: dict[str, Any] = {
 }  # fmt: skip
 
 
-def enqueue(db: Db, new_jobs: Sequence[NewJob], *, with_columns: bool = False) -> list[Enqueued]:
+def enqueue(
+    db: Db, new_jobs: Sequence[NewJob | Prepared], *, with_columns: bool = False
+) -> list[Enqueued]:
     """∅ → pending, all or none, in one statement; published after the commit.
 
     The results are in the order given. A job whose unique key is live is not inserted: its result
     names the live job. With ``with_columns``, the result of a new job has its stored columns.
     """
-    jobs = [prepare(new) for new in new_jobs]
+    jobs = [new if isinstance(new, Prepared) else prepare(new) for new in new_jobs]
     insert = _INSERT_WITH_COLUMNS if with_columns else _INSERT
     rows = insert.rows(db, _values(jobs))
     after_commit(db, [ref(row) for row in rows])

@@ -75,8 +75,8 @@ def plan(schedule: Planned, first: datetime, *, now: datetime, grace_seconds: fl
     """
     late_since = now - timedelta(seconds=grace_seconds)
     old = due(schedule, first, late_since, is_end_included=False)
-    after_old = old.latest[-1] if old.count else first - _INSTANT
-    recent, next_run_at = _recent(schedule, after_old, now)
+    following = times.next_tick(schedule, old.latest[-1]) if old.count else first
+    recent, next_run_at = _recent(schedule, following, now)
     made_up = _made_up(schedule, old, now, has_later=bool(recent))
     missed = None
     if (count := old.count - len(made_up)) > 0:
@@ -128,11 +128,10 @@ def _made_up(schedule: Planned, old: Due, now: datetime, *, has_later: bool) -> 
 
 
 def _recent(
-    schedule: Planned, after: datetime, now: datetime
+    schedule: Planned, tick: datetime | None, now: datetime
 ) -> tuple[list[datetime], datetime | None]:
-    """The ticks later than ``after`` that are due, at most MAX_MADE, and the tick after them."""
+    """The ticks from ``tick`` on that are due, at most MAX_MADE, and the tick after them."""
     ticks: list[datetime] = []
-    tick = times.next_tick(schedule, after)
     while tick is not None and tick <= now and len(ticks) < MAX_MADE:
         ticks.append(tick)
         tick = times.next_tick(schedule, tick)

@@ -52,8 +52,11 @@ class Sweeper:
         settings: Settings,
         *,
         none_due_until: Callable[[], float] = lambda: promote.NEVER,
+        tick: Callable[[], None] = lambda: None,
     ) -> None:
-        """``none_due_until``: until when (monotonic) this process knows that no delayed job is due."""
+        """``none_due_until``: until when (monotonic) this process knows that no delayed job is due; ``tick``: has the
+        ticks of schedules carried out that are overdue.
+        """
         self._engine = engine
         self._ready = ready
         self._leads = False
@@ -105,11 +108,17 @@ class Sweeper:
             Duty(
                 "fold", min(1.0, every), lambda: fold.fold_counters(engine), idle_interval=IDLE_SECONDS
             ),
+            Duty("schedules", 0.0, lambda: _run(tick), idle_interval=IDLE_SECONDS),
             Duty("prune", 10.0, pruner.prune_jobs),
             Duty("prune audit", 60.0, lambda: prune.prune_audit_events(engine, settings)),
             Duty("prune small tables", 60.0, lambda: prune.prune_small_tables(engine)),
         ]  # fmt: skip
         self._duties = {duty.name: duty for duty in duties}
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process leads the deployment."""
+        return self._leads
 
     def run_due(self) -> None:
         """Run every duty that is due. A failing one is logged once and tried again."""
@@ -148,6 +157,11 @@ class Sweeper:
         if not self._ready.is_epoch_current():
             self._duties["reconcile"].has_work = True
         return 0
+
+
+def _run(action: Callable[[], None]) -> int:
+    action()
+    return 0
 
 
 def _report(duty: Duty, error: Exception) -> None:
