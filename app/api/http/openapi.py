@@ -23,6 +23,7 @@ from app.security.roles import PUBLIC
 
 TAGS = {
     "Jobs": "A job is one request to run a job type with a payload.",
+    "Schedules": "A schedule creates jobs of one type at set times: by a cron line in a time zone, or at an interval.",
     "Dead letters": "The record of a failed job until someone retries or discards it.",
     "Queues": "Jobs wait in named queues; a paused queue starts no jobs.",
     "Workers": "The processes that run jobs.",

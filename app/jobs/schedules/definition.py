@@ -114,6 +114,11 @@ def declared() -> list[Definition]:
     return [_declared[name] for name in sorted(_declared)]
 
 
+def definition_of(schedule: Any) -> Definition:
+    """What a row of the table was defined as."""
+    return Definition(**{each.name: getattr(schedule, each.name) for each in fields(Definition)})
+
+
 def payload_at(schedule: Any, tick: datetime) -> dict[str, Any]:
     """The payload of the job of a tick; ``schedule`` is a Definition or a row of the table."""
     payload = dict(schedule.payload)

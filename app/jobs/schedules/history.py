@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, text
 
 from app.database import Db
+from app.errors import InvalidCursor
+from app.jobs.listing import Page
 from app.jobs.statistics.count import Count
 
 #: A schedule is late when its next run is overdue by more than this.
@@ -19,6 +21,9 @@ LATE_SECONDS = 5
 TROUBLE_HOURS = 24
 #: Late schedules are counted up to this number.
 LATE_BOUND = 10_000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 _TICK = """t.schedule_id, t.tick_at, t.outcome, t.n, t.last_at, t.note,
        extract(epoch FROM t.made_at - t.tick_at)::float8 AS lag_seconds, t.job_id,
@@ -88,6 +93,13 @@ class Tick:
     job_started_at: datetime | None
     job_seconds: float | None
 
+    @property
+    def lag_ms(self) -> int | None:
+        """How late a tick was; None for one that its time did not start: missed, paused, or run by a person."""
+        if self.outcome in ("missed", "paused", "manual"):
+            return None
+        return max(round(self.lag_seconds * 1000), 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Maker:
@@ -126,6 +138,14 @@ def ticks_of(db: Db, schedule_id: int, *, limit: int, before: datetime | None = 
     return [_tick(row) for row in rows]
 
 
+def tick_page(db: Db, schedule_id: int, *, limit: int, cursor: str | None = None) -> Page[Tick]:
+    """The ticks of a schedule, newest first. Raises InvalidCursor."""
+    before = None if cursor is None else _decode(cursor)
+    ticks = ticks_of(db, schedule_id, limit=limit + 1, before=before)
+    page = ticks[:limit]
+    return Page(page, next_cursor=_encode(page[-1].at) if len(ticks) > limit else None)
+
+
 def made_by(db: Db, job_id: UUID) -> Maker | None:
     """The schedule that made the job; None for other jobs, and once that tick or schedule is deleted."""
     row = db.execute(_MADE_BY, {"job_id": job_id}).first()
@@ -139,6 +159,17 @@ def trouble(db: Db) -> Trouble:
     past = db.execute(_TROUBLE, {"hours": TROUBLE_HOURS, "bound": LATE_BOUND}).one()
     types = tuple(row.type for row in late)
     return Trouble(Count(n, is_exact=n < LATE_BOUND), types, past.missed, past.failed)
+
+
+def _encode(at: datetime) -> str:
+    return f"{(at - _EPOCH) // _MICROSECOND:x}"
+
+
+def _decode(cursor: str) -> datetime:
+    try:
+        return _EPOCH + int(cursor, 16) * _MICROSECOND
+    except (ValueError, OverflowError):
+        raise InvalidCursor from None
 
 
 def _tick(row: Row[Any]) -> Tick:

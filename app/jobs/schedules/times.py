@@ -73,7 +73,12 @@ class Line:
 
     def in_words(self) -> str:
         """``At 02:30 every day``."""
-        return CronSim(self.text, _START).explain()
+        return _in_words(self.text)
+
+
+@lru_cache(maxsize=4096)
+def _in_words(line: str) -> str:
+    return CronSim(line, _START).explain()
 
 
 @lru_cache(maxsize=4096)
