@@ -44,7 +44,10 @@ def list_schedules(query: dict[str, Any]) -> Any:
     "GET", "/api/schedules/<name>", responses={200: SCHEDULE}, errors=(404,), role="viewer", tag=TAG
 )
 def get_schedule(name: str) -> dict[str, Any]:
-    """Get a schedule."""
+    """Get a schedule.
+
+    With its next run and its last tick.
+    """
     return _described([listing.get_schedule(db.session, name)])[0]
 
 
