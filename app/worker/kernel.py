@@ -20,6 +20,7 @@ from app.config import Settings
 from app.extensions import db
 from app.jobs import lifecycle
 from app.jobs.ending import Ending
+from app.jobs.schedules.tick import HINT
 from app.worker import leave, ticks
 from app.worker.clock import Clock
 from app.worker.heartbeat import Heartbeat
@@ -87,7 +88,7 @@ class Kernel:
             self.clock,
             self.settings,
             none_due_until=lambda: self.inbox.none_due_until,
-            tick=lambda: self.pacer.hint({ticks.NAME}),
+            tick=lambda: self.pacer.hint({HINT}),
         )
         self.heartbeat = Heartbeat(
             engine=self.engine,
@@ -160,7 +161,7 @@ class Kernel:
             hint=lambda name: self._publisher.hint({name}),
             grace_seconds=self.settings.schedule_grace_seconds,
         )
-        return [Source(ticks.NAME, scheduled.work)]
+        return [Source(HINT, scheduled.work)]
 
     def _release_unstarted(self, jobs: list[Claimed]) -> None:
         # In the background: the ticker must go on interrupting handlers, and a stop must not wait for the

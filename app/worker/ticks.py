@@ -16,10 +16,8 @@ from sqlalchemy.orm import Session
 
 from app.database import autocommit
 from app.jobs.schedules import tick
-from app.jobs.schedules.tick import BATCH, Upcoming
+from app.jobs.schedules.tick import BATCH, HINT, Upcoming
 
-#: Its hints.
-NAME = "schedules"
 #: How long after a tick the processes look that don't lead, at random, and how often at least.
 FOLLOW_SECONDS = (0.25, 0.5)
 LOOK_SECONDS = 0.7
@@ -68,7 +66,7 @@ class Ticks:
         with Session(self._engine) as session:
             count = tick.tick(session, grace_seconds=self._grace_seconds)
         if count >= BATCH:
-            self._hint(NAME)  # there is more: another process may help
+            self._hint(HINT)  # there is more: another process may help
         return count
 
     def _look(self) -> Upcoming:

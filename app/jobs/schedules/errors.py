@@ -5,12 +5,6 @@ from __future__ import annotations
 from app.errors import JobQueueError
 
 
-class ScheduleNotFound(JobQueueError):
-    """No schedule is named {name!r}."""
-
-    http_status, code = 404, "schedule_not_found"
-
-
 class ScheduleExists(JobQueueError):
     """There is already a schedule named {name}; change it with PATCH, or replace it with PUT."""
 

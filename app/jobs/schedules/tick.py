@@ -24,6 +24,8 @@ from app.jobs.models import UNIQUE_KEY_IS_LIVE
 from app.jobs.publication import savepoint
 from app.jobs.schedules.turn import Tick, Turn, turns
 
+#: Wakes a pacer: a schedule has another next tick.
+HINT = "schedules"
 #: Schedules in a transaction. Their rows are locked while it is carried out.
 BATCH = 200
 #: Another transaction holds the unique key.
@@ -98,7 +100,7 @@ def tick(session: Session, *, grace_seconds: float, limit: int = BATCH) -> int:
     return sum(not turn.is_postponed for turn in batch)
 
 
-def record(session: Session, ticks: Sequence[Tick]) -> set[tuple[int, datetime]]:
+def record(session: Db, ticks: Sequence[Tick]) -> set[tuple[int, datetime]]:
     """Write rows of the history; returns (schedule, tick) of those that were not there."""
     values = {"ticks": json.dumps([tick.values() for tick in ticks])}
     return {(row.schedule_id, row.tick_at) for row in session.execute(_RECORD, values)}
