@@ -14,8 +14,6 @@ from app.jobs.statistics import summary
 
 #: How old the data of a tab may be: cheap reads, expensive reads, lists of names.
 QUICK_SECONDS, SLOW_SECONDS, NAMES_SECONDS = 1.0, 2.0, 10.0
-#: The results of a bulk action of this size are counted less often.
-MANY_ITEMS = 50_000
 #: While no worker is alive, the web folds the deltas of the counters this often.
 FOLD_SECONDS = 10.0
 
@@ -94,20 +92,18 @@ def error_group_name(fingerprint: str) -> str:
     return name or f"error group {fingerprint}"
 
 
+def open_bulk_actions() -> int:
+    """How many bulk actions have not ended."""
+    return cache.cached(
+        "dashboard.bulk_actions", QUICK_SECONDS, lambda: bulk.count_open(db.session)
+    )
+
+
 def latest_retries(fingerprints: list[str]) -> dict[str, tuple[BulkAction, bulk.Outcome]]:
     return cache.cached(
         "dashboard.latest_retries",
         QUICK_SECONDS,
         lambda: bulk.latest_retries(db.session, fingerprints),
-    )
-
-
-def outcome(action: BulkAction) -> bulk.Outcome:
-    seconds = QUICK_SECONDS if action.total < MANY_ITEMS else NAMES_SECONDS
-    return cache.cached(
-        f"dashboard.outcome.{action.id}.{action.done}",
-        seconds,
-        lambda: bulk.outcome(db.session, action),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from app import json_values
 from app.errors import ValidationFailed
 from app.jobs.bounds import MAX_PRIORITY, MIN_PRIORITY, PRIORITY_RULE
+from app.jobs.bulk import MAX_PER_SECOND
 from app.jobs.verbs import VERBS
 from app.json_values import MalformedJson
 from app.names import NAME, NAME_RULE
@@ -63,3 +64,15 @@ def edit_changes(form: Mapping[str, str]) -> dict[str, Any]:
     if not changes:
         raise ValidationFailed({"priority": ["or queue must be filled in to change jobs."]})
     return changes
+
+
+def speed_of(form: Mapping[str, str]) -> int | None:
+    """How many jobs a second a bulk action may change; None for as many as possible. Raises ValidationFailed."""
+    text = form.get("per_second", "").strip()
+    if not text:
+        return None
+    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= MAX_PER_SECOND:
+        raise ValidationFailed(
+            {"per_second": [f"must be a whole number from 1 to {MAX_PER_SECOND}."]}
+        )
+    return int(text)

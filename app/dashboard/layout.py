@@ -46,6 +46,7 @@ def _badges(counts: Mapping[str, int], paused_queues: int, alive_workers: int) -
     badges["nav-failed"] = _badge(counts["failed"], "failed")
     badges["nav-dead"] = _badge(counts["dead_letters"], "open dead letters")
     badges["nav-paused"] = _badge(paused_queues, "paused")
+    badges["nav-bulk"] = _badge(cached_reads.open_bulk_actions(), "not finished")
     badges["nav-workers"] = _badge(alive_workers, "alive", show_zero=True)
     return badges
 

@@ -272,9 +272,9 @@ class JobQuery(ListQuery):
     def cleared(self) -> str:
         return type(self)(view=self.view).url()
 
-    def all_url(self) -> str:
-        """The page to act on all matching jobs."""
-        return url_for("dashboard.bulk_preview", **self.named())
+    def all_url(self, verb: str | None = None) -> str:
+        """The page to act on all matching jobs; with ``verb``, the one that asks for it."""
+        return url_for("dashboard.bulk_preview", **self.named(), verb=verb)
 
     def named(self) -> dict[str, Any]:
         """The filters as parameters of the address."""

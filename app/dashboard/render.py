@@ -129,7 +129,8 @@ SECTIONS = {
     f"dashboard.{page}": section
     for section, pages in {
         "overview": "overview",
-        "jobs": "jobs job delete_job copy_form create_copy bulk_preview bulk_start act_on_selected bulk_actions bulk_action",
+        "jobs": "jobs job delete_job copy_form create_copy bulk_preview bulk_start act_on_selected",
+        "bulk_actions": "bulk_actions bulk_action",
         "dead_letters": "dead_letters",
         "failures": "failures",
         "queues": "queues",

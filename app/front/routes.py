@@ -23,10 +23,13 @@ BULK = "bulk"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _ID = r"[0-9A-Fa-f-]{36}"
 _READS = re.compile(
-    rf"/api/jobs|/api/jobs/{_ID}/(?:attempts|log)|/api/dead-letters(?:/.*)?"
+    rf"/api/jobs|/api/jobs/{_ID}/(?:attempts|log)|/api/dead-letters(?:/.*)?|/api/bulk-actions(?:/.*)?"
     rf"|/jobs|/jobs/(?:all|find|new)|/jobs/{_ID}(?:/.*)?|/dead-letters(?:/.*)?|/failures(?:/.*)?|/audit|/bulk(?:/.*)?"
 )
-_BULK = re.compile(r"/api/jobs/bulk|/jobs/(?:all|selected)|/failures/[^/]+/[^/]+|/bulk/[0-9]+/stop")
+_BULK = re.compile(
+    r"/api/jobs/bulk|/api/bulk-actions(?:/preview|/[0-9]+/(?:cancel|undo))?|/jobs/(?:all|selected)"
+    r"|/failures/[^/]+/[^/]+|/bulk/[0-9]+/(?:stop|undo)"
+)
 
 
 def cost(method: str, path: str) -> str:

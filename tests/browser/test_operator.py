@@ -10,8 +10,6 @@ from playwright.sync_api import expect
 from sqlalchemy import text
 
 from app import cache
-from app.jobs import bulk
-from app.jobs.models import Job
 from tests import factories as make
 from tests.browser.conftest import Tab
 
@@ -43,51 +41,6 @@ def test_from_the_banner_to_a_canary_to_the_whole_error_group(tab: Tab, session:
     expect(page.get_by_text("No failures.")).to_be_visible()
     tab.open("/audit")
     expect(page.locator("#live")).to_contain_text("bulk.retry")
-
-
-def test_a_bulk_action_is_previewed_paused_and_stopped(tab: Tab, session: Any) -> None:
-    for _ in range(3):
-        make.failed_job(type="mail")
-    make.failed_job(type="other")
-    page = tab.open("/jobs?status=failed&type=mail")
-    page.locator("#bulk-all").click()
-    expect(page.locator("h1")).to_have_text("Act on all matching jobs")
-    expect(page.locator("#main li")).to_have_count(3)
-    page.get_by_role("button", name="Retry 3 jobs").click()
-    page.get_by_role("button", name="Pause bulk action").click()
-    expect(page.locator("#live")).to_contain_text("Paused")
-    assert bulk.step(session) == 0
-    page.get_by_role("button", name="Stop bulk action").click()
-    expect(page.locator("#confirm-text")).to_have_text("Stop after 0 of 3?")
-    page.get_by_role("button", name="Keep going").click()
-    page.get_by_role("button", name="Stop bulk action").click()
-    page.get_by_role("dialog").get_by_role("button", name="Stop").click()
-    expect(page.locator("#live")).to_contain_text("3 not reached")
-
-
-def test_only_the_previewed_jobs_are_deleted_after_their_count_is_typed(
-    tab: Tab, session: Any
-) -> None:
-    for _ in range(101):
-        make.scheduled_job(type="mail")
-    page = tab.open("/jobs/all?status=scheduled&type=mail")
-    for _ in range(30):
-        make.scheduled_job(type="mail")
-    page.get_by_role("button", name="Delete 101 jobs…").click()
-    dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("Delete 101 jobs, including logs and attempts?")
-    yes = dialog.get_by_role("button", name="Delete 101 jobs")
-    expect(yes).to_be_disabled()
-    page.keyboard.type("100")
-    expect(yes).to_be_disabled()
-    page.locator("#confirm-typed").fill("101")
-    yes.click()
-    page.wait_for_url("**/bulk/1")
-    expect(page.locator("#bulk-late")).to_contain_text("30 jobs arrived or changed")
-    bulk.step(session)
-    tab.look()
-    expect(page.locator("#live")).to_contain_text("Finished: 101 deleted.")
-    assert session.query(Job).count() == 30
 
 
 def test_the_selection_bar_offers_only_applicable_verbs(tab: Tab, session: Any) -> None:

@@ -13,33 +13,44 @@ from sqlalchemy import text
 
 from app import cache
 from app.dashboard import list_query
+from app.dashboard.present import bulk_words
+from app.dashboard.views import bulk as bulk_view
 from app.jobs import bulk, lifecycle
+from app.jobs.bulk import chunks
 from app.jobs.bulk import scope as bulk_scope
+from app.jobs.bulk.tickets import Ticket
 from app.jobs.lifecycle import NewJob
+from app.jobs.listing import JobFilter
 from tests import factories
 
 
 @pytest.fixture
-def confirm(client: Any, press: Any) -> Any:
-    """Opens the preview and presses a verb's button, as a browser would with what its form holds."""
+def confirm(client: Any, press: Any, session: Any) -> Any:
+    """Opens the page of the verb and presses its button, as a browser would; then the grace period passes."""
 
     def confirm(url: str, verb: str, between: Any = None, **fields: Any) -> Any:
-        page = client.get(url).text
+        page = client.get(with_verb(url, verb)).text
         if between:
             between()
-        return press(url.replace("&amp;", "&"), **scope_in(page, verb), verb=verb, **fields)
+        answer = press(url.replace("&amp;", "&"), **ticket_in(page), verb=verb, **fields)
+        pass_grace(session)
+        return answer
 
     return confirm
 
 
-def scope_in(page: str, verb: str) -> dict[str, str]:
-    """The hidden fields of the form with that verb's button."""
-    [form] = [form for form in page.split("<form")[1:] if f'name="verb" value="{verb}"' in form]
-    names = ("as_of", "upto", "moment", "expected")
-    return {
-        name: re.search(f'name="{name}" value="([^"]*)"', form)[1]  # type: ignore[index]
-        for name in names
-    }
+def with_verb(url: str, verb: str) -> str:
+    return f"{url}{'&' if '?' in url else '?'}verb={verb}"
+
+
+def pass_grace(session: Any) -> None:
+    session.execute(text("UPDATE bulk_actions SET next_at = least(next_at, now())"))
+    session.commit()
+
+
+def ticket_in(page: str) -> dict[str, str]:
+    """The hidden field that says what was previewed."""
+    return {"preview": re.search('name="preview" value="([^"]*)"', page)[1]}  # type: ignore[index]
 
 
 def main(page: str) -> str:
@@ -56,7 +67,7 @@ def test_from_the_list_to_the_finished_action(
     assert "Act on all matching jobs…" in list_page
     assert 'href="/jobs/all?status=pending&amp;tag=old"' in list_page
     preview = main(client.get("/jobs/all?status=pending&tag=old").text)
-    assert "Cancel 3 jobs" in preview
+    assert "Cancel 3 jobs…" in preview
     assert "echo in default 3" in preview
     assert "Retry" not in preview
     answer = confirm("/jobs/all?status=pending&tag=old", "cancel")
@@ -77,12 +88,11 @@ def test_it_can_be_paused_and_stopped(
     lifecycle.enqueue(session, [NewJob("echo", {})])
     session.commit()
     page = confirm("/jobs/all?status=pending", "cancel").headers["Location"]
-    assert 'hx-confirm="Stop after 0 of 1?"' in client.get(page).text
     assert press(f"{page}/pause").status_code == 303
     assert "Paused" in client.get(page).text
     press(f"{page}/resume")
     press(f"{page}/stop")
-    assert "<b>Undone</b>: 0 cancelled or stopping, 1 not reached." in client.get(page).text
+    assert "<b>Undone</b>: No jobs were changed." in client.get(page).text
 
 
 def test_jobs_that_arrive_after_the_preview_are_counted_and_not_changed(
@@ -115,28 +125,21 @@ def test_without_a_preview_nothing_starts(client: Any, press: Any, session: Any)
     factories.failed_job()
     answer = press("/jobs/all?status=failed", verb="retry")
     assert answer.status_code == 422
-    assert "open “Act on all matching jobs” first" in answer.text
-    old = {
-        "as_of": "2020-01-01T00:00:00+00:00",
-        "upto": str(UUID(int=1)),
-        "moment": "1.1.",
-        "expected": "1",
-    }
-    assert "too old" in press("/jobs/all?status=failed", verb="retry", **old).text
+    assert "it is missing or incomplete" in answer.text
     assert bulk.latest(session) == []
 
 
 @pytest.mark.parametrize(
-    "moment", ["", "x", "1", "1.2", "1.2.,", "1.2.3,", "-1.2.3", f"{10**18}.1.", "١.٢."]
-)
-def test_an_invalid_preview_moment_is_refused(
-    client: Any, press: Any, session: Any, moment: str
+    ("verb", "url"), [("cancel", "/jobs/all?status=pending"), ("retry", "/jobs/all?status=pending&queue=q")]
+)  # fmt: skip
+def test_a_preview_of_another_verb_or_filter_is_refused(
+    client: Any, press: Any, session: Any, verb: str, url: str
 ) -> None:
     factories.failed_job()
-    fields = scope_in(client.get("/jobs/all?status=failed").text, "retry") | {"moment": moment}
-    answer = press("/jobs/all?status=failed", verb="retry", **fields)
+    fields = ticket_in(client.get("/jobs/all?status=failed&verb=retry").text)
+    answer = press(url, verb=verb, **fields)
     assert answer.status_code == 422
-    assert "open “Act on all matching jobs” first" in answer.text
+    assert "it is of another verb or filter" in answer.text
 
 
 def test_a_deletion_needs_confirmation_and_above_a_hundred_the_typed_count(
@@ -154,15 +157,16 @@ def test_a_deletion_needs_confirmation_and_above_a_hundred_the_typed_count(
     assert question.status_code == 200
     assert "Delete 101 jobs?" in question.text
     assert "Type 101 to confirm" in question.text
-    fields = scope_in(question.text, "delete")
+    fields = ticket_in(question.text)
     wrong = press(url, verb="delete", confirmed="yes", typed="100", **fields)
     assert wrong.status_code == 422
-    assert "Type 101 to confirm. Nothing was deleted." in wrong.text
+    assert "Type 101 to confirm. Nothing was changed." in wrong.text
     assert bulk.latest(session) == []
     factories.failed_job()
     answer = press(url, verb="delete", confirmed="yes", typed="101", **fields)
     assert answer.status_code == 303, answer.text
     page = answer.headers["Location"]
+    pass_grace(session)
     bulk.step(session)
     assert "101 deleted" in client.get(page).text
     assert client.get("/api/jobs/stats").json["failed"] == 1
@@ -175,7 +179,7 @@ def test_a_small_deletion_needs_confirmation_without_typing(
     question = confirm("/jobs/all?status=failed", "delete").text
     assert "Delete 1 job?" in question
     assert "to confirm" not in main(question)
-    fields = scope_in(question, "delete")
+    fields = ticket_in(question)
     answer = press("/jobs/all?status=failed", verb="delete", confirmed="yes", **fields)
     assert answer.status_code == 303
 
@@ -183,11 +187,11 @@ def test_a_small_deletion_needs_confirmation_without_typing(
 def test_retrying_cancelled_schedules_is_called_restore(client: Any, session: Any) -> None:
     factories.cancelled_job(run_at=factories._now(9000))
     page = main(client.get("/jobs/all?status=cancelled").text)
-    assert "Restore 1 job<" in page
+    assert "Restore 1 job…" in page
     assert "The jobs return to their schedule." in page
     factories.cancelled_job()
     page = main(client.get("/jobs/all?status=cancelled").text)
-    assert "Retry 2 jobs<" in page
+    assert "Retry 2 jobs…" in page
     assert "1 of them returns to their schedule. The others run now." in page
 
 
@@ -330,7 +334,7 @@ def test_all_matching_jobs_are_changed_even_if_not_all_were_counted(
     def arrives() -> None:
         factories.pending_job(payload={"find": "me"})
 
-    assert confirm("/jobs/all?q=find", "cancel", arrives).status_code in (200, 302, 303)
+    assert confirm("/jobs/all?q=find", "cancel", arrives, confirmed="yes").status_code == 303
     action = bulk.find(session, 1)
     assert (action.total, action.late) == (3, 1)
 
@@ -340,8 +344,135 @@ def test_jobs_that_were_not_counted_cannot_be_deleted(
 ) -> None:
     for _ in range(3):
         factories.cancelled_job(payload={"find": "me"})
-    fields = scope_in(client.get("/jobs/all?q=find").text, "retry")
-    assert fields["expected"] == ""
-    answer = press("/jobs/all?q=find", **fields, verb="delete", confirmed="yes")
+    assert 'id="bulk-confirm"' not in client.get("/jobs/all?q=find&verb=delete").text
+    scope = bulk_scope.take_scope(session)
+    ticket = Ticket.of("delete", JobFilter(search="find"), scope, None)
+    answer = press("/jobs/all?q=find", verb="delete", confirmed="yes", preview=str(ticket))
     assert answer.status_code == 422
     assert "exact count" in answer.text
+
+
+def schedule(session: Any, n: int, **more: Any) -> None:
+    lifecycle.enqueue(session, [NewJob("echo", delay_seconds=3600, **more) for _ in range(n)])
+    session.commit()
+
+
+def test_one_sentence_says_what_happens_and_to_which_jobs(client: Any, session: Any) -> None:
+    schedule(session, 2, queue="reports")
+    schedule(session, 1, queue="mail")
+    factories.retrying_job(type="sleep", queue="mail")
+    page = main(client.get("/jobs/all?status=pending&verb=cancel").text)
+    assert "<h1>Cancel 4 jobs?</h1>" in page
+    sentence = re.sub("<[^>]*>", "", re.search('id="bulk-sentence">(.*?)</p>', page)[1])  # type: ignore[index]
+    assert sentence.startswith("Cancel 4 jobs of 2 types in 2 queues, scheduled for ")
+    rows = re.findall(r'<th scope="row">(.*?)</th><td class="number">(.*?)</td>', page)
+    counted = {re.sub("<[^>]*>", "", name): n for name, n in rows}
+    assert counted == {
+        "echo": "3", "sleep": "1", "reports": "2", "mail": "2", "Scheduled": "3", "Retrying": "1",
+    }  # fmt: skip
+    assert page.count('id="bulk-confirm"') == 1
+    assert ">Cancel 4 jobs</button>" in page
+
+
+@pytest.mark.parametrize(("verb", "status"), [("cancel", "scheduled"), ("discard", "failed")])
+def test_above_a_hundred_the_count_is_typed_for_every_destructive_verb(
+    client: Any, press: Any, session: Any, redis: Any, verb: str, status: str, monkeypatch: Any
+) -> None:
+    for module in (bulk_words, bulk_view):
+        monkeypatch.setattr(module, "ASKS_ABOVE", 1)
+    for _ in range(2):
+        factories.BY_VIEW[status]()
+    url = f"/jobs/all?status={status}"
+    page = client.get(with_verb(url, verb)).text
+    assert 'data-type="2"' in page
+    question = press(url, verb=verb, **ticket_in(page), per_second="10")
+    assert "Type 2 to confirm" in question.text
+    fields = ticket_in(question.text) | {"per_second": "10", "confirmed": "yes"}
+    assert press(url, verb=verb, **fields, typed="3").status_code == 422
+    assert press(url, verb=verb, **fields, typed="2").status_code == 303
+    assert bulk.latest(session)[0].per_second == 10
+
+
+def test_an_action_waits_and_can_be_undone_before_it_begins(
+    client: Any, press: Any, session: Any, redis: Any
+) -> None:
+    schedule(session, 3)
+    fields = ticket_in(client.get("/jobs/all?status=scheduled&verb=cancel").text)
+    page = press("/jobs/all?status=scheduled", verb="cancel", **fields).headers["Location"]
+    text_ = client.get(page).text
+    assert "<b>Starts " in text_
+    assert "No jobs have been changed yet." in text_
+    assert bulk.step(session) == 0
+    assert press(f"{page}/undo").headers["Location"].endswith(page)
+    pass_grace(session)
+    assert bulk.step(session) == 0
+    assert "undone before it started. No jobs were changed." in client.get(page).text
+    assert client.get("/api/jobs/stats").json["pending"] == 3
+
+
+def test_a_button_pressed_twice_starts_one_action(
+    client: Any, press: Any, session: Any, redis: Any
+) -> None:
+    schedule(session, 1)
+    fields = ticket_in(client.get("/jobs/all?status=scheduled&verb=cancel").text)
+    pages = {
+        press("/jobs/all?status=scheduled", verb="cancel", **fields).headers["Location"]
+        for _ in range(2)
+    }
+    assert len(pages) == 1
+
+
+def test_an_undo_is_a_bulk_action_and_each_links_to_the_other(
+    client: Any, press: Any, confirm: Any, session: Any, redis: Any
+) -> None:
+    schedule(session, 3)
+    page = confirm("/jobs/all?status=scheduled", "cancel").headers["Location"]
+    bulk.step(session)
+    assert "Undo for 3 jobs" in client.get(page).text
+    undoing = press(f"{page}/undo").headers["Location"]
+    pass_grace(session)
+    bulk.step(session)
+    cache.forget()
+    shown = client.get(undoing).text
+    assert "Undo “Cancel 3 jobs”" in shown
+    assert "<b>Finished</b>: 3 restored." in shown
+    assert re.search('id="became-1" href="[^"]*">3 waiting<', shown)
+    assert 'id="bulk-source"' in shown
+    assert 'id="bulk-undo-link"' in client.get(page).text
+    assert "Undo “Cancel 3 jobs”" in client.get("/bulk").text
+    again = press(f"{page}/undo")
+    assert again.status_code == 409
+    assert "was undone, by bulk action" in again.text
+    audit = client.get("/audit").text
+    assert "bulk.undo" in audit
+    assert f'href="{undoing}"' in audit
+
+
+def test_the_outcome_adds_up_while_the_action_runs(
+    client: Any, confirm: Any, session: Any, redis: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(chunks, "CHUNK", 2)
+    jobs = [factories.failed_job().id for _ in range(5)]
+    page = confirm("/jobs/all?status=failed", "retry").headers["Location"]
+    bulk.step(session)
+    session.execute(
+        text("UPDATE jobs SET status = 'completed', finished_at = now() WHERE id = :id"),
+        {"id": jobs[0]},
+    )
+    session.commit()
+    shown = client.get(page).text
+    assert "<b>Running</b>: 2 retried, 3 remaining." in shown
+    links = dict(re.findall(r'<a id="became-\d" href="([^"]*)">([^<]*)</a>', shown))
+    assert "2 retried, now: " in shown
+    assert sorted(links.values()) == ["1 completed", "1 still waiting"]
+    for url in links:
+        assert client.get(url.replace("&amp;", "&")).text.count("<tr id=") == 1
+
+
+def test_a_speed_that_is_no_number_is_refused(client: Any, press: Any, session: Any) -> None:
+    factories.failed_job()
+    fields = ticket_in(client.get("/jobs/all?status=failed&verb=retry").text)
+    for speed in ("0", "x", "-1", "10001"):
+        answer = press("/jobs/all?status=failed", verb="retry", per_second=speed, **fields)
+        assert answer.status_code == 422
+        assert "from 1 to 10000" in answer.text

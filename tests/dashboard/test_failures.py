@@ -10,7 +10,7 @@ from sqlalchemy import text
 from app import cache
 from app.jobs import bulk, lifecycle
 from tests import factories
-from tests.dashboard.test_bulk import scope_in
+from tests.dashboard.test_bulk import pass_grace, ticket_in
 
 
 def fail(session: Any, times: int, *, type: str = "mail", verb: str = "bury") -> str:
@@ -80,7 +80,8 @@ def test_the_whole_group_is_a_bulk_action(
     assert "<h1>Retry 101 jobs?</h1>" in question
     assert "Refused in mail" in question
     assert "Delete" not in question.split("<main")[1].split("</main")[0]
-    page = press(preview, **scope_in(question, "retry"), verb="retry").headers["Location"]
+    page = press(preview, **ticket_in(question), verb="retry").headers["Location"]
+    pass_grace(session)
     assert bulk.step(session) == 101
     assert "101 retried" in client.get(page).text
     assert "shop/mail.py" in client.get("/failures").text  # of the other type

@@ -75,6 +75,11 @@ def test_a_callers_reads_in_progress_are_limited_without_affecting_others(
         ("POST", "/api/jobs", routes.CREATE),
         ("POST", "/api/jobs/bulk", routes.BULK),
         ("POST", "/jobs/all", routes.BULK),
+        ("POST", "/bulk/7/undo", routes.BULK),
+        ("POST", "/api/bulk-actions", routes.BULK),
+        ("POST", "/api/bulk-actions/7/undo", routes.BULK),
+        ("POST", "/api/bulk-actions/7/pause", routes.QUICK),
+        ("GET", "/api/bulk-actions/7", routes.READ),
     ],
 )
 def test_the_cost_of_a_request(method, path, expected):

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 
 from app.dashboard.present.format import number
 from app.dashboard.present.link import Link
+from app.jobs.bulk.actions import UNDO
 from app.jobs.bulk.outcomes import Outcome
 from app.jobs.bulk.scope import Part, Preview, by_count
 from app.jobs.models import BulkAction
 from app.jobs.verbs import VERBS
 
-#: Above this count, the user has to type it to delete, and the failures page asks before a retry.
+#: Above this count, the user has to type it to cancel, discard or delete, and the failures page asks before a retry.
 ASKS_ABOVE = 100
 KINDS_SHOWN = 4
+VALUES_SHOWN = 5
+#: What the form offers as the number of jobs a second.
+SPEEDS = (1000, 100, 10, 1)
 
 _TITLES = {
     "retry": "Retry {jobs}", "run": "Run {jobs} now", "cancel": "Cancel {jobs}",
@@ -30,7 +34,7 @@ _EFFECTS = {
 #: Past participles of the verbs, after a number of jobs.
 DONE = {
     "retry": "retried", "run": "due now", "cancel": "cancelled or stopping", "discard": "discarded",
-    "edit": "changed", "delete": "deleted",
+    "edit": "changed", "delete": "deleted", "undo": "restored",
 }  # fmt: skip
 #: The message after an action on selected jobs.
 BECAME = {
@@ -42,9 +46,9 @@ BECAME = {
     "edit": "{jobs} changed.",
 }
 _NOW = {
-    "completed": "completed", "failed": "failed again", "pending": "still waiting",
-    "processing": "running", "cancelled": "cancelled",
+    "completed": "completed", "failed": "failed", "pending": "waiting", "processing": "running", "cancelled": "cancelled",
 }  # fmt: skip
+_NOW_AFTER_RETRY = _NOW | {"failed": "failed again", "pending": "still waiting"}
 
 
 def jobs(n: int) -> str:
@@ -71,6 +75,45 @@ def became(verb: str, n: int) -> str:
     return _filled(BECAME[verb], n)
 
 
+def title_of(action: BulkAction) -> str:
+    """ "Cancel 6,000 jobs", "Undo “Cancel 6,000 jobs”"."""
+    if action.verb != UNDO:
+        return title(action.verb, action.total)
+    return f"Undo “{title(action.args['verb'], action.args['total'])}”"
+
+
+def undo_label(action: BulkAction, outcome: Outcome) -> str | None:
+    """The button that undoes the action: "Undo", "Undo for 4,470 jobs"; None if there is nothing to undo."""
+    if not action.has_begun:
+        return None if action.finished_at else "Undo"
+    is_possible = action.verb != UNDO and VERBS[action.verb].is_undoable and outcome.undoable
+    return f"Undo for {jobs(outcome.undoable)}" if is_possible else None
+
+
+def status_line(action: BulkAction) -> str:
+    """How far the action is: "4,500 cancelled or stopping, 12 skipped (…), 1,488 remaining."."""
+    if action.state == "undone":
+        return "No jobs were changed."
+    parts = [f"{number(action.done)} {DONE[action.verb]}"]
+    if action.refused:
+        parts.append(
+            f"{number(action.refused)} skipped (changed since the preview, or not allowed)"
+        )
+    if left := action.total - action.done - action.refused:
+        parts.append(f"{number(left)} {'not reached' if action.cancelled_by else 'remaining'}")
+    return ", ".join(parts) + "."
+
+
+def late_line(action: BulkAction) -> str | None:
+    """Which jobs are not included, and why."""
+    if not action.late:
+        return None
+    are = "is" if action.late == 1 else "are"
+    if action.verb == UNDO:
+        return f"{jobs(action.late)} {are} not restored: they have run or changed since, or were deleted."
+    return f"{jobs(action.late)} arrived or changed after the preview and {are} not included."
+
+
 @dataclass(frozen=True)
 class Choice:
     """One verb of a preview: its button and its effect."""
@@ -83,9 +126,65 @@ class Choice:
     is_exact: bool = True  # else there are more than n
 
     @property
+    def expected(self) -> int | None:
+        """How many jobs it is about; None if counting all of them took too long."""
+        return self.n if self.is_exact else None
+
+    @property
+    def is_asked(self) -> bool:
+        return is_asked(self.verb, self.expected)
+
+    @property
     def is_typed(self) -> bool:
         """Whether the count has to be typed."""
-        return self.verb == "delete" and self.n > ASKS_ABOVE
+        return self.is_asked and self.is_exact and self.n > ASKS_ABOVE
+
+
+def is_asked(verb: str, n: int | None) -> bool:
+    """Whether to ask again before doing ``verb`` to ``n`` jobs (None: not counted)."""
+    is_many = n is None or n > ASKS_ABOVE
+    return not VERBS[verb].is_undoable or (VERBS[verb].is_destructive and is_many)
+
+
+_QUESTIONS = {
+    "delete": "{title}, including logs and attempts? This can't be undone.",
+    "cancel": "{title}? Running jobs are asked to stop, which can't be undone.",
+    "discard": "{title}? The jobs stay failed.",
+}
+
+
+def question(verb: str, n: int | None) -> str:
+    """The text of the dialog: "Cancel 6,000 jobs? …"."""
+    return _QUESTIONS[verb].format(title=title(verb, n))
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """The jobs of a verb by one property: its largest values, and how many others there are."""
+
+    heading: str
+    values: list[tuple[str, int]]
+    others: int
+
+
+def breakdowns(preview: Preview, verb: str) -> list[Breakdown]:
+    """By type, queue and status."""
+    counted = [
+        (heading, preview.by(verb, name))
+        for heading, name in (("Type", "type"), ("Queue", "queue"), ("Status", "view"))
+    ]
+    return [
+        Breakdown(heading, values[:VALUES_SHOWN], max(len(values) - VALUES_SHOWN, 0))
+        for heading, values in counted
+    ]
+
+
+def of_what(preview: Preview, verb: str) -> str:
+    """The end of the sentence "Cancel 6,000 jobs …": "of export-report in queue reports", "of 3 types in 2 queues"."""
+    types, queues = preview.by(verb, "type"), preview.by(verb, "queue")
+    of = f"of {types[0][0]}" if len(types) == 1 else f"of {number(len(types))} types"
+    where = f"queue {queues[0][0]}" if len(queues) == 1 else f"{number(len(queues))} queues"
+    return f"{of} in {where}"
 
 
 def choices(preview: Preview, only: str | None = None) -> list[Choice]:
@@ -107,8 +206,7 @@ def _choice(preview: Preview, verb: str) -> Choice:
             else f"{number(preview.restored)} of them return{'s' if preview.restored == 1 else ''}"
         )
         effect = f"{who} to their schedule." + ("" if is_all else " The others run now.")
-    # For dead letters only their number is known.
-    kinds = "" if verb == "discard" else _kinds(preview.of(verb))
+    kinds = _kinds(preview.of(verb))
     if not preview.is_exact:
         counted = f"At least {number(n)} match; counting all of them takes too long."
         return Choice(verb, n, title(verb, None), f"{counted} {_EFFECTS[verb]}", "", is_exact=False)
@@ -136,10 +234,11 @@ class Became:
 
 def became_of(action: BulkAction, outcome: Outcome) -> list[Became]:
     """The jobs that the action changed, by their state now; [] for verbs after which a job has no further states."""
-    if VERBS[action.verb].is_last:
+    if action.verb != UNDO and VERBS[action.verb].is_last:
         return []
+    words = _NOW_AFTER_RETRY if action.verb in ("retry", "run") else _NOW
     parts = [
-        Became(_NOW[status], n, Link("dashboard.jobs", {"bulk": action.id, "status": status}))
+        Became(words[status], n, Link("dashboard.jobs", {"bulk": action.id, "status": status}))
         for status in ("completed", "failed", "processing", "pending", "cancelled")
         if (n := outcome.by_status[status])
     ]

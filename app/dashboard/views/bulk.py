@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from flask import Response, flash, make_response, redirect, request, url_for
 
-from app import clock
-from app.dashboard import cached_reads, render
+from app.dashboard import render
 from app.dashboard.blueprint import dashboard
-from app.dashboard.forms import check_verb, edit_changes
+from app.dashboard.forms import check_verb, edit_changes, speed_of
 from app.dashboard.list_query import JobQuery
-from app.dashboard.present.bulk_words import ASKS_ABOVE, DONE, became_of, choices, title
+from app.dashboard.present.bulk_words import (
+    ASKS_ABOVE,
+    DONE,
+    SPEEDS,
+    became_of,
+    breakdowns,
+    choices,
+    is_asked,
+    late_line,
+    of_what,
+    question,
+    status_line,
+    title,
+    title_of,
+    undo_label,
+)
 from app.dashboard.present.search import masked_search
-from app.dashboard.redirects import leave
+from app.dashboard.redirects import commit, leave
 from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs import bulk
 from app.jobs.bulk import scope as bulk_scope
-from app.jobs.bulk.scope import Scope
-from app.jobs.committed import Moment
+from app.jobs.bulk.tickets import Ticket
 from app.jobs.models import BulkAction
 from app.jobs.verbs import VERBS
 from app.security import MASK, actor, may_search_payloads
+from app.security.authentication import require
 from app.security.roles import requires
 
-#: Older previews have to be opened again.
-PREVIEW_HOURS = 24
 #: The search in a description.
 _SEARCH = re.compile("“.*”", re.DOTALL)
 
@@ -38,72 +48,66 @@ _SEARCH = re.compile("“.*”", re.DOTALL)
 @dashboard.get("/jobs/all")
 @requires("viewer")
 def bulk_preview() -> Response:
-    """What each verb would do, or only the verb in the parameter ``verb``."""
+    """What can be done with the jobs; with the parameter ``verb``, what that verb would do, to be confirmed."""
     query = JobQuery.parse(request.args)
     only = request.args.get("verb") or None
     if only is not None:
         check_verb(only)
     scope = bulk_scope.take_scope(db.session)
-    preview = bulk_scope.preview(db.session, query.filter(scope.as_of), scope)
+    filter = query.filter(scope.as_of)
+    preview = bulk_scope.preview(db.session, filter, scope)
+    options = choices(preview, only)
+    if only is None or not options:
+        return render.page(
+            "bulk/preview.html", None, query=query, preview=preview, choices=options, description=describe(query)
+        )  # fmt: skip
+    [choice] = options
+    ticket = Ticket.of(choice.verb, filter, preview.scope, choice.expected)
     return render.page(
-        "bulk/preview.html", None, query=query, preview=preview, scope=preview.scope, only=only,
-        choices=choices(preview, only), description=describe(query),
+        "bulk/verb.html", None, query=query, preview=preview, choice=choice, ticket=ticket, description=describe(query),
+        breakdowns=breakdowns(preview, choice.verb), of_what=of_what(preview, choice.verb), span=preview.span(choice.verb),
+        question=question(choice.verb, choice.expected) if choice.is_asked else None, speeds=SPEEDS,
     )  # fmt: skip
 
 
 @dashboard.post("/jobs/all")
 @requires("operator")
 def bulk_start() -> Response:
-    """Starts an action on the previewed jobs. An unconfirmed deletion asks first."""
+    """Starts an action on the previewed jobs. Where scripts would have asked, an unconfirmed one asks first."""
     query = JobQuery.parse(request.args)
     verb = request.form.get("verb", "")
     check_verb(verb)
     args = edit_changes(request.form) if verb == "edit" else {}
-    scope, expected = _previewed(request.form)
-    if verb == "delete":
-        if expected is None:
-            message = (
-                "delete needs an exact count; narrow the filter by status, type, queue or time."
-            )
-            raise ValidationFailed({"verb": [message]})
-        if (problem := _not_confirmed(expected)) is not None:
-            return render.page(
-                "bulk/confirm.html", None, status=422 if problem else 200, query=query, scope=scope, n=expected,
-                title=title(verb, expected), is_typed=expected > ASKS_ABOVE, problem=problem, description=describe(query),
-            )  # fmt: skip
+    per_second = speed_of(request.form)
+    ticket = Ticket.parse(request.form.get("preview", ""))
+    jobs = query.filter(ticket.scope.as_of)
+    ticket.check(verb, jobs)
+    n = ticket.expected
+    if verb == "delete" and n is None:
+        message = "delete needs an exact count; narrow the filter by status, type, queue or time."
+        raise ValidationFailed({"verb": [message]})
+    if is_asked(verb, n) and (problem := _not_confirmed(n)) is not None:
+        return render.page(
+            "bulk/confirm.html", None, status=422 if problem else 200, query=query, ticket=ticket, n=n, verb=verb,
+            title=title(verb, n), question=question(verb, n), is_typed=n is not None and n > ASKS_ABOVE, problem=problem,
+            description=describe(query), per_second=per_second or "",
+        )  # fmt: skip
     number = bulk.create(
-        db.session, verb, query.filter(scope.as_of), scope=scope, expected=expected, by=actor(), args=args,
+        db.session, verb, jobs, scope=ticket.scope, expected=n, by=actor(), args=args,
         description=": ".join([describe(query), *filter(None, [_described(args)])]), link=query.named(),
+        grace_seconds=bulk.GRACE_SECONDS, per_second=per_second, preview_key=ticket.key,
     )  # fmt: skip
-    db.session.commit()
+    commit()
     return leave(url_for("dashboard.bulk_action", number=number))
 
 
-def _previewed(form: Mapping[str, str]) -> tuple[Scope, int | None]:
-    """The scope of the preview and how many jobs it counted for the verb; None if counting took too long."""
-    try:
-        as_of, upto = datetime.fromisoformat(form["as_of"]), UUID(form["upto"])
-        moment = Moment.parse(form["moment"])
-        expected = int(form["expected"]) if form["expected"] else None
-        if as_of.tzinfo is None or (expected or 0) < 0:
-            raise ValueError
-    except (KeyError, ValueError):
-        raise ValidationFailed(
-            {"preview": ["is missing; open “Act on all matching jobs” first."]}
-        ) from None
-    now = clock.now()
-    if not now - timedelta(hours=PREVIEW_HOURS) < as_of < now + timedelta(hours=PREVIEW_HOURS):
-        raise ValidationFailed({"preview": ["is too old; open it again."]})
-    return Scope(as_of, upto, moment), expected
-
-
-def _not_confirmed(n: int) -> str | None:
-    """None if the deletion is confirmed; otherwise the problem to show, "" before the user was asked."""
+def _not_confirmed(n: int | None) -> str | None:
+    """None if it is confirmed; otherwise the problem to show, "" before the user was asked."""
     if request.form.get("confirmed") != "yes":
         return ""
     typed = "".join(c for c in request.form.get("typed", "") if c.isdigit())
-    if n > ASKS_ABOVE and typed != str(n):
-        return f"Type {n} to confirm. Nothing was deleted."
+    if n is not None and n > ASKS_ABOVE and typed != str(n):
+        return f"Type {n} to confirm. Nothing was changed."
     return None
 
 
@@ -111,7 +115,7 @@ def _not_confirmed(n: int) -> str | None:
 @requires("viewer")
 def bulk_actions() -> Response:
     return render.page(
-        "bulk/index.html", "bulk/_table.html", actions=bulk.latest(db.session), title=title,
+        "bulk/index.html", "bulk/_table.html", actions=bulk.latest(db.session), title_of=title_of,
         described=described,
     )  # fmt: skip
 
@@ -120,11 +124,19 @@ def bulk_actions() -> Response:
 @requires("viewer")
 def bulk_action(number: int) -> Response:
     action = bulk.find(db.session, number)
+    outcome = bulk.outcome(db.session, action)
+    undo = bulk.undo_of(db.session, number)
     return render.page(
-        "bulk/show.html", "bulk/_action.html", action=action, title=title(action.verb, action.total),
-        done_words=DONE[action.verb], became=_became(action), is_settled=_is_settled(action),
-        description=described(action), link=_link(action),
+        "bulk/show.html", "bulk/_action.html", action=action, title=title_of(action), role=_role(action),
+        status_line=status_line(action), late_line=late_line(action), done_words=DONE[action.verb], outcome=outcome,
+        became=became_of(action, outcome), is_settled=_is_settled(action, outcome), description=described(action),
+        link=_link(action), undo=undo, undo_label=None if undo else undo_label(action, outcome),
     )  # fmt: skip
+
+
+def _role(action: BulkAction) -> str:
+    """The role that may steer it: that of its verb, or of the verb that it undoes."""
+    return VERBS[action.args["verb"] if action.undo_of else action.verb].role
 
 
 def described(action: BulkAction) -> str:
@@ -145,26 +157,21 @@ def _link(action: BulkAction) -> dict[str, str] | None:
     return action.scope if may_search_payloads() or not q or masked_search(q) == q else None
 
 
-def _became(action: BulkAction) -> Any:
-    return became_of(action, cached_reads.outcome(action)) if action.done else []
-
-
-def _is_settled(action: BulkAction) -> bool:
+def _is_settled(action: BulkAction, outcome: bulk.Outcome) -> bool:
     """Whether its figures have stopped changing."""
-    if not action.finished_at or not action.done or VERBS[action.verb].is_last:
-        return bool(action.finished_at)
-    now = cached_reads.outcome(action).by_status
-    return not now["pending"] + now["processing"]
+    is_last = action.undo_of is None and VERBS[action.verb].is_last
+    waiting = outcome.by_status["pending"] + outcome.by_status["processing"]
+    return bool(action.finished_at) and (is_last or not waiting)
 
 
 @dashboard.post("/bulk/<int:number>/<any(pause, resume, stop):what>")
 @requires("operator")
 def steer_bulk(number: int, what: str) -> Response:
-    check_verb(bulk.find(db.session, number).verb)
+    require(_role(bulk.find(db.session, number)))
     {"pause": bulk.pause, "resume": bulk.resume, "stop": bulk.stop}[what](
         db.session, number, by=actor()
     )
-    db.session.commit()
+    commit()
     words = {
         "pause": "paused",
         "resume": "resumed",
@@ -172,6 +179,19 @@ def steer_bulk(number: int, what: str) -> Response:
     }
     flash(f"Bulk action {number} {words[what]}.", "done")
     return make_response(redirect(url_for("dashboard.bulk_action", number=number), 303))
+
+
+@dashboard.post("/bulk/<int:number>/undo")
+@requires("operator")
+def undo_bulk(number: int) -> Response:
+    """Before it has begun, only stops it; otherwise starts the action that undoes it."""
+    require(_role(bulk.find(db.session, number)))
+    undoing = bulk.undo(db.session, number, by=actor(), grace_seconds=bulk.GRACE_SECONDS)
+    commit()
+    if undoing == number:
+        flash(f"Bulk action {number} undone before it started. No jobs were changed.", "done")
+        return make_response(redirect(url_for("dashboard.bulk_action", number=number), 303))
+    return leave(url_for("dashboard.bulk_action", number=undoing))
 
 
 def _described(args: Mapping[str, Any]) -> str:

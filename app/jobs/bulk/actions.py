@@ -159,6 +159,16 @@ def latest(db: DbSession, limit: int = 50, *, before: int | None = None) -> list
     return list(db.scalars(actions).all())
 
 
+def count_open(db: DbSession) -> int:
+    """How many have not ended; from ix_bulk_actions_open."""
+    return (
+        db.scalar(
+            select(func.count()).select_from(BulkAction).where(BulkAction.finished_at.is_(None))
+        )
+        or 0
+    )
+
+
 def pause(db: DbSession, number: int, *, by: str) -> None:
     """Start no further chunk. Raises BulkActionEnded."""
     action = _open(db, number, "paused")
@@ -246,7 +256,7 @@ def undo(
 def _undoing(db: DbSession, source: BulkAction, by: str, timing: dict[str, Any]) -> int:
     statement_timeouts.allow_bulk(db)
     action = BulkAction(
-        verb=UNDO, args={"verb": source.verb}, description=source.description, scope=source.scope, created_by=by,
+        verb=UNDO, args={"verb": source.verb, "total": source.total}, description=source.description, scope=source.scope, created_by=by,
         undo_of=source.id, **timing,
     )  # fmt: skip
     db.add(action)

@@ -17,7 +17,7 @@ from app.database import DbSession, sqlstate
 from app.jobs import committed
 from app.jobs.listing import find_ids, list_jobs
 from app.jobs.listing.filters import IS_AHEAD, LAST_ID, JobFilter, conditions
-from app.jobs.models import PROCESSING, DeadLetter, Job
+from app.jobs.models import PENDING, PROCESSING, DeadLetter, Job
 from app.jobs.verbs import VERBS
 
 SAMPLE = 10
@@ -65,13 +65,32 @@ class Scope:
 
 
 class Part(NamedTuple):
-    """Matching jobs of one type, queue and status."""
+    """Matching jobs of one type, queue and status, with the times of the first and the last one."""
 
     type: str
     queue: str
     status: str
     is_ahead: bool  # its run_at lies in the future
+    is_retry: bool
     n: int
+    created: tuple[datetime, datetime]
+    runs: tuple[datetime, datetime]
+
+    @property
+    def view(self) -> str:
+        """The status, or scheduled / retrying for the two views of pending."""
+        if self.status != PENDING:
+            return self.status
+        return "retrying" if self.is_retry else "scheduled" if self.is_ahead else PENDING
+
+
+@dataclass(frozen=True)
+class Span:
+    """When the first and the last of some jobs were created; or run next, if all of them lie ahead."""
+
+    first: datetime
+    last: datetime
+    is_ahead: bool
 
 
 @dataclass(frozen=True)
@@ -80,7 +99,7 @@ class Preview:
 
     scope: Scope
     parts: list[Part]
-    dead_letters: int  # open ones among the matches
+    discardable: list[Part] = field(default_factory=list)  # with an open dead letter
     sample: list[Job] = field(default_factory=list)  # the newest
     is_exact: bool = (
         True  # else there are more, and the counts are of the matches that were found in time
@@ -89,9 +108,7 @@ class Preview:
     @property
     def counts(self) -> dict[str, int]:
         """Verb → how many jobs it applies to."""
-        return {verb: sum(part.n for part in self.of(verb)) for verb in VERBS} | {
-            "discard": self.dead_letters
-        }
+        return {verb: sum(part.n for part in self.of(verb)) for verb in VERBS}
 
     @property
     def restored(self) -> int:
@@ -100,6 +117,8 @@ class Preview:
 
     def of(self, verb: str) -> list[Part]:
         """The parts that ``verb`` applies to."""
+        if verb == "discard":
+            return self.discardable
         return [
             part
             for part in self.parts
@@ -107,8 +126,17 @@ class Preview:
         ]
 
     def by(self, verb: str, name: str) -> list[tuple[str, int]]:
-        """(value, number of jobs) of the column ``name`` among the jobs of ``verb``, largest first."""
+        """(value, number of jobs) of type, queue or view among the jobs of ``verb``, largest first."""
         return by_count((getattr(part, name), part.n) for part in self.of(verb))
+
+    def span(self, verb: str) -> Span | None:
+        """When the jobs of ``verb`` were created or run next; None without jobs."""
+        parts = self.of(verb)
+        if not parts:
+            return None
+        is_ahead = all(part.status == PENDING and part.is_ahead for part in parts)
+        times = [part.runs if is_ahead else part.created for part in parts]
+        return Span(min(first for first, _ in times), max(last for _, last in times), is_ahead)
 
 
 def by_count(counted: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
@@ -134,28 +162,32 @@ def preview(db: DbSession, filter: JobFilter, scope: Scope | None = None) -> Pre
     try:
         with _limited(db, EXACT_MILLISECONDS):
             listed = scope.listing(db, matching(filter))
-            parts, dead_letters = _count(db, listed, [*matching(filter), listed.holds()])
-        return Preview(listed, parts, dead_letters, sample)
+            parts, discardable = _count(db, listed, [*matching(filter), listed.holds()])
+        return Preview(listed, parts, discardable, sample)
     except OperationalError as error:
         if sqlstate(error) != QUERY_CANCELED:
             raise
     ids, is_complete = find_ids(db, filter, limit=MAX_MATCHES, seconds=FIND_SECONDS)
     is_match = Job.id == any_(cast(ids, ARRAY(Uuid)))
-    parts, dead_letters = _count(db, scope, [is_match, scope.holds()])
-    return Preview(scope, parts, dead_letters, sample, is_exact=is_complete)
+    parts, discardable = _count(db, scope, [is_match, scope.holds()])
+    return Preview(scope, parts, discardable, sample, is_exact=is_complete)
 
 
 def _count(
     db: DbSession, scope: Scope, matches: list[ColumnElement[bool]]
-) -> tuple[list[Part], int]:
-    """The jobs by kind, and the open dead letters among them."""
-    kinds = (Job.type, Job.queue, Job.status, Job.run_at > scope.as_of)
-    rows = db.execute(select(*kinds, func.count()).where(*matches).group_by(*kinds)).all()
-    parts = [Part(*row) for row in rows]
+) -> tuple[list[Part], list[Part]]:
+    """The jobs by kind, and those among them with an open dead letter."""
+    parts = _parts(db, scope, matches)
     if not any(part.status == "failed" for part in parts):
-        return parts, 0
-    dead_letters = select(func.count()).select_from(Job).where(*matches, fits("discard"))
-    return parts, db.execute(dead_letters).scalar_one()
+        return parts, []
+    return parts, _parts(db, scope, [*matches, fits("discard")])
+
+
+def _parts(db: DbSession, scope: Scope, matches: list[ColumnElement[bool]]) -> list[Part]:
+    kinds = (Job.type, Job.queue, Job.status, Job.run_at > scope.as_of, Job.attempts > 0)
+    times = [of(column) for column in (Job.created_at, Job.run_at) for of in (func.min, func.max)]
+    rows = db.execute(select(*kinds, func.count(), *times).where(*matches).group_by(*kinds)).all()
+    return [Part(*row[:6], created=(row[6], row[7]), runs=(row[8], row[9])) for row in rows]
 
 
 @contextmanager
