@@ -170,6 +170,7 @@ def worker(*, silent_for: float = 0, stopped_ago: float | None = None, **columns
         "threads": 5,
         "live_threads": 5,
         "memory_bytes": 60 * 1024 * 1024,
+        "limits": [],
         "started_at": _now(-silent_for - 60),
         "heartbeat_at": _now(-silent_for),
         "stopped_at": None if stopped_ago is None else _now(-stopped_ago),

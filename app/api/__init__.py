@@ -8,13 +8,22 @@ from werkzeug.exceptions import HTTPException
 
 from app.api.blueprint import blueprint
 from app.api.http import cors, errors, reference
-from app.api.resources import dead_letters, health, job_types, jobs, queues, schedules, workers
+from app.api.resources import (
+    dead_letters,
+    health,
+    job_types,
+    jobs,
+    limits,
+    queues,
+    schedules,
+    workers,
+)
 from app.errors import JobQueueError
 
 __all__ = ["blueprint"]
 
 #: Importing these registers their routes.
-ROUTES = (reference, dead_letters, health, job_types, jobs, queues, schedules, workers)
+ROUTES = (reference, dead_letters, health, job_types, jobs, limits, queues, schedules, workers)
 
 blueprint.register_error_handler(JobQueueError, errors.tell)
 blueprint.register_error_handler(DBAPIError, errors.database_failed)

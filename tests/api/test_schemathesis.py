@@ -20,7 +20,7 @@ EXAMPLES = 25
 UNSAYABLE = {
     "cursor", "createdFrom", "createdTo", "finishedFrom", "finishedTo", "nextRunFrom", "nextRunTo",
     "nextRunAt", "expiresAt", "payload", "from", "startsAt", "endsAt", "cron", "timeZone", "jitterSeconds",
-    "missed", "uniqueKey", "tickField",
+    "missed", "uniqueKey", "tickField", "name", "key", "by", "concurrency", "count", "burst",
 }  # fmt: skip
 UNSAYABLE_WORDS = ("NUL characters", "surrogate", "together with")
 AUTH = schemathesis.checks.ignored_auth

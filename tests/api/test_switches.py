@@ -24,6 +24,7 @@ def test_queues_show_waiting_jobs(api: Api, have):
     assert queue == {
         "name": "q",
         "isPaused": False,
+        "limit": None,
         "pending": 4,
         "due": 2,
         "scheduled": 1,

@@ -228,14 +228,14 @@ class TestPausesAndKeys:
 
     def test_a_key_has_its_own_number_and_pause(self, session: Any) -> None:
         put(key_concurrency=1)
-        store.set_key_concurrency(session, "stripe", "a/b 42", 10, by="ada")
+        store.set_key_concurrency(session, "stripe", "a/b 42", concurrency=10, by="ada")
         store.pause_key(session, "stripe", "a/b 42", by="ada")
         session.commit()
         key = session.get(LimitKey, ("stripe", "a/b 42"))
         assert (key.concurrency, key.paused_by) == (10, "ada")
 
         store.resume_key(session, "stripe", "a/b 42", by="ada")
-        store.set_key_concurrency(session, "stripe", "a/b 42", None, by="ada")
+        store.set_key_concurrency(session, "stripe", "a/b 42", concurrency=None, by="ada")
         session.commit()
         session.refresh(key)
         assert (key.concurrency, key.paused_at, key.paused_by) == (None, None, None)

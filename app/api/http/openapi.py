@@ -28,6 +28,7 @@ TAGS = {
     "Queues": "Jobs wait in named queues; a paused queue starts no jobs.",
     "Workers": "The processes that run jobs.",
     "Job types": "Job types that can be enqueued, and their policies.",
+    "Limits": "How many jobs of some types or queues run at the same time, and how many start in a time, in all and per key.",
     "Health": "For load balancers and monitoring.",
 }
 DESCRIPTION = """\

@@ -18,6 +18,9 @@ from app.security.roles import requires
 
 SAMPLE_ID = "019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b"
 
+#: Part of a path → the name in its example.
+SAMPLE_NAMES = {"job-types": "echo", "limits": "stripe"}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -193,9 +196,9 @@ def _resolved(spec: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _curl(spec: dict[str, Any], method: str, path: str, body: dict[str, Any]) -> str:
-    name = "echo" if "job-types" in path else "default"
+    name = next((name for part, name in SAMPLE_NAMES.items() if part in path), "default")
     address = re.sub("{name}", name, path)
-    address = re.sub("{(jobId|workerId)}", SAMPLE_ID, address)
+    address = re.sub("{(jobId|workerId)}", SAMPLE_ID, address).replace("{key}", "customer-42")
     words = ["curl", f"{request.host_url.rstrip('/')}{address}"]
     if method != "GET":
         words.insert(1, f"-X {method}")

@@ -9,9 +9,11 @@ from flask import current_app
 from app.api.http.errors import JobTypeNotFound
 from app.api.http.operation import operation
 from app.api.schemas.job_types import JOB_TYPE
+from app.api.schemas.limits import LIMIT_OF
 from app.api.schemas.payload_schema import payload_schema
 from app.extensions import db
 from app.jobs import listing, pauses
+from app.jobs.limits import attach
 from app.jobs.listing import TypeSummary
 from app.security import actor
 
@@ -75,6 +77,27 @@ def resume_job_type(name: str) -> dict[str, Any]:
     """
     get_job_type(name)
     pauses.resume_type(db.session, name, by=actor())
+    db.session.commit()
+    return get_job_type(name)
+
+
+@operation(
+    "PUT",
+    "/api/job-types/<name>/limit",
+    body=LIMIT_OF,
+    responses={200: JOB_TYPE},
+    errors=(404, 409),
+    role="operator",
+    tag=TAG,
+)
+def put_job_type_limit(name: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Put a job type under a limit.
+
+    null takes it out. Waiting jobs follow in chunks (`moves` of the limit); none of them starts beyond the limit meanwhile. 409 `defined_in_code`
+    for a type that its code puts under a limit.
+    """
+    get_job_type(name)
+    attach.set_limit(db.session, "type", name, body["limit"], by=actor())
     db.session.commit()
     return get_job_type(name)
 

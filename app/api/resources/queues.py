@@ -6,10 +6,12 @@ from typing import Any
 
 from app.api.http.operation import operation
 from app.api.schemas.fields import NAME
+from app.api.schemas.limits import LIMIT_OF
 from app.api.schemas.queues import QUEUE
 from app.errors import QueueNotFound
 from app.extensions import db
 from app.jobs import listing, pauses
+from app.jobs.limits import attach
 from app.jobs.listing import QueueSummary
 from app.security import actor
 
@@ -75,6 +77,35 @@ def resume_queue(name: str) -> dict[str, Any]:
     db.session.commit()
     # A queue that was paused before its first job no longer exists.
     return _find(name) or {**was, "is_paused": False}
+
+
+@operation(
+    "PUT",
+    "/api/queues/<name>/limit",
+    body=LIMIT_OF,
+    responses={200: QUEUE},
+    errors=(404, 409),
+    role="operator",
+    tag=TAG,
+)
+def put_queue_limit(name: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Put a queue under a limit.
+
+    For its jobs whose type is under no limit. null takes it out. Waiting jobs follow in chunks (`moves` of the limit); none of them starts beyond the limit meanwhile.
+    """
+    attach.set_limit(db.session, "queue", _spelled(name), body["limit"], by=actor())
+    db.session.commit()
+    return _find(name) or {**_NEW, "name": name, "limit": body["limit"]}
+
+
+#: A queue without jobs.
+_NEW: dict[str, Any] = {
+    **dict.fromkeys(("pending", "due", "scheduled", "retrying", "processing"), 0),
+    "is_paused": False,
+    "is_exact": True,
+    "oldest_wait_seconds": None,
+    "completed_per_minute": 0.0,
+}
 
 
 def _spelled(name: str) -> str:

@@ -27,6 +27,9 @@ class JobTypeSchema(BaseSchema):
         required=True, allow_none=True, metadata=about("JSON Schema of the payload.")
     )
     is_paused = fields.Boolean(required=True)
+    limit = fields.String(
+        required=True, allow_none=True, metadata=about("The name of the limit that it is under.")
+    )
     counts = fields.Nested(StatsSchema, required=True)
     failure_share = fields.Float(required=True, allow_none=True)
     run_p50_ms = fields.Float(required=True, allow_none=True)

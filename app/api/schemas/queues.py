@@ -13,6 +13,9 @@ class QueueSchema(BaseSchema):
 
     name = fields.String(required=True)
     is_paused = fields.Boolean(required=True)
+    limit = fields.String(
+        required=True, allow_none=True, metadata=about("The name of the limit that it is under.")
+    )
     pending = fields.Integer(
         required=True, metadata=about("All pending jobs: due, scheduled and retrying.")
     )

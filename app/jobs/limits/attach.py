@@ -5,8 +5,6 @@ A job is under its type's limit, else under its queue's. What code attaches, onl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from sqlalchemy import text
 
 from app.database import Db
@@ -28,7 +26,6 @@ ON CONFLICT (kind, name) DO UPDATE SET limit_name = excluded.limit_name, source 
     attached_at = now(), attached_by = excluded.attached_by
 """)
 _DETACH = text("DELETE FROM limit_attachments WHERE kind = :kind AND name = :name")
-_ALL = text("SELECT name, limit_name FROM limit_attachments WHERE kind = :kind")
 
 
 def set_limit(
@@ -55,8 +52,3 @@ def set_limit(
     start_move(db, kind, name, by=by)
     audit.record(db, by, f"{kind}.limit", name, {"limit": limit})
     return True
-
-
-def limits_of(db: Db, kind: str) -> Mapping[str, str]:
-    """Name of each type or queue (``kind``) that is under a limit → the limit's name."""
-    return {row.name: row.limit_name for row in db.execute(_ALL, {"kind": kind})}

@@ -149,7 +149,7 @@ WHERE limit_name = :name AND key = :key
 """)
 
 
-def set_key_concurrency(db: Db, name: str, key: str, concurrency: int | None, *, by: str) -> None:
+def set_key_concurrency(db: Db, name: str, key: str, *, concurrency: int | None, by: str) -> None:
     """Give one key its own concurrency, instead of the limit's; None goes back. Raises LimitNotFound."""
     _locked(db, name)
     db.execute(_SET_KEY, {"name": name, "key": key, "concurrency": concurrency})
