@@ -19,8 +19,9 @@ from app.config import Settings
 from app.jobs import registry
 from app.jobs.context import Context
 from app.jobs.ids import new_id
-from app.jobs.limits import definition
+from app.jobs.limits import definition as limits
 from app.jobs.registry import Handler, JobType
+from app.jobs.schedules import definition as schedules
 
 
 def make_settings(**fields: Any) -> Settings:
@@ -87,11 +88,12 @@ def _job_type(handler: str | Handler) -> JobType:
 
 @contextmanager
 def temporary_types() -> Iterator[Callable[..., Any]]:
-    """Unregister at the end the types and limits that were registered inside; yields the ``job`` decorator."""
-    kept = [(names, dict(names)) for names in (registry._types, definition._declared)]
+    """Unregister at the end the types, limits and schedules that were registered inside; yields the ``job`` decorator."""
+    registers: list[dict[str, Any]] = [registry._types, limits._declared, schedules._declared]
+    kept = [(names, dict(names)) for names in registers]
     try:
         yield registry.job
     finally:
         for names, before in kept:
             names.clear()
-            names.update(before)  # type: ignore[arg-type]
+            names.update(before)

@@ -21,6 +21,7 @@ from app.database import autocommit
 from app.jobs import lifecycle, pulses, registry, reports
 from app.jobs.ending import Held
 from app.jobs.limits import declared as declared_limits
+from app.jobs.schedules import declared as declared_schedules
 from app.json_values import iso
 from app.worker.clock import Clock
 from app.worker.runner import Runner
@@ -33,9 +34,10 @@ ROW_SECONDS = 5.0
 
 _ROW = text("""
 INSERT INTO workers (id, host, pid, version, queues, types, threads, live_threads, memory_bytes,
-                     running, completed, refused, limits, stopping_at)
+                     running, completed, refused, limits, schedules, stopping_at)
 VALUES (:id, :host, :pid, :version, CAST(:queues AS text[]), CAST(:types AS text[]), :threads,
         :live_threads, :memory, CAST(:running AS jsonb), :completed, :refused, CAST(:limits AS text[]),
+        CAST(:schedules AS text[]),
         CASE WHEN :is_stopping THEN now() END)
 ON CONFLICT (id) DO UPDATE SET live_threads = excluded.live_threads,
     memory_bytes = excluded.memory_bytes, running = excluded.running,
@@ -158,6 +160,7 @@ class Heartbeat(threading.Thread):
                 "queues": list(self._settings.queues),
                 "types": registry.names(),
                 "limits": declared_limits.names(),
+                "schedules": declared_schedules.names(),
                 "memory": memory_bytes(),
                 "running": json.dumps(running),
                 **self._facts(),

@@ -18,7 +18,7 @@ from app.extensions import db
 from app.jobs import audit, lifecycle
 from app.jobs.lifecycle import NewJob
 from app.jobs.schedules import store, zones
-from app.jobs.schedules.definition import Definition
+from app.jobs.schedules.definition import Definition, definition_of
 from app.jobs.schedules.errors import ScheduleDefinedInCode, ScheduleExists, StillRunning
 from app.jobs.schedules.tick import tick
 from app.jobs.testing import temporary_types
@@ -95,7 +95,7 @@ def test_a_new_schedule_ticks_at_its_next_time(
     session.commit()
 
     stored = row()
-    assert store.definition_of(stored) == Definition(
+    assert definition_of(stored) == Definition(
         **{
             **{c: getattr(definition, c) for c in store.COLUMNS},
             "tags": ["a", "b"],

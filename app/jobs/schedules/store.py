@@ -23,7 +23,7 @@ from app.jobs.models import UNIQUE_KEY_IS_LIVE
 from app.jobs.publication import hint_after_commit
 from app.jobs.schedules import times, zones
 from app.jobs.schedules.checks import check
-from app.jobs.schedules.definition import SKIP, Definition
+from app.jobs.schedules.definition import SKIP, Definition, definition_of
 from app.jobs.schedules.errors import ScheduleDefinedInCode, ScheduleExists, StillRunning
 from app.jobs.schedules.plan import due
 from app.jobs.schedules.tick import HINT, record
@@ -159,11 +159,6 @@ def run_now(db: DbSession, name: str, *, by: str, force: bool = False) -> UUID:
     return result.id
 
 
-def definition_of(row: Any) -> Definition:
-    """What a row of the table defines."""
-    return Definition(**{column: getattr(row, column) for column in COLUMNS})
-
-
 def find_locked(db: DbSession, name: str) -> Row[Any] | None:
     """The row of the schedule, locked, and ``now``; None without one."""
     return db.execute(_LOCK, {"name": name}).first()
@@ -172,7 +167,7 @@ def find_locked(db: DbSession, name: str) -> Row[Any] | None:
 def insert(db: DbSession, definition: Definition, *, source: str, by: str | None) -> bool:
     """Insert the schedule; False if there is one of that name. The caller has checked it."""
     now: datetime = db.execute(_NOW).scalar_one()
-    definition = _anchored(definition, now)
+    definition = anchored(definition, now)
     values = _values(definition, source, times.next_tick(definition, now))
     is_new = db.execute(_INSERT, {**values, "by": by}).first() is not None
     if is_new:
@@ -185,12 +180,8 @@ def update(db: DbSession, row: Row[Any], definition: Definition, *, source: str)
 
     The caller has checked it.
     """
-    definition = _anchored(definition, row.now, row)
-    changed = {
-        column: value
-        for column in COLUMNS
-        if (value := _plain(getattr(definition, column))) != _plain(getattr(row, column))
-    }
+    definition = anchored(definition, row.now, row)
+    changed = differences(definition, row)
     if not changed and source == row.source:
         return {}
     next_run_at = row.next_run_at
@@ -201,11 +192,36 @@ def update(db: DbSession, row: Row[Any], definition: Definition, *, source: str)
     return changed
 
 
+def anchored(definition: Definition, now: datetime, row: Row[Any] | None = None) -> Definition:
+    """The definition with its start: as given, as stored, or now for a new or changed interval."""
+    if definition.starts_at is not None and (row is None or definition.starts_at != row.starts_at):
+        return definition
+    if row is not None and row.every_seconds == definition.every_seconds:
+        return replace(definition, starts_at=row.starts_at)
+    return replace(definition, starts_at=now.replace(microsecond=0))
+
+
+def differences(definition: Definition, row: Any) -> dict[str, Any]:
+    """The columns of the definition that differ from the row's, as JSON has them."""
+    return {
+        column: value
+        for column in COLUMNS
+        if (value := _plain(getattr(definition, column))) != _plain(getattr(row, column))
+    }
+
+
+def summary(definition: Definition) -> dict[str, Any]:
+    """What the audit log says of a new schedule."""
+    if definition.cron is None:
+        return {"type": definition.type, "everySeconds": definition.every_seconds}
+    return {"type": definition.type, "cron": definition.cron, "timeZone": definition.zone}
+
+
 def _create(db: DbSession, definition: Definition, *, by: str) -> bool:
     check(definition, now=db.execute(_NOW).scalar_one())
     if not insert(db, definition, source="api", by=by):
         return False
-    audit.record(db, by, "schedule.create", definition.name, _shown(definition))
+    audit.record(db, by, "schedule.create", definition.name, summary(definition))
     return True
 
 
@@ -229,15 +245,6 @@ def _refuse_code(row: Row[Any]) -> None:
         raise ScheduleDefinedInCode(name=row.name)
 
 
-def _anchored(definition: Definition, now: datetime, row: Row[Any] | None = None) -> Definition:
-    """The definition with its start: as given, as stored, or now for a new or changed interval."""
-    if definition.starts_at is not None and (row is None or definition.starts_at != row.starts_at):
-        return definition
-    if row is not None and row.every_seconds == definition.every_seconds:
-        return replace(definition, starts_at=row.starts_at)
-    return replace(definition, starts_at=now.replace(microsecond=0))
-
-
 def _values(definition: Definition, source: str, next_run_at: datetime | None) -> dict[str, Any]:
     columns = {column: getattr(definition, column) for column in COLUMNS}
     return {
@@ -254,12 +261,6 @@ def _record_paused(db: DbSession, row: Row[Any], first: datetime) -> None:
     ticks = due(row, first, row.now)
     if ticks.count:
         record(db, [Tick(row, first, "paused", count=ticks.count, last_at=ticks.latest[-1])])
-
-
-def _shown(definition: Definition) -> dict[str, Any]:
-    if definition.cron is None:
-        return {"type": definition.type, "everySeconds": definition.every_seconds}
-    return {"type": definition.type, "cron": definition.cron, "timeZone": definition.zone}
 
 
 def _plain(value: Any) -> Any:

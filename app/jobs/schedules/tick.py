@@ -22,6 +22,7 @@ from app.jobs import lifecycle, registry
 from app.jobs.lifecycle import LOCK_TIMEOUT_MS, Enqueued
 from app.jobs.models import UNIQUE_KEY_IS_LIVE
 from app.jobs.publication import savepoint
+from app.jobs.schedules import zones
 from app.jobs.schedules.turn import Tick, Turn, turns
 
 #: Wakes a pacer: a schedule has another next tick.
@@ -66,7 +67,8 @@ FROM json_to_recordset(:skipped) AS s(schedule_id bigint, tick_at timestamptz, l
 WHERE t.schedule_id = s.schedule_id AND t.tick_at = s.tick_at
 """)
 _ADVANCE = text("""
-UPDATE schedules s SET next_run_at = g.next_run_at, last_tick_at = COALESCE(g.last_tick_at, s.last_tick_at)
+UPDATE schedules s SET next_run_at = g.next_run_at, zone_version = :zone_version,
+    last_tick_at = COALESCE(g.last_tick_at, s.last_tick_at)
 FROM json_to_recordset(:given) AS g(id bigint, next_run_at timestamptz, last_tick_at timestamptz)
 WHERE s.id = g.id
 """)
@@ -95,7 +97,7 @@ def tick(session: Session, *, grace_seconds: float, limit: int = BATCH) -> int:
         _skip_live(session, batch)
         _carry_out_all(session, batch)
         done = [turn.advanced() for turn in batch if not turn.is_postponed]
-        session.execute(_ADVANCE, {"given": json.dumps(done)})
+        session.execute(_ADVANCE, {"given": json.dumps(done), "zone_version": zones.VERSION})
     session.commit()
     return sum(not turn.is_postponed for turn in batch)
 

@@ -26,6 +26,7 @@ from app.worker.sweeper import (
     prune,
     reconcile,
     rescue,
+    schedules,
 )
 from app.worker.sweeper.duty import Duty
 from app.worker.sweeper.leader import Leader
@@ -66,6 +67,7 @@ class Sweeper:
         pruner = prune.Pruner(engine, settings)
         offers = Offers(engine, ready)
         declaration = limits.Declaration(engine)
+        declaration_of_schedules = schedules.Declaration(engine)
         duties = [
             Duty(
                 "promote", promote.LOOK_SECONDS,
@@ -108,6 +110,11 @@ class Sweeper:
             Duty(
                 "fold", min(1.0, every), lambda: fold.fold_counters(engine), idle_interval=IDLE_SECONDS
             ),
+            Duty(
+                "declare schedules", schedules.DECLARE_SECONDS, declaration_of_schedules.declare,
+                is_of_leader=False,
+            ),
+            Duty("schedule upkeep", schedules.UPKEEP_SECONDS, schedules.Upkeep(engine).run),
             Duty("schedules", 0.0, lambda: _run(tick), idle_interval=IDLE_SECONDS),
             Duty("prune", 10.0, pruner.prune_jobs),
             Duty("prune audit", 60.0, lambda: prune.prune_audit_events(engine, settings)),
