@@ -235,14 +235,9 @@ class Statement:
 
 
 def _is_observed(connection: Connection) -> bool:
-    listeners = connection.dispatch
-    return bool(
-        connection.engine.echo
-        or listeners.before_cursor_execute
-        or listeners.after_cursor_execute
-        or listeners.before_execute
-        or listeners.after_execute
-    )
+    engine = connection.engine
+    listeners = engine.dispatch
+    return bool(listeners.before_cursor_execute or listeners.after_cursor_execute or engine.echo)
 
 
 def id_array(ids: Iterable[UUID | str]) -> str:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -43,14 +41,23 @@ def formatter(settings: Settings) -> logging.Formatter:
     return _Json() if settings.log_format == "json" else _Text(TEXT)
 
 
-@contextmanager
-def during(**facts: Any) -> Iterator[None]:
+def during(**facts: Any) -> _During:
     """Add ``facts`` to the lines that this thread logs inside the block."""
-    token = _context.set(facts)
-    try:
-        yield
-    finally:
-        _context.reset(token)
+    return _During(facts)
+
+
+class _During:
+    # Not a generator, which takes three times as long; every job has one.
+    __slots__ = ("_facts", "_token")
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self._facts = facts
+
+    def __enter__(self) -> None:
+        self._token = _context.set(self._facts)
+
+    def __exit__(self, *_: object) -> None:
+        _context.reset(self._token)
 
 
 class _Text(logging.Formatter):

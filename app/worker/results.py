@@ -54,8 +54,8 @@ def _exact_or_converted(result: Any) -> tuple[str, str | None]:
     return _dumps(value), converter.warning()
 
 
-def _dumps(value: Any) -> str:
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+# json.dumps with options creates an encoder for each call.
+_dumps = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
 def _cut(text: str, max_bytes: int) -> str:
