@@ -16,6 +16,7 @@ from app.errors import RETRY_AFTER_SECONDS, JobQueueError
 from app.extensions import db
 from app.jobs import listing
 from app.jobs.publication import is_redis_up
+from app.jobs.schedules import figures
 from app.jobs.statistics import summary
 from app.security.roles import requires
 
@@ -106,4 +107,23 @@ class _Now:
             " workers of the last hour, since their start.",
             sum(w.refused for w in workers),
         )
+        yield from _schedules()
         yield GaugeMetricFamily("jobqueue_redis_up", "1 while Redis responds.", int(is_redis_up()))
+
+
+def _schedules() -> Iterator[Metric]:
+    schedules = GaugeMetricFamily("jobqueue_schedules", "Schedules by state.", labels=["state"])
+    for state, count in figures.by_state(db.session).items():
+        schedules.add_metric([state], count)
+    yield schedules
+    yield GaugeMetricFamily(
+        "jobqueue_schedule_lag_seconds",
+        "How long the scheduled run that waits longest has been due.",
+        figures.lag_seconds(db.session),
+    )
+    ticks = GaugeMetricFamily(
+        "jobqueue_schedule_ticks", "Scheduled runs of the last 24 hours.", labels=["outcome"]
+    )
+    for outcome, count in figures.by_outcome(db.session).items():
+        ticks.add_metric([outcome], count)
+    yield ticks

@@ -43,3 +43,27 @@ def test_refused_endings_are_counted(session: Any, scrape: Any) -> None:
     factories.worker(refused=5, silent_for=2 * 3600)  # gone for too long to be listed
 
     assert scrape("jobqueue_endings_refused") == 5
+
+
+def test_schedules_and_their_runs_are_counted(session: Any, scrape: Any) -> None:
+    late = factories.schedule("late", next_in=-60)
+    factories.schedule("active")
+    factories.schedule("ended", next_in=None)
+    factories.paused_schedule()
+    factories.retired_schedule()
+    factories.tick(late, outcome="missed", n=12)
+    factories.tick(late, ago=30)
+    factories.tick(late, ago=90_000)
+
+    for state in ("active", "late", "paused", "retired", "ended"):
+        assert scrape(f'jobqueue_schedules{{state="{state}"}}') == 1
+    assert 60 <= scrape("jobqueue_schedule_lag_seconds") < 120
+    assert scrape('jobqueue_schedule_ticks{outcome="missed"}') == 12
+    assert scrape('jobqueue_schedule_ticks{outcome="enqueued"}') == 1
+    assert scrape('jobqueue_schedule_ticks{outcome="skipped"}') == 0
+
+
+def test_without_schedules_nothing_is_late(session: Any, scrape: Any) -> None:
+    assert scrape("jobqueue_schedule_lag_seconds") == 0
+    factories.schedule()
+    assert scrape("jobqueue_schedule_lag_seconds") == 0

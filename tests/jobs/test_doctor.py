@@ -48,7 +48,7 @@ def test_a_sound_system_is_all_ok(see: Any, session: Any) -> None:
     assert set(lines(output).values()) == {"ok"}, output
     assert list(lines(output)) == [
         "database", "Redis", "migrations", "connections", "clock", "workers", "leases", "counters",
-        "Redis keys", "pending jobs", "dead letters",
+        "schedules", "scheduled runs", "Redis keys", "pending jobs", "dead letters",
     ]  # fmt: skip
     assert code == 0, output
 
@@ -252,3 +252,28 @@ def test_another_deployment_on_the_same_keys_is_named(see: Any, redis: Redis) ->
     assert (code, lines(output)["Redis keys"]) == (1, "warning")
     assert "database staging (0123abcd)" in output
     assert "set REDIS_PREFIX" in output
+
+
+def test_late_schedules_are_named_with_types_that_nobody_knows(see: Any) -> None:
+    for n in range(7):
+        factories.schedule(f"s{n}", next_in=-60 - n, type="of-tomorrow")
+    factories.schedule("on-time", next_in=-1)
+    code, output = see()
+    assert code == 1
+    assert "7 late: s6, s5, s4, s3, s2, …; no live worker knows type of-tomorrow" in output
+
+
+def test_late_schedules_of_a_known_type(see: Any) -> None:
+    factories.worker(types=["echo"])
+    factories.schedule(next_in=-60)
+    assert "1 late: nightly; is a worker running?" in see()[1]
+
+
+def test_missed_and_failed_runs_are_named(see: Any) -> None:
+    factories.tick(factories.schedule("hourly"), outcome="missed", n=12)
+    factories.tick(factories.schedule("nightly"), outcome="failed", ago=30)
+    factories.tick(factories.schedule("weekly"), outcome="missed", ago=90_000)
+    factories.tick(factories.schedule("fine"))
+    code, output = see()
+    assert code == 1
+    assert "13 missed or failed in 24 hours: nightly, hourly; the pages of these" in output
