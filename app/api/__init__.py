@@ -15,6 +15,7 @@ from app.api.resources import (
     jobs,
     limits,
     queues,
+    schedule_changes,
     schedules,
     workers,
 )
@@ -23,7 +24,18 @@ from app.errors import JobQueueError
 __all__ = ["blueprint"]
 
 #: Importing these registers their routes.
-ROUTES = (reference, dead_letters, health, job_types, jobs, limits, queues, schedules, workers)
+ROUTES = (
+    reference,
+    dead_letters,
+    health,
+    job_types,
+    jobs,
+    limits,
+    queues,
+    schedules,
+    schedule_changes,
+    workers,
+)
 
 blueprint.register_error_handler(JobQueueError, errors.tell)
 blueprint.register_error_handler(DBAPIError, errors.database_failed)

@@ -1,5 +1,5 @@
 """Commands for operators: ``flask doctor``, ``flask counters check``, ``flask dlq rebuild``, ``flask tokens``,
-``flask sessions end``, ``flask jobs show``; and Flask-Migrate's ``flask db`` with plain errors."""
+``flask sessions end``, ``flask jobs show``, ``flask schedules``; and Flask-Migrate's ``flask db`` with plain errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import flask_migrate.cli
 from flask import Flask
 from flask.cli import FlaskGroup
 
-from app.cli import access, jobs, migrations, upkeep
+from app.cli import access, jobs, migrations, schedules, upkeep
 
 
 def register(app: Flask) -> None:
@@ -19,6 +19,7 @@ def register(app: Flask) -> None:
     app.cli.add_command(access.token_commands)
     app.cli.add_command(access.session_commands)
     app.cli.add_command(jobs.job_commands)
+    app.cli.add_command(schedules.schedule_commands)
     app.cli.add_command(migrations.migration_commands)
     app.cli.add_command(migrations.with_own_tables(flask_migrate.cli.db), "db")
 

@@ -20,6 +20,7 @@ from app.jobs.lifecycle import NewJob
 from app.jobs.limits.definition import Limit, Rate
 from app.jobs.registry import job
 from app.jobs.schedules.definition import Schedule, schedule
+from app.jobs.scheduling import delete_schedule, put_schedule
 
 __all__ = [
     "Cancel",
@@ -32,9 +33,11 @@ __all__ = [
     "Schedule",
     "Snooze",
     "Throttle",
+    "delete_schedule",
     "enqueue",
     "enqueue_and_commit",
     "enqueue_many",
     "job",
+    "put_schedule",
     "schedule",
 ]

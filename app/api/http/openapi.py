@@ -152,7 +152,7 @@ def _operation(operation: Operation, converter: OpenAPIConverter) -> dict[str, A
         found["description"] = " ".join(more.split("\n")).strip()
     if operation.body is not None:
         found["requestBody"] = {
-            "required": True,
+            "required": not operation.is_body_optional,
             "content": {"application/json": {"schema": operation.body}},
         }
     return found

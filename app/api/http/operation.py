@@ -30,6 +30,7 @@ class Operation:
     view: View  # its docstring: summary, blank line, description
     query: Schema | None = NO_QUERY  # None: not checked
     body: Schema | None = None
+    is_body_optional: bool = False
     is_bulk: bool = False
     responses: Mapping[int, Schema | None]
     is_list: bool = False
@@ -71,7 +72,8 @@ def _checked(spec: Operation, read: Callable[[Any], Any] | None) -> Callable[...
     body_schema = NOTHING if spec.body is None else spec.body
 
     def load_body() -> Any:
-        data = request.json_body(is_bulk=spec.is_bulk, is_optional=spec.body is None)
+        is_optional = spec.body is None or spec.is_body_optional
+        data = request.json_body(is_bulk=spec.is_bulk, is_optional=is_optional)
         return read(data) if read else request.load(body_schema, data)
 
     @wraps(spec.view)

@@ -1,4 +1,4 @@
-"""/api/schedules: create, find, change, pause, and run schedules; their ticks and next runs."""
+"""/api/schedules: find schedules, their ticks and their next runs."""
 
 from __future__ import annotations
 

@@ -139,6 +139,17 @@ class Instant(fields.DateTime):
         return instant.astimezone(UTC)
 
 
+class Flag(fields.Boolean):
+    """true or false."""
+
+    default_error_messages = {**_REQUIRED, "invalid": "must be true or false."}
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> bool:
+        if type(value) is not bool:
+            raise self.make_error("invalid")
+        return value
+
+
 class Payload(fields.Dict):
     """A JSON object, at most ``MAX_DEPTH`` levels deep."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from marshmallow import ValidationError, fields, validates_schema
+from marshmallow import ValidationError, validates_schema
 
 from app.api.schemas.common import about
 from app.api.schemas.fields import (
     BaseSchema,
     Choice,
+    Flag,
     Instant,
     Name,
     Payload,
@@ -162,11 +163,8 @@ class PreviewRequestSchema(TimesSchema):
 class RunSchema(RequestSchema):
     """How to run a schedule now; may be left out."""
 
-    force = fields.Boolean(
-        truthy={True},
-        falsy={False},
+    force = Flag(
         load_default=False,
-        error_messages={"invalid": "must be true or false.", "null": "must not be null."},
         metadata=about("Also while the previous job is pending or processing."),
     )
 

@@ -45,7 +45,7 @@ def check_declared() -> None:
         except (UnknownJobType, ValidationFailed) as error:
             field, texts = next(iter((error.errors or {}).items()))
             raise ConfigError(
-                f"The schedule {definition.name!r}: {rules.in_python(field, texts[0])}"
+                f"The schedule {definition.name!r}: {rules.in_python(f'{field}: {texts[0]}')}"
             ) from None
 
 

@@ -100,7 +100,9 @@ def schedule(
 def declare(definition: Definition) -> None:
     """Add a definition to those of the code. Raises ConfigError."""
     for field_name, text in rules.complaints(definition):
-        raise ConfigError(f"The schedule {definition.name!r}: {rules.in_python(field_name, text)}")
+        raise ConfigError(
+            f"The schedule {definition.name!r}: {rules.in_python(f'{field_name}: {text}')}"
+        )
     known = _declared.setdefault(definition.name, definition)
     if known != definition:
         raise ConfigError(

@@ -45,7 +45,8 @@ INSTANT_RULE = "must be a datetime with a time zone, between 2000 and 2100."
 _RUNS_COMPARED = 100
 _COMPARED_FROM = datetime(2026, 12, 31, 23, 59)  # noqa: DTZ001
 
-#: Fields of the API → those of Schedule.
+_API_FIELD = re.compile(r"\b[a-z]+(?:[A-Z][a-z]+)+\b")
+#: Fields of the API → those of Schedule, where more differs than the spelling.
 _IN_PYTHON = {"everySeconds": "every", "timeZone": "zone"}
 
 
@@ -65,9 +66,9 @@ def complaints(schedule: Definition, *, now: datetime | None = None) -> Iterator
     yield from _about_payload(schedule)
 
 
-def in_python(field: str, text: str) -> str:
-    """``field: text`` of the API in the words of the arguments of Schedule."""
-    return re.sub(r"\b[a-z]+(?:[A-Z][a-z]+)+\b", _snake, f"{field}: {text}")
+def in_python(text: str) -> str:
+    """A text in which fields of the API are named, with the names of the arguments of Schedule."""
+    return _API_FIELD.sub(_snake, text)
 
 
 def _snake(name: re.Match[str]) -> str:
