@@ -134,7 +134,11 @@ def test_request_schemas_are_closed_and_response_schemas_are_open():
     of_limits = {
         "LimitRequest", "LimitChange", "LimitKeyRequest", "LimitOf", "RateRequest", "PerKeyRequest"
     }  # fmt: skip
-    assert closed == {"JobRequest", "Bulk", "Edit", "PreviewRequest"} | of_limits
+    of_schedules = {
+        "ScheduleRequest", "ScheduleDefinition", "ScheduleEdit", "ScheduleRun",
+        "SchedulePreviewRequest",
+    }  # fmt: skip
+    assert closed == {"JobRequest", "Bulk", "Edit"} | of_limits | of_schedules
 
 
 def test_every_code_of_an_error_is_listed():

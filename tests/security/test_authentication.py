@@ -20,7 +20,12 @@ PUBLIC_ENDPOINTS = {
     "static", "dashboard.bundle", "api.health", "dashboard.sign_in", "dashboard.sign_out",
     "dashboard.sign_out_everywhere",
 }  # fmt: skip
-ADMIN_ENDPOINTS = {"api.delete_job", "dashboard.delete_job", "dashboard.audit"}
+ADMIN_ENDPOINTS = {
+    "api.delete_job",
+    "api.delete_schedule",
+    "dashboard.delete_job",
+    "dashboard.audit",
+}
 
 
 def routes(app: Any) -> list[tuple[Rule, str, str]]:

@@ -95,7 +95,7 @@ def preview_schedule(name: str, query: dict[str, Any]) -> dict[str, Any]:
     "/api/schedules/preview",
     body=PREVIEW_REQUEST,
     responses={200: PREVIEW},
-    role="viewer",
+    role="operator",
     tag=TAG,
 )
 def preview_times(body: dict[str, Any]) -> dict[str, Any]:

@@ -147,20 +147,20 @@ class ScheduleDefinitionSchema(ChangeSchema):
     )
 
 
-class NewScheduleSchema(ScheduleDefinitionSchema):
+class ScheduleRequestSchema(ScheduleDefinitionSchema):
     """A schedule to be created. `name`, `type` and one of `cron` and `everySeconds` are required."""
 
     name = Name(required=True, metadata=about("Unique among schedules.", "nightly-report"))
 
 
-class PreviewRequestSchema(TimesSchema):
+class SchedulePreviewRequestSchema(TimesSchema):
     """Times to preview."""
 
     from_ = Instant(data_key="from", metadata=about("Runs later than this. Default: now."))
     count = Whole(1, MAX_RUNS, load_default=10, metadata=about("The maximum number of runs.", 10))
 
 
-class RunSchema(RequestSchema):
+class ScheduleRunSchema(RequestSchema):
     """How to run a schedule now; may be left out."""
 
     force = Flag(
@@ -180,9 +180,9 @@ class PreviewQuery(BaseSchema):
     )
 
 
-NEW_SCHEDULE = NewScheduleSchema()
+NEW_SCHEDULE = ScheduleRequestSchema()
 SCHEDULE_DEFINITION = ScheduleDefinitionSchema()
 SCHEDULE_EDIT = ScheduleEditSchema()
-RUN = RunSchema()
-PREVIEW_REQUEST = PreviewRequestSchema()
+RUN = ScheduleRunSchema()
+PREVIEW_REQUEST = SchedulePreviewRequestSchema()
 PREVIEW_QUERY = PreviewQuery()

@@ -30,7 +30,7 @@ class ScheduleListQuery(PageQuery):
     search = Text(longest=MAX_SEARCH, metadata=about("Text in name or type, in any case."))
 
 
-class LastTickSchema(BaseSchema):
+class LastScheduleTickSchema(BaseSchema):
     """The last tick of a schedule: a time at which it was to run, and what became of it."""
 
     tick_at = fields.DateTime(required=True)
@@ -51,7 +51,7 @@ class LastTickSchema(BaseSchema):
     )
 
 
-class TickSchema(LastTickSchema):
+class ScheduleTickSchema(LastScheduleTickSchema):
     """A time at which a schedule was to run, and what became of it."""
 
     last_at = fields.DateTime(
@@ -117,7 +117,7 @@ class ScheduleSchema(BaseSchema):
     next_run_at = fields.DateTime(
         required=True, allow_none=True, metadata=about("null unless active or late.")
     )
-    last_tick = fields.Nested(LastTickSchema(), required=True, allow_none=True)
+    last_tick = fields.Nested(LastScheduleTickSchema(), required=True, allow_none=True)
     paused_at = fields.DateTime(required=True, allow_none=True)
     paused_by = fields.String(required=True, allow_none=True)
     created_by = fields.String(required=True, allow_none=True)
@@ -125,7 +125,7 @@ class ScheduleSchema(BaseSchema):
     updated_at = fields.DateTime(required=True)
 
 
-class FutureRunSchema(BaseSchema):
+class ScheduledRunSchema(BaseSchema):
     """A future run."""
 
     at = fields.DateTime(required=True)
@@ -147,11 +147,11 @@ class SchedulePreviewSchema(BaseSchema):
     """The next runs."""
 
     description = fields.String(required=True)
-    runs = fields.List(fields.Nested(FutureRunSchema()), required=True)
+    runs = fields.List(fields.Nested(ScheduledRunSchema()), required=True)
 
 
 SCHEDULE = ScheduleSchema()
 SCHEDULE_LIST = ScheduleListQuery()
-TICK = TickSchema()
+TICK = ScheduleTickSchema()
 TICK_LIST = PageQuery()
 PREVIEW = SchedulePreviewSchema()
