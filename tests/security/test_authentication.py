@@ -22,6 +22,7 @@ PUBLIC_ENDPOINTS = {
 }  # fmt: skip
 ADMIN_ENDPOINTS = {
     "api.delete_job",
+    "api.delete_limit",
     "api.delete_schedule",
     "dashboard.delete_job",
     "dashboard.audit",
