@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException
 from app.api.blueprint import blueprint
 from app.api.http import cors, errors, reference
 from app.api.resources import (
+    bulk_actions,
     dead_letters,
     health,
     job_types,
@@ -26,6 +27,7 @@ __all__ = ["blueprint"]
 #: Importing these registers their routes.
 ROUTES = (
     reference,
+    bulk_actions,
     dead_letters,
     health,
     job_types,

@@ -24,6 +24,7 @@ from app.security.roles import PUBLIC
 TAGS = {
     "Jobs": "A job is one request to run a job type with a payload.",
     "Schedules": "A schedule creates jobs of one type at set times: by a cron line in a time zone, or at an interval.",
+    "Bulk actions": "One verb for many jobs: previewed, confirmed, carried out in the background, and undone.",
     "Dead letters": "The record of a failed job until someone retries or discards it.",
     "Queues": "Jobs wait in named queues; a paused queue starts no jobs.",
     "Workers": "The processes that run jobs.",
@@ -159,13 +160,13 @@ def _operation(operation: Operation, converter: OpenAPIConverter) -> dict[str, A
 
 
 def _arguments(path: str) -> list[dict[str, Any]]:
-    text, uuid = {"type": "string"}, {"type": "string", "format": "uuid"}
+    kinds = {"uuid": {"type": "string", "format": "uuid"}, "int": {"type": "integer", "minimum": 0}}
     return [
         {
             "name": camel(name),
             "in": "path",
             "required": True,
-            "schema": uuid if kind == "uuid" else text,
+            "schema": kinds.get(kind, {"type": "string"}),
         }
         for kind, name in _ARGUMENT.findall(path)
     ]

@@ -87,6 +87,9 @@ class JobListQuery(PageQuery):
             "Text in type, uniqueKey, tags, last error or payload (for viewers not in payload); from 8 hex digits on, also the start or end of an id."
         ),
     )
+    bulk_action = Whole(
+        1, 2**53, from_text=True, attribute="bulk", metadata=about("Jobs that this bulk action changed.")
+    )  # fmt: skip
     offset = Whole(
         0,
         OFFSET_BOUND,

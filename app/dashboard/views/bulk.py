@@ -30,7 +30,6 @@ from app.dashboard.present.bulk_words import (
 )
 from app.dashboard.present.search import masked_search
 from app.dashboard.redirects import commit, leave
-from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs import bulk
 from app.jobs.bulk import scope as bulk_scope
@@ -83,9 +82,6 @@ def bulk_start() -> Response:
     jobs = query.filter(ticket.scope.as_of)
     ticket.check(verb, jobs)
     n = ticket.expected
-    if verb == "delete" and n is None:
-        message = "delete needs an exact count; narrow the filter by status, type, queue or time."
-        raise ValidationFailed({"verb": [message]})
     if is_asked(verb, n) and (problem := _not_confirmed(n)) is not None:
         return render.page(
             "bulk/confirm.html", None, status=422 if problem else 200, query=query, ticket=ticket, n=n, verb=verb,
@@ -127,16 +123,11 @@ def bulk_action(number: int) -> Response:
     outcome = bulk.outcome(db.session, action)
     undo = bulk.undo_of(db.session, number)
     return render.page(
-        "bulk/show.html", "bulk/_action.html", action=action, title=title_of(action), role=_role(action),
+        "bulk/show.html", "bulk/_action.html", action=action, title=title_of(action), role=action.role,
         status_line=status_line(action), late_line=late_line(action), done_words=DONE[action.verb], outcome=outcome,
         became=became_of(action, outcome), is_settled=_is_settled(action, outcome), description=described(action),
         link=_link(action), undo=undo, undo_label=None if undo else undo_label(action, outcome),
     )  # fmt: skip
-
-
-def _role(action: BulkAction) -> str:
-    """The role that may steer it: that of its verb, or of the verb that it undoes."""
-    return VERBS[action.args["verb"] if action.undo_of else action.verb].role
 
 
 def described(action: BulkAction) -> str:
@@ -167,7 +158,7 @@ def _is_settled(action: BulkAction, outcome: bulk.Outcome) -> bool:
 @dashboard.post("/bulk/<int:number>/<any(pause, resume, stop):what>")
 @requires("operator")
 def steer_bulk(number: int, what: str) -> Response:
-    require(_role(bulk.find(db.session, number)))
+    require(bulk.find(db.session, number).role)
     {"pause": bulk.pause, "resume": bulk.resume, "stop": bulk.stop}[what](
         db.session, number, by=actor()
     )
@@ -185,7 +176,7 @@ def steer_bulk(number: int, what: str) -> Response:
 @requires("operator")
 def undo_bulk(number: int) -> Response:
     """Before it has begun, only stops it; otherwise starts the action that undoes it."""
-    require(_role(bulk.find(db.session, number)))
+    require(bulk.find(db.session, number).role)
     undoing = bulk.undo(db.session, number, by=actor(), grace_seconds=bulk.GRACE_SECONDS)
     commit()
     if undoing == number:

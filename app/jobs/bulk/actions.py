@@ -24,6 +24,8 @@ AT_ONCE = 100
 #: An action starts this long after its confirmation: until then, an undo means that nothing happens.
 GRACE_SECONDS = 5
 MAX_PER_SECOND = 10_000
+#: Of a bigint.
+MAX_NUMBER = 2**63 - 1
 UNDO = "undo"
 
 
@@ -137,7 +139,9 @@ def _locked(db: DbSession, number: int) -> BulkAction:
 
 
 def _found(db: DbSession, number: int, *, with_for_update: Any) -> BulkAction:
-    action = db.get(BulkAction, number, populate_existing=True, with_for_update=with_for_update)
+    action = None
+    if number <= MAX_NUMBER:
+        action = db.get(BulkAction, number, populate_existing=True, with_for_update=with_for_update)
     if action is None:
         raise BulkActionNotFound(number=number)
     return action
@@ -230,11 +234,10 @@ def undo(
     *,
     by: str,
     grace_seconds: float = 0,
-    per_second: int | None = None,
 ) -> int:
     """Undo an action: stop it, and restore the jobs that it changed and that have not changed since.
 
-    Returns the number of the action that restores them; of ``number`` itself if that had not begun, so that
+    Returns the number of the action that restores them, as slowly as the action; of ``number`` itself if that had not begun, so that
     nothing has to be restored. Raises BulkActionUndone if that was done before, NothingToUndo.
     """
     source = _locked(db, number)
@@ -250,7 +253,7 @@ def undo(
         raise NothingToUndo(number=number, reason="deleted jobs can't be restored")
     if (earlier := db.scalar(_UNDONE_BY, {"id": number})) is not None:
         raise BulkActionUndone(number=number, undo=earlier)
-    return _undoing(db, source, by, _timing(grace_seconds, per_second))
+    return _undoing(db, source, by, _timing(grace_seconds, source.per_second))
 
 
 def _undoing(db: DbSession, source: BulkAction, by: str, timing: dict[str, Any]) -> int:

@@ -15,10 +15,12 @@ from typing import Self
 from uuid import UUID
 
 from app import clock
+from app.errors import ValidationFailed
 from app.jobs.bulk.errors import PreviewInvalid
 from app.jobs.bulk.scope import Scope
 from app.jobs.committed import Moment
 from app.jobs.listing.filters import JobFilter
+from app.jobs.verbs import VERBS
 
 #: Older previews have to be made again.
 VALID_HOURS = 24
@@ -71,9 +73,14 @@ class Ticket:
         return cls(verb, scope, expected, filter_digest, key)
 
     def check(self, verb: str, filter: JobFilter) -> None:
-        """Raise PreviewInvalid unless the ticket is of this verb and filter."""
+        """Raise PreviewInvalid unless the ticket is of this verb and filter, ValidationFailed without a needed count."""
         if (self.verb, self.filter_digest) != (verb, digest(filter)):
             raise PreviewInvalid(reason="it is of another verb or filter")
+        if self.expected is None and not VERBS[verb].is_undoable:
+            message = (
+                f"{verb} needs an exact count; narrow the filter by status, type, queue or time."
+            )
+            raise ValidationFailed({"verb": [message]})
 
 
 def digest(filter: JobFilter) -> str:

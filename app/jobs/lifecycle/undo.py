@@ -91,9 +91,12 @@ def _restoring(assignments: str, ctes: Sequence[str]) -> str:
     """
 
 
-def _hold(run_at: str) -> str:
+def _hold(run_at: str, *, limit: str = "j.limit_name", is_pending: str = "true") -> str:
     """What keeps a pending job from being claimed: its limit, if it has one."""
-    return f"hold = CASE WHEN j.limit_name IS NULL THEN 0 WHEN {run_at} > now() THEN 3 ELSE 1 END"
+    return (
+        f"hold = CASE WHEN {limit} IS NULL OR NOT ({is_pending}) THEN 0"
+        f" WHEN {run_at} > now() THEN 3 ELSE 1 END"
+    )
 
 
 _ASSIGNED = {
@@ -140,4 +143,8 @@ def undo(
 
 def _edited(columns: Iterable[str]) -> str:
     names = (*sorted(columns), *_FOLLOWING)
-    return ", ".join(f"{name} = b.{name}" for name in names)
+    restored = [f"{name} = b.{name}" for name in names]
+    run_at = "b.run_at" if "run_at" in names else "j.run_at"
+    return ", ".join(
+        [*restored, _hold(run_at, limit="b.limit_name", is_pending="j.status = 'pending'")]
+    )

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app import clock
 from app.jobs.models.columns import Id, Model, instant
+from app.jobs.verbs import VERBS
 
 
 class AuditEvent(Model):
@@ -73,6 +74,11 @@ class BulkAction(Model):
             postgresql_where=text("preview_key IS NOT NULL"),
         ),
     )  # fmt: skip
+
+    @property
+    def role(self) -> str:
+        """Who may control it: the role of its verb, or of the verb that it undoes."""
+        return VERBS[self.args["verb"] if self.undo_of else self.verb].role
 
     @property
     def is_paused(self) -> bool:
