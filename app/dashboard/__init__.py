@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from app.dashboard import assets, errors
 from app.dashboard.blueprint import dashboard
-from app.dashboard.present import charts, format, rows
+from app.dashboard.present import charts, format, rows, schedule_words
 from app.dashboard.views import (
     audit,
     bulk,
@@ -19,6 +19,9 @@ from app.dashboard.views import (
     jobs,
     overview,
     queues,
+    schedule,
+    schedule_form,
+    schedules,
     selected,
     sign_in,
     workers,
@@ -29,11 +32,16 @@ __all__ = ["dashboard"]
 
 #: Importing a module registers its routes.
 PAGES = (
-    overview, jobs, job, job_copy, selected, bulk, dead_letters, failures, queues, job_types, workers,
+    overview, jobs, job, job_copy, selected, bulk, dead_letters, failures, queues, job_types, schedules, schedule, schedule_form, workers,
     audit, sign_in, errors,
 )  # fmt: skip
 
 dashboard.record_once(assets.register)
 dashboard.add_url_rule("/assets/<name>", "bundle", requires(PUBLIC)(assets.bundle))
-for _name, _filter in [*format.FILTERS.items(), *rows.FILTERS.items(), *charts.FILTERS.items()]:
+for _name, _filter in [
+    *format.FILTERS.items(),
+    *rows.FILTERS.items(),
+    *charts.FILTERS.items(),
+    *schedule_words.FILTERS.items(),
+]:
     dashboard.add_app_template_filter(_filter, _name)

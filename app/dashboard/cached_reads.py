@@ -10,6 +10,7 @@ from app import cache
 from app.extensions import db
 from app.jobs import bulk, listing
 from app.jobs.models import BulkAction
+from app.jobs.schedules import history as schedule_history
 from app.jobs.statistics import summary
 
 #: How old the data of a tab may be: cheap reads, expensive reads, lists of names.
@@ -73,6 +74,13 @@ def running() -> dict[UUID, list[dict[str, Any]]]:
         lambda: {
             worker.id: worker.running for worker in listing.still_running(db.session, workers())
         },
+    )
+
+
+def schedule_trouble() -> schedule_history.Trouble:
+    """Late schedules, and runs that were missed or failed recently."""
+    return cache.cached(
+        "dashboard.schedule_trouble", SLOW_SECONDS, lambda: schedule_history.trouble(db.session)
     )
 
 

@@ -10,7 +10,8 @@ from markupsafe import Markup
 from app import cache
 from app.dashboard import cached_reads
 from app.dashboard.present.format import compact, number
-from app.dashboard.present.health_words import Health, health_words
+from app.dashboard.present.health_words import Health, LateSchedules, health_words
+from app.dashboard.present.schedule_facts import why_late
 from app.jobs.publication import is_redis_up
 from app.jobs.statistics.health import assess
 
@@ -30,23 +31,28 @@ def layout() -> Layout:
 
 
 def _read() -> Layout:
-    counts, queues = cached_reads.counts(), cached_reads.queues()
-    alive = sum(worker.is_alive for worker in cached_reads.workers())
+    counts, queues, workers = cached_reads.counts(), cached_reads.queues(), cached_reads.workers()
+    alive = sum(worker.is_alive for worker in workers)
     health = assess(
         alive_workers=alive, is_redis_up=is_redis_up(), queues=queues, trend=cached_reads.trend(),
         drain_seconds=cached_reads.overview().drain_seconds,
     )  # fmt: skip
+    trouble = cached_reads.schedule_trouble()
+    late = LateSchedules(trouble.late, why_late(trouble.late_types, workers))
     paused = sum(queue.is_paused for queue in queues)
-    return Layout(counts, health_words(health), _badges(counts, paused, alive))
+    return Layout(counts, health_words(health, late), _badges(counts, paused, alive, late.n))
 
 
-def _badges(counts: Mapping[str, int], paused_queues: int, alive_workers: int) -> dict[str, Markup]:
+def _badges(
+    counts: Mapping[str, int], paused_queues: int, alive_workers: int, late: int
+) -> dict[str, Markup]:
     badges = {name: _number(n) for name, n in counts.items()}
     badges["nav-processing"] = _badge(counts["processing"], "processing")
     badges["nav-failed"] = _badge(counts["failed"], "failed")
     badges["nav-dead"] = _badge(counts["dead_letters"], "open dead letters")
     badges["nav-paused"] = _badge(paused_queues, "paused")
     badges["nav-bulk"] = _badge(cached_reads.open_bulk_actions(), "not finished")
+    badges["nav-late"] = _badge(late, "late")
     badges["nav-workers"] = _badge(alive_workers, "alive", show_zero=True)
     return badges
 

@@ -136,6 +136,7 @@ SECTIONS = {
         "queues": "queues",
         "workers": "workers",
         "job_types": "job_types",
+        "schedules": "schedules schedule new_schedule create_schedule edit_schedule save_schedule delete_schedule",
         "audit": "audit",
     }.items()
     for page in pages.split()

@@ -41,7 +41,10 @@
 
   document.addEventListener("pointerover", (event) => {
     const el = event.target.closest?.("time[data-kind]");
-    if (el) el.title = `${absolute(new Date(el.dateTime), isUtc())}\n${absolute(new Date(el.dateTime), !isUtc())}`;
+    if (!el) return;
+    // A schedule's time is also shown in the zone of the schedule.
+    const lines = [el.dataset.zoned, absolute(new Date(el.dateTime), isUtc()), absolute(new Date(el.dateTime), !isUtc())];
+    el.title = [...new Set(lines.filter(Boolean))].join("\n");
   });
   document.addEventListener("change", (event) => {
     if (event.target.name !== "zone") return;

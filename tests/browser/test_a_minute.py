@@ -93,9 +93,12 @@ def test_selected_text_stays_selected(tab: Tab, session: Any, clock: None) -> No
 
 
 def test_the_layout_does_not_shift(tab: Tab, session: Any, clock: None) -> None:
-    make.failed_job()
+    job = make.failed_job()
     make.worker(silent_for=-600)  # alive however long this takes
-    for path in ("/", "/jobs", "/queues", "/workers", "/job-types", "/failures"):
+    make.tick(make.schedule("nightly"), ago=3600, job_id=job.id)
+    for path in (
+        "/", "/jobs", "/queues", "/workers", "/job-types", "/failures", "/schedules", "/schedules/nightly",
+    ):  # fmt: skip
         page = tab.open(path)
         page.evaluate(
             """() => {

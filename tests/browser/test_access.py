@@ -43,6 +43,14 @@ def addresses(session: Any) -> list[str]:
     make.worker(running=[{"jobId": str(failed.id), "type": "mail", "attempt": 1, "since": None}])
     make.worker(silent_for=3600)
     make.paused_queue("slow")
+    schedule = make.schedule("nightly", payload={"to": "ada@example.com"}, tags=["a"])
+    for ago, job in enumerate(jobs.values(), start=1):
+        make.tick(schedule, ago=60 * ago, job_id=job.id)
+    for ago, outcome in enumerate(("skipped", "missed", "paused", "failed"), start=1):
+        make.tick(schedule, ago=3600 * ago, outcome=outcome, n=ago, lasts=60, note="a reason")
+    make.schedule("late", type="report", next_in=-600)
+    make.paused_schedule("paused")
+    make.retired_schedule("retired")
     number = bulk.create(
         session, "retry", JobFilter(status="failed"), description="failed jobs", by="ada"
     )
@@ -52,6 +60,8 @@ def addresses(session: Any) -> list[str]:
         *(f"/jobs/{job.id}" for job in jobs.values()), f"/jobs/{failed.id}", f"/jobs/{failed.id}/copy",
         "/jobs/all?status=failed", "/jobs/all?status=failed&verb=retry", "/bulk", f"/bulk/{number}", "/dead-letters", "/failures", "/queues",
         "/workers", "/job-types", "/audit", "/sign-in", "/nowhere", "/api/docs",
+        "/schedules", "/schedules?state=ended", *(f"/schedules/{name}" for name in ("nightly", "late", "paused", "retired")),
+        "/new-schedule", "/new-schedule?rule=cron&cron=30+2+*+*+*&zone=Europe/Berlin&queue=a", "/schedules/nightly/edit",
     ]  # fmt: skip
 
 

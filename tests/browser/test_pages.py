@@ -19,7 +19,16 @@ TOO_WIDE = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
   [...document.querySelectorAll("main *")].filter((el) => el.getBoundingClientRect().right > innerWidth + 1)
     .map((el) => `${el.tagName} ${el.className} ${el.id}`)"""
 
-PATHS = ("/", "/jobs", "/jobs?status=failed", "/dead-letters", "/queues", "/workers", "/nowhere")
+PATHS = (
+    "/",
+    "/jobs",
+    "/jobs?status=failed",
+    "/dead-letters",
+    "/queues",
+    "/workers",
+    "/schedules",
+    "/nowhere",
+)
 
 
 def test_typing_narrows_the_list_and_the_address(tab: Tab, session: Any) -> None:
@@ -123,8 +132,10 @@ def test_no_page_scrolls_sideways(tab: Tab, session: Any, width: int) -> None:
     make.worker(host=long, queues=[long], version=long)
     make.paused_queue(long)
     make.pending_job(queue=long)
+    schedule = make.schedule(long, type=long, payload={long: long}, tags=[long])
+    make.tick(schedule, outcome="failed", note=long)
     tab.page.set_viewport_size({"width": width, "height": 700})
-    for path in (*PATHS, f"/jobs/{job.id}"):
+    for path in (*PATHS, f"/jobs/{job.id}", f"/schedules/{long}"):
         page = tab.open(path)
         assert page.evaluate(TOO_WIDE) == [], path
     tab.excuse("404")

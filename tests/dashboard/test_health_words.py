@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.dashboard.present.health_words import Health, health_words
+from app.dashboard.present.health_words import Health, LateSchedules, health_words
 from app.jobs.listing import QueueSummary
 from app.jobs.statistics.count import Count
 from app.jobs.statistics.health import assess
@@ -17,7 +17,7 @@ def queue(
     name: str = "default", *, due: int = 0, wait: float | None = None, is_paused: bool = False
 ) -> QueueSummary:
     return QueueSummary(
-        name=name, is_paused=is_paused, pending=due, due=Count(due), scheduled=Count(0), retrying=Count(0),
+        name=name, is_paused=is_paused, limit=None, pending=due, due=Count(due), scheduled=Count(0), retrying=Count(0),
         processing=0, oldest_wait_seconds=wait, completed_per_minute=0.0,
     )  # fmt: skip
 
@@ -95,3 +95,22 @@ def test_only_a_few_paused_queues_are_named() -> None:
     queues = [queue(name, due=1, wait=1, is_paused=True) for name in "abcde"]
     [problem] = words(alive_workers=1, is_redis_up=True, queues=queues).problems
     assert problem.title == "Queues a, b, c, … are paused."
+
+
+def test_late_schedules_are_a_problem_with_its_reason() -> None:
+    healthy = assess(alive_workers=1, is_redis_up=True, queues=[])
+    reason = "No running worker knows the job type report."
+    late = health_words(healthy, LateSchedules(3, reason))
+    [problem] = late.problems
+    assert (late.word, late.tone, problem.name) == ("Behind", "warn", "late")
+    assert late.summary == "3 schedules are late."
+    assert problem.advice == reason
+    assert health_words(healthy, LateSchedules(1, reason)).summary == "1 schedule is late."
+    assert health_words(healthy, LateSchedules(0, "")).word == "Healthy"
+
+
+def test_without_workers_late_schedules_are_no_problem_of_their_own() -> None:
+    health = health_words(
+        assess(alive_workers=0, is_redis_up=True, queues=[]), LateSchedules(3, "")
+    )
+    assert [problem.name for problem in health.problems] == ["workers"]

@@ -92,8 +92,13 @@ def pages(client: FlaskClient, session: Any) -> dict[str, str]:
     make.log_line(jobs[-2])
     make.worker(running=[{"jobId": str(jobs[3].id), "type": "echo", "attempt": 1, "since": None}])
     make.paused_queue("slow")
+    schedule = make.schedule("nightly", payload={"to": ["ada"]})
+    make.tick(schedule, job_id=jobs[4].id)
+    make.tick(schedule, ago=90, outcome="missed", n=3)
+    make.paused_schedule("paused")
     urls = [
-        "/", "/jobs", "/jobs?q=nobody", "/dead-letters", "/queues", "/workers", "/nowhere",
+        "/", "/jobs", "/jobs?q=nobody", "/dead-letters", "/queues", "/workers", "/nowhere", "/schedules",
+        "/schedules/nightly", "/schedules/paused",
         *(f"/jobs/{job.id}" for job in jobs),
     ]  # fmt: skip
     found = {url: client.get(url).text for url in urls}

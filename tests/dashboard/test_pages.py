@@ -22,6 +22,7 @@ PAGES = {
     "/dead-letters": "Dead letters",
     "/queues": "Queues",
     "/workers": "Workers",
+    "/schedules": "Schedules",
 }
 
 
@@ -552,3 +553,14 @@ def test_jobs_claimed_ahead_are_explained(client: FlaskClient, session: Any) -> 
         == "Workers have claimed 3 jobs and have 2 threads: 1 job is waiting for a free thread."
     )
     assert "waiting-ahead" not in client.get("/jobs").text
+
+
+def test_a_job_names_the_schedule_that_made_it(client: FlaskClient, session: Any) -> None:
+    job, manual = make.completed_job(), make.completed_job()
+    schedule = make.schedule("nightly")
+    make.tick(schedule, ago=90, job_id=job.id)
+    make.tick(schedule, ago=60, job_id=manual.id, outcome="manual")
+    for made, name in ((job, "nightly"), (manual, "nightly (run now)")):
+        text = client.get(f"/jobs/{made.id}").text
+        assert f'href="/schedules/nightly"><bdi>{name}</bdi>' in text
+    assert "Made by schedule" not in client.get(f"/jobs/{make.completed_job().id}").text

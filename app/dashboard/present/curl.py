@@ -1,4 +1,4 @@
-"""curl commands that readers can copy: in empty lists, and on the page of a job."""
+"""curl commands that readers can copy: in empty lists, and on the pages of jobs and schedules."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
-from app.jobs.models import Job
+from app.jobs.models import Job, ScheduleRow
 from app.json_values import iso
 from app.security.masking import MASK, masked
 
@@ -25,7 +26,7 @@ class Server:
 
 def first_job(server: Server) -> str:
     """A command that enqueues a first job."""
-    return _post(server, {"type": "echo", "payload": {"hello": "world"}}, {})
+    return _send(server, "api/jobs", {"type": "echo", "payload": {"hello": "world"}}, {})
 
 
 def same_job(server: Server, job: Job, now: datetime) -> str:
@@ -50,7 +51,36 @@ def same_job(server: Server, job: Job, now: datetime) -> str:
         "payload": _without_secrets(job.payload, masked(job.payload), variables),
     }
     options = {name: value for name, value in options.items() if value}
-    return _post(server, body | options, variables)
+    return _send(server, "api/jobs", body | options, variables)
+
+
+def same_schedule(server: Server, row: ScheduleRow) -> str:
+    """A command that creates or replaces a schedule like ``row``, with all its options; secrets as in same_job."""
+    variables: dict[str, str] = {}
+    options = {
+        "cron": row.cron,
+        "everySeconds": row.every_seconds,
+        "timeZone": row.zone if row.cron is not None else None,
+        "endsAt": row.ends_at and iso(row.ends_at),
+        "overlap": row.overlap,
+        "missed": row.missed,
+        "missedWithinSeconds": row.missed_within_seconds,
+        "jitterSeconds": row.jitter_seconds,
+        "tickField": row.tick_field,
+        "queue": row.queue,
+        "priority": row.priority,
+        "maxAttempts": row.max_attempts,
+        "timeoutSeconds": row.timeout_seconds,
+        "tags": row.tags,
+        "uniqueKey": row.unique_key,
+    }
+    body = {
+        "type": row.type,
+        "payload": _without_secrets(row.payload, masked(row.payload), variables),
+    }
+    options = {name: value for name, value in options.items() if value}
+    path = f"api/schedules/{quote(row.name)}"
+    return _send(server, path, body | options, variables, method="PUT")
 
 
 def _without_secrets(value: Any, shown: Any, variables: dict[str, str]) -> Any:
@@ -88,13 +118,20 @@ def _mark(key: str, variables: dict[str, str]) -> str:
     return mark
 
 
-def _post(server: Server, body: dict[str, Any], variables: Mapping[str, str]) -> str:
+def _send(
+    server: Server,
+    path: str,
+    body: dict[str, Any],
+    variables: Mapping[str, str],
+    *,
+    method: str = "POST",
+) -> str:
     token = '  -H "Authorization: Bearer $TOKEN" \\\n' if server.needs_token else ""
     data = shlex.quote(json.dumps(body, ensure_ascii=False))
     for mark, name in variables.items():
         data = data.replace(mark, f"'\"${{{name}:?}}\"'")
     return (
-        f"curl -X POST {server.url}api/jobs \\\n{token}"
+        f"curl -X {method} {server.url}{path} \\\n{token}"
         "  -H 'Content-Type: application/json' \\\n"
         f"  -d {data}"
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from app.dashboard.present.format import compact, duration, rate
+from app.dashboard.present.link import Link
 from app.jobs.listing import QueueSummary
 from app.jobs.statistics.backlog import total
 from app.jobs.statistics.health import SystemHealth
@@ -27,7 +28,16 @@ class Problem:
     advice: str
     word: str | None = None  # for the whole system, if nothing worse is wrong
     command: str | None = None
-    page: str | None = None  # endpoint of the page that shows more
+    link: Link | None = None  # to the page that shows more
+    link_text: str = ""
+
+
+@dataclass(frozen=True)
+class LateSchedules:
+    """How many schedules are overdue, and why."""
+
+    n: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -45,16 +55,16 @@ class Health:
         return titles or "Workers are running and keeping up."
 
 
-def health_words(health: SystemHealth) -> Health:
+def health_words(health: SystemHealth, late: LateSchedules | None = None) -> Health:
     """The word is that of the worst problem; problems are listed from worst to least."""
-    problems = tuple(_problems(health))
+    problems = tuple(_problems(health, late))
     worst = next((problem for problem in problems if problem.word), None)
     if worst is None or worst.word is None:
         return Health("Healthy", "good", problems)
     return Health(worst.word, worst.tone, problems)
 
 
-def _problems(health: SystemHealth) -> Iterator[Problem]:
+def _problems(health: SystemHealth, late: LateSchedules | None) -> Iterator[Problem]:
     if not health.has_workers:
         yield _no_workers(health)
     if not health.is_redis_up:
@@ -76,8 +86,10 @@ def _problems(health: SystemHealth) -> Iterator[Problem]:
             "failing", "warn",
             f"{compact(health.trend.failed)} jobs failed permanently in the last {RATE_MINUTES} minutes.",
             f"The usual number is {rate(health.trend.usual_failed)}.", "Failing",
-            page="dashboard.failures",
+            link=Link("dashboard.failures"), link_text="View failures",
         )  # fmt: skip
+    if late and late.n and health.has_workers:
+        yield _late(late)
     if health.paused:
         yield _paused(health.paused)
 
@@ -101,6 +113,14 @@ def _behind(health: SystemHealth) -> Problem:
     )  # fmt: skip
 
 
+def _late(late: LateSchedules) -> Problem:
+    title = "1 schedule is late." if late.n == 1 else f"{compact(late.n)} schedules are late."
+    return Problem(
+        "late", "warn", title, late.reason, "Behind",
+        link=Link("dashboard.schedules", {"state": "late"}), link_text="View schedules",
+    )  # fmt: skip
+
+
 def _paused(queues: Sequence[QueueSummary]) -> Problem:
     names = ", ".join(queue.name for queue in queues[:NAMES_SHOWN])
     more = ", …" if len(queues) > NAMES_SHOWN else ""
@@ -110,7 +130,7 @@ def _paused(queues: Sequence[QueueSummary]) -> Problem:
     waiting = _jobs_are(total(queue.due for queue in queues))
     return Problem(
         "paused", "info", f"{subject} paused.", f"{waiting} waiting in {there}.",
-        page="dashboard.queues",
+        link=Link("dashboard.queues"), link_text="View queues",
     )  # fmt: skip
 
 

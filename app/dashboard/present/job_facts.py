@@ -11,6 +11,7 @@ from app.dashboard.present.link import Link
 from app.dashboard.present.rows import is_running, took
 from app.dashboard.present.timeline import tail
 from app.jobs.models import CANCELLED, COMPLETED, Job, JobAttempt
+from app.jobs.schedules.history import Maker
 
 ERROR_LIMIT = 4_000
 
@@ -59,9 +60,17 @@ def no_result(job: Job) -> str:
     return "No result yet." if not job.is_final else "No result: the job did not complete."
 
 
-def facts(job: Job, type_timeout: float | None) -> list[Fact]:
-    """The facts to show; ``type_timeout`` (seconds) is that of the job's type."""
-    return list(_facts(job, type_timeout))
+def facts(job: Job, type_timeout: float | None, maker: Maker | None = None) -> list[Fact]:
+    """The facts to show; ``type_timeout`` (seconds) is that of the job's type, ``maker`` the schedule that created it."""
+    return [*_facts(job, type_timeout), *_maker(maker)]
+
+
+def _maker(maker: Maker | None) -> Iterator[Fact]:
+    if maker:
+        name = f"{maker.name} (run now)" if maker.is_manual else maker.name
+        link = Link("dashboard.schedule", {"name": maker.name})
+        yield Fact("Made by schedule", name, link=link)
+        yield Fact("Tick", maker.tick_at, "time")
 
 
 def _facts(job: Job, type_timeout: float | None) -> Iterator[Fact]:

@@ -19,6 +19,7 @@ from app.jobs import audit, lifecycle, listing, registry
 from app.jobs.listing import WorkerSummary
 from app.jobs.models import PENDING, DeadLetter, Job
 from app.jobs.publication import Ref, current_publisher
+from app.jobs.schedules import history
 from app.security import actor
 from app.security.roles import requires
 
@@ -41,7 +42,9 @@ def job(job_id: UUID) -> Response:
         job=job,
         dead_letter=_open_dead_letter(dead_letters),
         error=job_facts.failure(job, attempts),
-        facts=job_facts.facts(job, job_type.timeout if job_type else None),
+        facts=job_facts.facts(
+            job, job_type.timeout if job_type else None, history.made_by(db.session, job_id)
+        ),
         documents=_documents(job),
         why=why_waiting(job),
         curl=curl.same_job(render.server(), job, clock.now()),
