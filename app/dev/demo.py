@@ -6,6 +6,7 @@ import itertools
 import random
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import urllib3
@@ -33,7 +34,9 @@ def fill(url: str, *, seconds: float | None) -> int:
     end_at = time.monotonic() + seconds if seconds is not None else float("inf")
     jobs = sample(url)
     sent = api.send_many([*itertools.islice(jobs, FIRST_BATCH), *someday()])
-    print(f"{sent} jobs sent; watch them at {url}", flush=True)
+    for name, schedule in schedules().items():
+        api.put_schedule(name, schedule)
+    print(f"{sent} jobs sent, some schedules created; watch them at {url}", flush=True)
     report_at = time.monotonic()
     try:
         while time.monotonic() < end_at:
@@ -67,6 +70,10 @@ class Api:
         """Creates all or none; how many."""
         count: int = self._call("POST", "/api/jobs/bulk", {"jobs": jobs})["count"]
         return count
+
+    def put_schedule(self, name: str, schedule: dict[str, Any]) -> None:
+        """Creates or replaces a schedule."""
+        self._call("PUT", f"/api/schedules/{name}", schedule)
 
     def stats(self) -> str:
         """The counts in one line."""
@@ -144,6 +151,23 @@ def someday() -> Iterator[Job]:
             "delay": hours * 3600,
             "tags": ["report"],
         }
+
+
+def schedules() -> dict[str, dict[str, Any]]:
+    """By name: in two time zones, and two intervals that end after an hour, one of them slower than its interval."""
+    end = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    return {
+        "heartbeat": {"type": "echo", "everySeconds": 10, "payload": {"check": "stock"}, "tickField": "at", "endsAt": end},
+        "slow-import": {"type": "sleep", "everySeconds": 5, "payload": {"seconds": 12}, "endsAt": end},
+        "revenue-report": {
+            "type": "echo", "queue": "reports", "cron": "30 2 * * *", "timeZone": "Europe/Berlin",
+            "payload": {"report": "revenue"}, "tickField": "for", "tags": ["report"],
+        },
+        "weekday-digest": {
+            "type": "echo", "queue": "mail", "cron": "0 9 * * MON-FRI", "timeZone": "America/New_York",
+            "payload": {"digest": "orders"}, "jitterSeconds": 60,
+        },
+    }  # fmt: skip
 
 
 def _echo(url: str) -> Job:

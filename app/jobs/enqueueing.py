@@ -30,7 +30,7 @@ from app.jobs.bounds import (
 )
 from app.jobs.combiner import enqueue_committed
 from app.jobs.lifecycle import NewJob
-from app.jobs.schedules.rules import UNIQUE_KEY_PREFIX, UNIQUE_KEY_RESERVED
+from app.jobs.schedules.rules import UNIQUE_KEY_RESERVED, is_reserved
 from app.json_values import DEEP, MAX_ERRORS, flaws, is_deep
 from app.names import NAME_RULE
 
@@ -168,7 +168,7 @@ def _complaints(new: NewJob) -> Iterator[tuple[str, str]]:
         yield "delay_seconds", "must not be given together with run_at."
     if new.unique_key is not None and not _is_text(new.unique_key, MAX_UNIQUE_KEY):
         yield "unique_key", f"must be a string of 1 to {MAX_UNIQUE_KEY} characters without NUL."
-    elif new.unique_key is not None and new.unique_key.startswith(UNIQUE_KEY_PREFIX):
+    elif is_reserved(new.unique_key):
         yield "unique_key", UNIQUE_KEY_RESERVED
     if not _are_tags(new.tags):
         yield (

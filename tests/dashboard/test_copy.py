@@ -104,3 +104,9 @@ def test_secrets_are_variables_without_which_the_command_does_not_run(
         "to": "ada", "password": "s3 'c'", "deep": [{"apiKey": "k", "password": "p1"}], "token": "t2",
     }  # fmt: skip
     assert "expiresAt" not in body
+
+
+def test_the_command_leaves_out_the_key_of_a_schedule(client: Any, session: Any) -> None:
+    job = make.pending_job(unique_key="schedule:nightly")
+    body = json.loads(run(client.get(f"/jobs/{job.id}").text).stdout.splitlines()[-1])
+    assert "uniqueKey" not in body

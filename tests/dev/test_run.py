@@ -212,6 +212,8 @@ def test_the_demo_finds_and_fills_the_running_system(checkout):
     assert demo.returncode == 0, demo.stdout
     assert "jobs sent" in demo.stdout
     assert sum(_call(checkout, "/api/jobs/stats").values()) > 300
+    names = [schedule["name"] for schedule in _call(checkout, "/api/schedules")]
+    assert names == ["heartbeat", "revenue-report", "slow-import", "weekday-digest"]
 
 
 def test_the_demo_reports_that_nothing_is_running(checkout):

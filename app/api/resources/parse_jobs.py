@@ -27,7 +27,7 @@ from app.jobs.bounds import (
     MIN_PRIORITY,
 )
 from app.jobs.lifecycle import NewJob
-from app.jobs.schedules.rules import UNIQUE_KEY_PREFIX
+from app.jobs.schedules.rules import is_reserved
 from app.json_values import MAX_ERRORS, is_deep
 from app.security import actor
 
@@ -102,7 +102,7 @@ def _is_unique_key(value: Any) -> bool:
         type(value) is str
         and 0 < len(value) <= MAX_UNIQUE_KEY
         and "\0" not in value
-        and not value.startswith(UNIQUE_KEY_PREFIX)
+        and not is_reserved(value)
     )
 
 

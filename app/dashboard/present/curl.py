@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from app.jobs.models import Job, ScheduleRow
+from app.jobs.schedules.rules import is_reserved
 from app.json_values import iso
 from app.security.masking import MASK, masked
 
@@ -41,7 +42,8 @@ def same_job(server: Server, job: Job, now: datetime) -> str:
         "maxAttempts": job.max_attempts,
         "timeoutSeconds": job.timeout_seconds,
         "tags": job.tags,
-        "uniqueKey": job.unique_key,
+        # The API refuses the keys of schedules.
+        "uniqueKey": None if is_reserved(job.unique_key) else job.unique_key,
         # Times in the past would be refused or have no effect.
         "nextRunAt": job.next_run_at and iso(job.next_run_at),
         "expiresAt": job.expires_at and job.expires_at > now and iso(job.expires_at),

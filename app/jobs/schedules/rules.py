@@ -66,6 +66,11 @@ def complaints(schedule: Definition, *, now: datetime | None = None) -> Iterator
     yield from _about_payload(schedule)
 
 
+def is_reserved(unique_key: str | None) -> bool:
+    """Whether the key is one of a schedule, which other jobs can't have."""
+    return unique_key is not None and unique_key.startswith(UNIQUE_KEY_PREFIX)
+
+
 def in_python(text: str) -> str:
     """A text in which fields of the API are named, with the names of the arguments of Schedule."""
     return _API_FIELD.sub(_snake, text)
@@ -107,7 +112,7 @@ def _about_policies(schedule: Definition) -> Iterator[tuple[str, str]]:
     if schedule.unique_key is not None:
         if schedule.overlap != "allow":
             yield "uniqueKey", UNIQUE_KEY_RULE
-        elif str(schedule.unique_key).startswith(UNIQUE_KEY_PREFIX):
+        elif is_reserved(str(schedule.unique_key)):
             yield "uniqueKey", UNIQUE_KEY_RESERVED
 
 
