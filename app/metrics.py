@@ -15,9 +15,11 @@ from app import cache, database_errors
 from app.errors import RETRY_AFTER_SECONDS, JobQueueError
 from app.extensions import db
 from app.jobs import listing
+from app.jobs.limits import listing as limits
 from app.jobs.publication import is_redis_up
 from app.jobs.schedules import figures
 from app.jobs.statistics import summary
+from app.jobs.statistics.count import COUNT_BOUND
 from app.security.roles import requires
 
 log = logging.getLogger(__name__)
@@ -108,6 +110,7 @@ class _Now:
             sum(w.refused for w in workers),
         )
         yield from _schedules()
+        yield from _limits()
         yield GaugeMetricFamily("jobqueue_redis_up", "1 while Redis responds.", int(is_redis_up()))
 
 
@@ -127,3 +130,30 @@ def _schedules() -> Iterator[Metric]:
     for outcome, count in figures.by_outcome(db.session).items():
         ticks.add_metric([outcome], count)
     yield ticks
+
+
+def _limits() -> Iterator[Metric]:
+    running = GaugeMetricFamily(
+        "jobqueue_limit_running", "Jobs that run, by limit.", labels=["limit"]
+    )
+    waiting = GaugeMetricFamily(
+        "jobqueue_limit_waiting",
+        f"Jobs that are due and wait at a limit, counted to {COUNT_BOUND} at most.",
+        labels=["limit"],
+    )
+    oldest = GaugeMetricFamily(
+        "jobqueue_limit_oldest_wait_seconds",
+        "How long the oldest of these has waited.",
+        labels=["limit"],
+    )
+    closed = GaugeMetricFamily(
+        "jobqueue_limit_stopped",
+        "1 while the limit is paused, or closed by a handler.",
+        labels=["limit"],
+    )
+    for limit in limits.list_limits(db.session):
+        running.add_metric([limit.name], limit.running)
+        waiting.add_metric([limit.name], int(limit.waiting))
+        oldest.add_metric([limit.name], limit.oldest_wait_seconds or 0.0)
+        closed.add_metric([limit.name], int(limit.is_paused or limit.blocked_until is not None))
+    yield from (running, waiting, oldest, closed)

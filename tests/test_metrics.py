@@ -67,3 +67,14 @@ def test_without_schedules_nothing_is_late(session: Any, scrape: Any) -> None:
     assert scrape("jobqueue_schedule_lag_seconds") == 0
     factories.schedule()
     assert scrape("jobqueue_schedule_lag_seconds") == 0
+
+
+def test_limits_tell_what_runs_and_waits(scrape: Any) -> None:
+    factories.limit("stripe", paused_at=factories._now())
+    factories.processing_job(limit_name="stripe", limit_key="")
+    factories.waiting_job()
+    factories.waiting_job()
+
+    assert scrape('jobqueue_limit_running{limit="stripe"}') == 1
+    assert scrape('jobqueue_limit_waiting{limit="stripe"}') == 2
+    assert scrape('jobqueue_limit_stopped{limit="stripe"}') == 1

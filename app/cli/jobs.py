@@ -11,7 +11,7 @@ from sqlalchemy import inspect, select
 from app.cli.plain_errors import on_our_tables
 from app.extensions import db
 from app.jobs import listing
-from app.jobs.listing.filters import id_prefix_range
+from app.jobs.listing.id_ranges import id_prefix_range
 from app.jobs.models import Job
 
 job_commands = AppGroup("jobs", help="Jobs, for developers.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from app.doctor import database, jobs, redis, schedules
+from app.doctor import database, jobs, limits, redis, schedules
 from app.doctor.finding import CRITICAL, OK, WARNING, Finding
 from app.extensions import db
 from app.jobs.publication import current_publisher
@@ -32,7 +32,7 @@ def examine() -> Iterator[Finding]:
         return
     checks: list[Callable[[], Finding]] = [
         database.check_connections, database.check_clock, jobs.check_workers, jobs.check_leases, jobs.check_counters,
-        schedules.check_late, schedules.check_missed,
+        schedules.check_late, schedules.check_missed, limits.check_limits,
     ]  # fmt: skip
     if redis_server.level != CRITICAL:
         checks += [

@@ -33,7 +33,7 @@ class Context:
     """One attempt, seen from its handler.
 
     ``payload`` is the job's as stored; ``deadline`` the instant the attempt is timed out, or None; ``settings``
-    the process's settings.
+    the process's settings; ``limit`` the name of the limit that the job is under, or None.
     """
 
     __slots__ = (
@@ -47,6 +47,7 @@ class Context:
         "attempt",
         "deadline",
         "job_id",
+        "limit",
         "max_attempts",
         "payload",
         "queue",
@@ -67,8 +68,10 @@ class Context:
         queue: str = "default",
         tags: Sequence[str] = (),
         timeout_seconds: float | None = None,
+        limit: str | None = None,
     ) -> None:
         self.job_id = job_id
+        self.limit = limit
         self.type = type
         self.payload = payload
         self.settings = settings

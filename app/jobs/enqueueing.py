@@ -30,6 +30,7 @@ from app.jobs.bounds import (
 )
 from app.jobs.combiner import enqueue_committed
 from app.jobs.lifecycle import NewJob
+from app.jobs.limits import keys, known
 from app.jobs.schedules.rules import UNIQUE_KEY_RESERVED, is_reserved
 from app.json_values import DEEP, MAX_ERRORS, flaws, is_deep
 from app.names import NAME_RULE
@@ -52,6 +53,7 @@ class EnqueueOptions(TypedDict, total=False):
     expires_at: datetime  # with a time zone; not started after it
     unique_key: str  # unique among pending and processing jobs
     tags: Sequence[str]
+    limit_key: str  # the key at the limit of its type or queue
 
 
 def enqueue(
@@ -131,6 +133,8 @@ def check(new: NewJob) -> None:
         errors |= _payload_errors(new.payload)
     except ValidationFailed as error:
         errors |= error.errors or {}
+    if not errors:
+        errors = {field: [message] for field, message in known.complaints(new)}
     if errors:
         raise ValidationFailed(errors)
 
@@ -170,6 +174,8 @@ def _complaints(new: NewJob) -> Iterator[tuple[str, str]]:
         yield "unique_key", f"must be a string of 1 to {MAX_UNIQUE_KEY} characters without NUL."
     elif is_reserved(new.unique_key):
         yield "unique_key", UNIQUE_KEY_RESERVED
+    if new.limit_key is not None and not keys.is_key(new.limit_key):
+        yield "limit_key", keys.KEY_RULE
     if not _are_tags(new.tags):
         yield (
             "tags",

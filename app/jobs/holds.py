@@ -45,6 +45,9 @@ TYPE_UNKNOWN = Hold(
     "No running worker has a handler for {type}{span}. Start one that does.{limit}",
 )
 
+#: jobs.hold of a pending job: it may be claimed; it is due and waits at its limit; it is under a limit and not due yet.
+FREE, AT_LIMIT, LIMITED_LATER = 0, 1, 3
+
 #: A job that has been due for longer is in its ready set unless Redis lost it; a younger one may be being claimed.
 MIN_AGE_SECONDS = 2
 

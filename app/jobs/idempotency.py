@@ -31,6 +31,9 @@ _FILL = text("UPDATE job_keys SET job_id = :job_id WHERE scope = :scope AND key 
 _FIND = text("SELECT body_hash, job_id FROM job_keys WHERE scope = :scope AND key = :key")
 _NOBODY = UUID(int=0)
 
+#: Fields that former releases did not hash: without them, a request that is repeated across a deploy stays the same.
+_ADDED = ("limit_key", "limit_name")
+
 
 def enqueue_once(db: Any, new_job: NewJob, *, scope: str, key: str) -> tuple[UUID, bool]:
     """The id of the job and whether it is new; the caller commits.
@@ -51,5 +54,9 @@ def enqueue_once(db: Any, new_job: NewJob, *, scope: str, key: str) -> tuple[UUI
 
 def _hash(new_job: NewJob) -> str:
     """A hash of the request's content, independent of the order of fields and of white space."""
-    meaning = json.dumps(asdict(new_job), sort_keys=True, default=str)
+    facts = asdict(new_job)
+    for name in _ADDED:
+        if facts[name] is None:
+            del facts[name]
+    meaning = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(meaning.encode()).hexdigest()

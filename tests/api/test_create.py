@@ -13,7 +13,7 @@ from tests.api.conftest import Api
 FIELDS = [
     "id", "type", "payload", "status", "attempts", "nextRunAt", "createdAt", "updatedAt", "queue", "priority",
     "maxAttempts", "crashes", "timeoutSeconds", "expiresAt", "uniqueKey", "tags", "progress", "result", "lastError",
-    "cancelRequested", "startedAt", "finishedAt", "createdBy",
+    "cancelRequested", "startedAt", "finishedAt", "createdBy", "limit", "waitingFor",
 ]  # fmt: skip
 
 

@@ -8,6 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from app.api.http.operation import OPERATIONS
+from app.errors import ValidationFailed
+from app.jobs import enqueue
+from app.jobs.limits import known
 from tests import factories
 
 NUMBER = "must be a whole number from 1 to 100000; to stop everything, pause the limit."
@@ -296,3 +299,116 @@ class TestKeys:
 def test_each_needs_its_role(method: str, path: str, role: str) -> None:
     [found] = [o for o in OPERATIONS if (o.method, o.path) == (method, path)]
     assert found.role == role
+
+
+class TestJobs:
+    def test_a_job_shows_its_limit_and_what_it_waits_for(self, api: Any) -> None:
+        factories.limit("stripe", by_field="customerId", concurrency=2, key_concurrency=1)
+        factories.processing_job(limit_name="stripe", limit_key="42")
+        factories.waiting_job(key="42", due_in=-60)
+        job_id = factories.waiting_job(key="42").id
+        job = api.get(f"/api/jobs/{job_id}").json
+        assert job["limit"] == {"name": "stripe", "key": "42"}
+        assert job["waitingFor"] == {
+            "reason": "limit", "limit": "stripe", "key": "42", "inUse": 1, "of": 1, "ahead": 1, "until": None,
+        }  # fmt: skip
+        free = api.get(f"/api/jobs/{factories.pending_job().id}").json
+        assert (free["limit"], free["waitingFor"]) == (None, None)
+
+    def test_lists_are_filtered(self, api: Any) -> None:
+        factories.limit("stripe")
+        waits = factories.waiting_job(key="42").id
+        factories.completed_job(limit_name="stripe", limit_key="42")
+        factories.pending_job()
+        [job] = api.get("/api/jobs?waiting=true").json
+        assert job["id"] == str(waits)
+        assert job["waitingFor"]["limit"] == "stripe"
+        assert job["waitingFor"]["inUse"] is None
+        assert len(api.get("/api/jobs?limitName=stripe&limitKey=42").json) == 2
+        assert len(api.get("/api/jobs?limitName=stripe&limitKey=42&waiting=true").json) == 1
+
+    @pytest.mark.parametrize(
+        ("query", "errors"),
+        [
+            ("limitKey=42", {"limitKey": ["needs limitName."]}),
+            ("waiting=1", {"waiting": ["must be one of true."]}),
+            ("waiting=true&status=failed", {"waiting": ["needs a pending status, or none."]}),
+        ],
+    )
+    def test_filters_are_refused(self, api: Any, query: str, errors: Any) -> None:
+        assert api.get(f"/api/jobs?{query}").json["errors"] == errors
+
+
+class TestKeysOfNewJobs:
+    @pytest.fixture(autouse=True)
+    def fresh(self) -> Any:
+        known.forget()
+        yield
+        known.forget()
+
+    def refused(self, api: Any, body: dict[str, Any]) -> Any:
+        single = api.post("/api/jobs", body)
+        assert single.status_code == 422
+        bulk = api.post(
+            "/api/jobs/bulk",
+            {"jobs": [{"type": "sleep", "payload": {"seconds": 0}, "limitKey": None}, body]},
+        )
+        errors = {
+            path.removeprefix("jobs.1."): texts for path, texts in bulk.json["errors"].items()
+        }
+        assert errors == single.json["errors"]
+        return errors
+
+    def test_a_key_without_a_limit_is_refused(self, api: Any) -> None:
+        assert self.refused(api, {"type": "echo", "limitKey": "a"}) == {
+            "limitKey": ["has no use: neither type echo nor queue default is under a limit."]
+        }
+
+    @pytest.mark.parametrize(
+        ("payload", "text"),
+        [
+            ({}, "is required: limit stripe takes its key from it."),
+            ({"customerId": {"id": 1}}, "must be text or a number: limit stripe takes its key from it."),
+        ],
+    )  # fmt: skip
+    def test_the_field_of_the_key_is_checked(self, api: Any, payload: Any, text: str) -> None:
+        factories.limit("stripe", by_field="customerId", types=("echo",))
+        assert self.refused(api, {"type": "echo", "payload": payload}) == {
+            "payload.customerId": [text]
+        }
+
+    def test_a_limit_by_key_without_a_field_needs_one(self, api: Any) -> None:
+        factories.limit("stripe", key_concurrency=1, types=("echo",))
+        response = api.post("/api/jobs", {"type": "echo"})
+        assert response.json["errors"] == {
+            "limitKey": [
+                "is required: limit stripe works by key and type echo names no field for it."
+            ]
+        }
+        assert api.post("/api/jobs", {"type": "echo", "limitKey": "a"}).status_code == 201
+
+    def test_a_queue_may_be_limited(self, api: Any) -> None:
+        factories.limit("stripe", key_concurrency=1)
+        assert api.send("PUT", "/api/queues/mail/limit", {"limit": "stripe"}).status_code == 200
+        assert api.post("/api/jobs", {"type": "echo", "queue": "mail"}).status_code == 422
+        assert api.post("/api/jobs", {"type": "echo"}).status_code == 201
+
+    def test_an_edit_must_leave_a_key(self, api: Any) -> None:
+        factories.limit("stripe", by_field="customerId", types=("echo",))
+        job_id = factories.waiting_job(type="echo", key="a", payload={"customerId": "a"}).id
+        response = api.patch(f"/api/jobs/{job_id}", {"payload": {}})
+        assert response.status_code == 200  # it keeps the key that it has
+        response = api.patch(f"/api/jobs/{job_id}", {"payload": {"customerId": []}})
+        assert response.json["errors"] == {
+            "payload.customerId": ["must be text or a number: limit stripe takes its key from it."]
+        }
+
+    def test_python_refuses_the_same(self, session: Any, redis: Any) -> None:
+        factories.limit("stripe", by_field="customerId", types=("echo",))
+        with pytest.raises(ValidationFailed, match=r"payload\.customerId: is required"):
+            enqueue("echo", {})
+        with pytest.raises(ValidationFailed, match="limit_key: has no use"):
+            enqueue("sleep", {"seconds": 0}, limit_key="a")
+        with pytest.raises(ValidationFailed, match="limit_key: must be a string of 1 to 200"):
+            enqueue("echo", {"customerId": 1}, limit_key="")
+        enqueue("echo", {}, limit_key="a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +17,13 @@ from app.api.schemas.new_jobs import BULK, BULK_ENVELOPE, NEW_JOB
 from app.errors import JobQueueError, ValidationFailed
 from app.json_values import MalformedJson
 
-pytestmark = pytest.mark.usefixtures("app")  # which registers the job types
+
+@pytest.fixture(autouse=True)
+def context(app: Any) -> Iterator[None]:
+    """The application registers the job types, and the limits are looked up in its database."""
+    with app.app_context():
+        yield
+
 
 JUNK = st.one_of(
     st.none(),
@@ -55,6 +62,7 @@ PLAUSIBLE = {
     ),
     "timeoutSeconds": st.floats(-1, 700_000),
     "expiresAt": st.sampled_from(["2031-01-01T00:00:00Z", "2001-01-01T00:00:00Z"]),
+    "limitKey": st.text(max_size=3) | st.sampled_from(["k" * 200, "k" * 201, "a\0"]),
     "uniqueKey": st.text(max_size=3) | st.sampled_from(["k" * 200, "k" * 201, "a\0"]),
     "tags": st.lists(st.text(max_size=2) | st.just("t" * 65), max_size=4)
     | st.just([str(n) for n in range(20)])

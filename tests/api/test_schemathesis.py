@@ -21,7 +21,7 @@ UNSAYABLE = {
     "cursor", "createdFrom", "createdTo", "finishedFrom", "finishedTo", "nextRunFrom", "nextRunTo",
     "nextRunAt", "expiresAt", "payload", "from", "startsAt", "endsAt", "cron", "timeZone", "jitterSeconds",
     "missed", "uniqueKey", "tickField", "name", "key", "by", "concurrency", "count", "burst",
-    "preview", "changes",
+    "preview", "changes", "limitKey", "waiting",
 }  # fmt: skip
 UNSAYABLE_WORDS = ("NUL characters", "surrogate", "together with")
 AUTH = schemathesis.checks.ignored_auth

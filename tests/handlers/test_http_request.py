@@ -12,7 +12,7 @@ import pytest
 
 from app.handlers.http_request.client import RequestFailed
 from app.handlers.http_request.status import UnexpectedStatus, retry_after_seconds
-from app.jobs.control_flow import Permanent, RetryAfter
+from app.jobs.control_flow import Permanent, RetryAfter, Throttle
 from app.jobs.testing import make_context, make_settings, run_handler
 from tests.support.http_server import Answer, ScriptedServer
 
@@ -192,6 +192,20 @@ def test_retry_after_in_seconds_is_honored(http_server: ScriptedServer, status: 
         call(http_server)
     assert caught.value.seconds == 17
     assert f"returned {status}" in str(caught.value)
+
+
+def test_too_many_requests_close_the_key_of_a_limited_job(http_server: ScriptedServer) -> None:
+    http_server.script(Answer(429, headers={"Retry-After": "17"}))
+    with pytest.raises(Throttle) as caught:
+        run_handler("http-request", {"url": http_server.url}, limit="partner")
+    assert (caught.value.seconds, caught.value.scope) == (17, "key")
+    assert "returned 429" in str(caught.value)
+
+
+def test_a_limited_job_is_retried_without_retry_after(http_server: ScriptedServer) -> None:
+    http_server.script(429)
+    with pytest.raises(UnexpectedStatus):
+        run_handler("http-request", {"url": http_server.url}, limit="partner")
 
 
 def test_retry_after_as_a_date_is_honored(http_server: ScriptedServer) -> None:

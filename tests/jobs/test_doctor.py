@@ -48,7 +48,7 @@ def test_a_sound_system_is_all_ok(see: Any, session: Any) -> None:
     assert set(lines(output).values()) == {"ok"}, output
     assert list(lines(output)) == [
         "database", "Redis", "migrations", "connections", "clock", "workers", "leases", "counters",
-        "schedules", "scheduled runs", "Redis keys", "pending jobs", "dead letters",
+        "schedules", "scheduled runs", "limits", "Redis keys", "pending jobs", "dead letters",
     ]  # fmt: skip
     assert code == 0, output
 
@@ -277,3 +277,18 @@ def test_missed_and_failed_runs_are_named(see: Any) -> None:
     code, output = see()
     assert code == 1
     assert "13 missed or failed in 24 hours: nightly, hourly; the pages of these" in output
+
+
+def test_limits_that_stop_jobs_are_named(see: Any, session: Any) -> None:
+    factories.limit("smtp", types=("send-email",))
+    assert lines(see()[1])["limits"] == "ok"
+    factories.limit("stripe", paused_at=factories._now(-60), paused_by="ada", types=("charge",))
+    factories.waiting_job(limit="stripe")
+    factories.limit("twitter", blocked_until=factories._now(60), types=("tweet",))
+    factories.waiting_job(limit="twitter")
+    factories.limit("unused")
+    output = see()[1]
+    assert lines(output)["limits"] == "warning"
+    assert "stripe is paused by ada and 1 jobs wait: resume it when they may run" in output
+    assert "twitter was closed by a handler until " in output
+    assert "no job type or queue is under unused: attach or delete it" in output

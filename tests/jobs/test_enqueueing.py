@@ -44,7 +44,7 @@ def test_every_option_reaches_the_row(session: Any) -> None:
 
 
 def test_the_typed_options_are_the_fields_of_a_new_job() -> None:
-    given_otherwise = {"type", "payload", "by"}
+    given_otherwise = {"type", "payload", "by", "limit_name"}
     assert {f.name for f in fields(NewJob)} - given_otherwise == set(EnqueueOptions.__annotations__)
 
 

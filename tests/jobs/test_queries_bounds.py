@@ -18,7 +18,7 @@ BOUND = 5
 def bound(monkeypatch):
     """A walk looks at BOUND rows, and no shortcut helps it."""
     monkeypatch.setattr("app.jobs.listing.walk.CANDIDATES", BOUND)
-    monkeypatch.setattr("app.jobs.listing.jobs.FEW", -1)
+    monkeypatch.setattr("app.jobs.listing.few.FEW", -1)
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def test_an_order_with_a_filter_by_sorting_few_and_by_walking(
     session: Any, monkeypatch: pytest.MonkeyPatch, is_walked: bool
 ) -> None:
     if is_walked:
-        monkeypatch.setattr("app.jobs.listing.jobs.FEW", 0)
+        monkeypatch.setattr("app.jobs.listing.few.FEW", 0)
     rare = [
         make.failed_job(type="rare", finished_ago=ago, fingerprint="a" * 12) for ago in (50, 3, 20)
     ]

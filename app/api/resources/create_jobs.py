@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from app import statement_timeouts
+from app.api.resources import job_json
 from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs import audit, idempotency, lifecycle, listing
@@ -28,11 +29,13 @@ def create_one(new_job: NewJob, *, idempotency_key: str | None) -> tuple[UUID, A
             db.session, new_job, scope=actor(), key=idempotency_key
         )
         db.session.commit()
-        return job_id, listing.get_job(db.session, job_id), is_new
-    job = enqueue_committed(new_job)
-    if job.columns is None:
-        return job.id, listing.get_job(db.session, job.id), False
-    return job.id, _as_job(job.columns), True
+        job = job_json.add_wait(db.session, listing.get_job(db.session, job_id))
+        return job_id, job, is_new
+    new = enqueue_committed(new_job)
+    if new.columns is None:
+        live = listing.get_job(db.session, new.id)
+        return new.id, job_json.add_wait(db.session, live), False
+    return new.id, _as_job(new.columns), True
 
 
 def create_many(new_jobs: Sequence[NewJob], *, idempotency_key: str | None) -> list[UUID]:
@@ -69,4 +72,5 @@ def _as_job(columns: dict[str, Any]) -> dict[str, Any]:
         **columns,
         "next_run_at": None if columns["is_due"] else columns["run_at"],
         "cancel_requested": False,
+        **job_json.of_new(columns),
     }

@@ -13,7 +13,7 @@ from app.api.schemas.limits import LIMIT_OF
 from app.api.schemas.payload_schema import payload_schema
 from app.extensions import db
 from app.jobs import listing, pauses
-from app.jobs.limits import attach
+from app.jobs.limits import attach, known
 from app.jobs.listing import TypeSummary
 from app.security import actor
 
@@ -99,12 +99,13 @@ def put_job_type_limit(name: str, body: dict[str, Any]) -> dict[str, Any]:
     get_job_type(name)
     attach.set_limit(db.session, "type", name, body["limit"], by=actor())
     db.session.commit()
+    known.forget()
     return get_job_type(name)
 
 
 def _described(summary: TypeSummary) -> dict[str, Any]:
     """The summary with its policy, where None means the setting; all null for a type unknown here."""
-    settings, known = current_app.extensions["settings"], summary.job_type
+    settings, job_type = current_app.extensions["settings"], summary.job_type
     policy: dict[str, Any] = dict.fromkeys(
         (
             "description",
@@ -116,14 +117,16 @@ def _described(summary: TypeSummary) -> dict[str, Any]:
             "payload_schema",
         )
     )
-    if known is not None:
+    if job_type is not None:
         policy = {
-            "description": known.description,
-            "queue": known.queue,
-            "priority": known.priority,
-            "max_attempts": known.max_attempts or settings.max_attempts,
-            "timeout_seconds": known.timeout or settings.default_timeout_seconds,
-            "max_crashes": settings.max_crashes if known.max_crashes is None else known.max_crashes,
-            "payload_schema": payload_schema(known.schema),
+            "description": job_type.description,
+            "queue": job_type.queue,
+            "priority": job_type.priority,
+            "max_attempts": job_type.max_attempts or settings.max_attempts,
+            "timeout_seconds": job_type.timeout or settings.default_timeout_seconds,
+            "max_crashes": settings.max_crashes
+            if job_type.max_crashes is None
+            else job_type.max_crashes,
+            "payload_schema": payload_schema(job_type.schema),
         }
-    return {**vars(summary), **policy, "is_registered": known is not None}
+    return {**vars(summary), **policy, "is_registered": job_type is not None}

@@ -10,7 +10,7 @@ from flask import request
 from app.api.http.errors import NotRetryable
 from app.api.http.operation import operation
 from app.api.http.paging import NEXT_PAGE, listed
-from app.api.resources import parse_jobs
+from app.api.resources import job_json, parse_jobs
 from app.api.resources.create_jobs import IDEMPOTENCY_HEADER, create_many, create_one
 from app.api.resources.edit_job import apply_changes
 from app.api.schemas.jobs import ATTEMPT, EDIT, JOB, LOG_LINE, STATS
@@ -96,10 +96,14 @@ def list_jobs(query: dict[str, Any]) -> Any:
     order = listing.Order(by, is_ascending=way == "asc" if way else by == "run")
     if "payload" in query:
         require_payload_search()
+    query["is_waiting"] = "waiting" in query or None
+    query.pop("waiting", None)
     filter = listing.JobFilter(**query, is_payload_searched=may_search_payloads())
     page = listing.list_jobs(
         db.session, filter, limit=limit, offset=offset, cursor=cursor, order=order
     )
+    for job in page.items:
+        job_json.add_place(job)
     return listed(page)
 
 
@@ -120,7 +124,7 @@ def get_job(job_id: UUID) -> Job:
 
     A job has finished when `finishedAt` is set: `status` is then completed, failed or cancelled. Poll to wait for that.
     """
-    return listing.get_job(db.session, job_id)
+    return job_json.add_wait(db.session, listing.get_job(db.session, job_id))
 
 
 @operation(
@@ -257,4 +261,4 @@ def delete_job(job_id: UUID) -> tuple[None, int, None]:
 def _changed(job_id: UUID) -> Job:
     """The job as it is after the change, which is committed."""
     db.session.commit()
-    return listing.get_job(db.session, job_id)
+    return job_json.add_wait(db.session, listing.get_job(db.session, job_id))

@@ -27,6 +27,8 @@ from app.jobs.bounds import (
     MIN_PRIORITY,
 )
 from app.jobs.lifecycle import NewJob
+from app.jobs.limits import known
+from app.jobs.limits.keys import is_key
 from app.jobs.schedules.rules import is_reserved
 from app.json_values import MAX_ERRORS, is_deep
 from app.security import actor
@@ -57,15 +59,26 @@ def _by_schema(data: Any, *, at: str | None = None) -> NewJob:
     found = request.load(NEW_JOB, data, at=at)
     try:
         registry.validate_payload(registry.get(found["type"]), found["payload"])
+        found["delay_seconds"] = found.pop("delay", None)
+        found["run_at"] = found.pop("next_run_at", None)
+        return _at_its_limit(NewJob(**found, by=actor()))
     except (ValidationFailed, UnknownJobType) as error:
         if at is None:
             raise
         raise ValidationFailed(
             {f"{at}.{path}": texts for path, texts in (error.errors or {}).items()}
         ) from None
-    found["delay_seconds"] = found.pop("delay", None)
-    found["run_at"] = found.pop("next_run_at", None)
-    return NewJob(**found, by=actor())
+
+
+def _at_its_limit(new: NewJob) -> NewJob:
+    """The job itself. Raises ValidationFailed if its limit can't take it, or it has a key without a limit."""
+    if refusals := {_IN_JSON.get(path, path): [text] for path, text in known.complaints(new)}:
+        raise ValidationFailed(refusals)
+    return new
+
+
+#: A field of NewJob → the JSON field.
+_IN_JSON = {"limit_key": "limitKey"}
 
 
 def _plain(data: Any) -> NewJob | None:
@@ -90,7 +103,8 @@ def _plain(data: Any) -> NewJob | None:
             registry.validate_payload(job_type, found.get("payload", {}))
     except (SchemaError, ValidationFailed):
         return None
-    return NewJob(**found, by=actor())
+    new = NewJob(**found, by=actor())
+    return None if next(known.complaints(new), None) else new
 
 
 def _is_whole(low: int, high: int) -> Callable[[Any], bool]:
@@ -129,5 +143,6 @@ _PLAIN: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "delay": ("delay_seconds", _is_whole(0, MAX_DELAY_SECONDS)),
     "nextRunAt": ("run_at", lambda value: type(value) is str),
     "uniqueKey": ("unique_key", _is_unique_key),
+    "limitKey": ("limit_key", is_key),
     "tags": ("tags", _are_tags),
 }

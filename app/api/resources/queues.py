@@ -11,7 +11,7 @@ from app.api.schemas.queues import QUEUE
 from app.errors import QueueNotFound
 from app.extensions import db
 from app.jobs import listing, pauses
-from app.jobs.limits import attach
+from app.jobs.limits import attach, known
 from app.jobs.listing import QueueSummary
 from app.security import actor
 
@@ -95,6 +95,7 @@ def put_queue_limit(name: str, body: dict[str, Any]) -> dict[str, Any]:
     """
     attach.set_limit(db.session, "queue", _spelled(name), body["limit"], by=actor())
     db.session.commit()
+    known.forget()
     return _find(name) or {**_NEW, "name": name, "limit": body["limit"]}
 
 

@@ -19,7 +19,9 @@ from app.api.schemas.fields import (
 )
 from app.api.schemas.masked_fields import MaskedJson, MaskedObject
 from app.jobs.bounds import MAX_ATTEMPTS, MAX_PRIORITY, MIN_PRIORITY
+from app.jobs.limits.waiting import REASONS
 from app.jobs.models import STATUSES, JobAttempt
+from app.jobs.statistics.count import COUNT_BOUND
 
 
 class EditSchema(RequestSchema):
@@ -48,6 +50,46 @@ class EditSchema(RequestSchema):
             raise ValidationError(
                 f"must change at least one of {', '.join(str(f.data_key) for f in self.fields.values())}."
             )
+
+
+class LimitOfJobSchema(BaseSchema):
+    """The limit that a job is under."""
+
+    name = fields.String(required=True)
+    key = fields.String(required=True, metadata=about("Empty for a job without a key."))
+
+
+class WaitingForSchema(BaseSchema):
+    """What a job waits for at its limit. In lists, and of a job that was just created, only the limit and the key are known."""
+
+    reason = fields.String(
+        required=True,
+        metadata={
+            "enum": list(REASONS),
+            **about(
+                "`limit`: a slot or its turn, `rate`: a token, `paused`: the limit or the key is paused,"
+                " `closed`: a handler closed it for a while."
+            ),
+        },
+    )
+    limit = fields.String(required=True)
+    key = fields.String(required=True)
+    in_use = fields.Integer(
+        required=True, allow_none=True, metadata=about("Slots in use, of the key if it is full.")
+    )
+    of = fields.Integer(
+        required=True, allow_none=True, metadata=about("Slots there are; null: without a bound.")
+    )
+    ahead = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata=about(f"Jobs of its key that go first; counts to {COUNT_BOUND:,}."),
+    )
+    until = fields.DateTime(
+        required=True,
+        allow_none=True,
+        metadata=about("When a `rate` has its next token, and when a `closed` one opens."),
+    )
 
 
 class JobSchema(BaseSchema):
@@ -95,6 +137,15 @@ class JobSchema(BaseSchema):
     )
     created_by = fields.String(
         required=True, allow_none=True, metadata=about("The token or person that created it.")
+    )
+    limit = fields.Nested(
+        LimitOfJobSchema, required=True, allow_none=True, metadata=about("null: under no limit.")
+    )
+    waiting_for = fields.Nested(
+        WaitingForSchema,
+        required=True,
+        allow_none=True,
+        metadata=about("Why a pending job that is due waits at its limit."),
     )
 
 

@@ -30,6 +30,7 @@ from app.jobs.bounds import (
     MAX_UNIQUE_KEY,
     MIN_PRIORITY,
 )
+from app.jobs.limits.definition import MAX_KEY
 from app.jobs.schedules.rules import UNIQUE_KEY_PREFIX, UNIQUE_KEY_RESERVED
 
 MAX_BULK = 10_000
@@ -80,6 +81,13 @@ class JobRequestSchema(RequestSchema):
         validate=[NOT_OF_A_SCHEDULE],
         metadata=about(
             "While a job with this key is pending or processing, a create request returns 200 with that job."
+        ),
+    )
+    limit_key = Text(
+        longest=MAX_KEY,
+        allow_none=True,
+        metadata=about(
+            "The key at the limit of its type or queue, such as a customer; default: what the limit reads from the payload."
         ),
     )
     tags = Tags(metadata=about("Labels to filter by."))

@@ -11,6 +11,7 @@ from marshmallow.validate import Regexp
 from app.api.schemas.common import about
 from app.api.schemas.fields import BaseSchema, Choice, Instant, JsonText, Text, Whole
 from app.jobs.bounds import MAX_NAME, MAX_SEARCH, MAX_TAG
+from app.jobs.limits.definition import MAX_KEY
 from app.jobs.listing import OFFSET_BOUND, ORDERED_BY
 from app.jobs.models import VIEWS
 
@@ -39,6 +40,11 @@ class JobListQuery(PageQuery):
     )
     type = Text(longest=MAX_NAME)
     queue = Text(longest=MAX_NAME)
+    limit_name = Text(longest=MAX_NAME, metadata=about("Jobs under the limit of this name."))
+    limit_key = Text(
+        longest=MAX_KEY, metadata=about("Jobs with this key at their limit; needs limitName.")
+    )
+    waiting = Choice(("true",), metadata=about("Pending jobs that are due and wait at a limit."))
     tag = Text(longest=MAX_TAG, metadata=about("Jobs that carry this tag."))
     created_from = Instant(metadata=about("Created at or after."))
     created_to = Instant(metadata=about("Created before."))
@@ -103,6 +109,13 @@ class JobListQuery(PageQuery):
     def check_start(self, data: dict[str, Any], **_: Any) -> None:
         if "cursor" in data and data.get("offset"):
             raise ValidationError("can't be combined with cursor.", "offset")
+
+    @validates_schema
+    def check_limit(self, data: dict[str, Any], **_: Any) -> None:
+        if "limit_key" in data and "limit_name" not in data:
+            raise ValidationError("needs limitName.", "limitKey")
+        if "waiting" in data and data.get("status") not in (None, *ORDERED_BY["run"]):
+            raise ValidationError("needs a pending status, or none.", "waiting")
 
     @validates_schema
     def check_order(self, data: dict[str, Any], **_: Any) -> None:

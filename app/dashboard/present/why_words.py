@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from app import clock
 from app.dashboard.present.format import compact, duration
+from app.dashboard.present.limit_words import limit_reasons
 from app.jobs.holds import EXPIRED, QUEUE_NOT_SERVED, QUEUE_PAUSED, TYPE_PAUSED, TYPE_UNKNOWN
 from app.jobs.listing import WorkerSummary
 from app.jobs.listing.waiting import Waiting
@@ -27,7 +28,7 @@ def holds(
 
     ``unknown_type_hours``: after how long without a handler a job fails; 0 for never.
     """
-    reasons = [_not_due(job, waiting)]
+    reasons = [_not_due(job, waiting), *limit_reasons(waiting.limit)]
     if job.expires_at and job.expires_at <= clock.now():
         reasons.append(EXPIRED.explain())
     if waiting.queue_pause:

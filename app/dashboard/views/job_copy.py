@@ -15,6 +15,7 @@ from app.errors import Forbidden, UnknownJobType, ValidationFailed, by_field
 from app.extensions import db
 from app.jobs import audit, lifecycle, listing, registry
 from app.jobs.lifecycle import NewJob
+from app.jobs.limits import known
 from app.jobs.models import Job
 from app.security import actor, current, may
 from app.security.roles import requires
@@ -62,7 +63,11 @@ def _form(job: Job, text: str, priority: str, problem: str = "", status: int = 2
 def _new_job(job: Job, text: str, priority: str) -> NewJob:
     payload = payload_of(text)
     registry.validate_payload(registry.get(job.type), payload)
-    return NewJob(
+    new = NewJob(
         job.type, payload, queue=job.queue, priority=priority_of(priority or "0"), max_attempts=job.max_attempts,
         timeout_seconds=job.timeout_seconds, tags=job.tags, by=actor(),
+        limit_key=known.kept_key(job.limit_key, type=job.type, queue=job.queue, payload=payload),
     )  # fmt: skip
+    if refusals := {path: [text] for path, text in known.complaints(new)}:
+        raise ValidationFailed(refusals)
+    return new

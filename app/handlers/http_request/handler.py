@@ -44,7 +44,8 @@ def http_request(payload: dict[str, Any], ctx: Context) -> dict[str, Any]:
             limit = f"{payload['timeout']:g} s"
             raise RequestFailed(f"{request.target.shown} did not respond within {limit}") from error
         raise
-    check_status(response, f"{request.method} {request.target.shown}")
+    line = f"{request.method} {request.target.shown}"
+    check_status(response, line, is_limited=ctx.limit is not None)
     return result_of(
         response,
         url=request.target.url,

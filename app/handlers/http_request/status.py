@@ -1,7 +1,8 @@
 """What a response's status means for the job.
 
 2xx completes the job. 408, 425, 429 and 5xx fail the attempt, and ``Retry-After`` (seconds or a date) sets the wait
-before the next one. Any other status fails the job for good: the same request would get the same response.
+before the next one. A 429 with ``Retry-After`` to a job under a limit costs no attempt: it closes the job's key at that
+limit for the wait. Any other status fails the job for good: the same request would get the same response.
 """
 
 from __future__ import annotations
@@ -11,21 +12,23 @@ from email.utils import parsedate_to_datetime
 
 from app.handlers.http_request.client import Response
 from app.handlers.http_request.result import excerpt
-from app.jobs.control_flow import Permanent, RetryAfter
+from app.jobs.control_flow import Permanent, RetryAfter, Throttle
 
 MAX_RETRY_AFTER_SECONDS = 86400
 #: Retried although they are below 500.
-RETRIED = (408, 425, 429)
+TOO_MANY = 429
+RETRIED = (408, 425, TOO_MANY)
 
 
 class UnexpectedStatus(Exception):
     """The status is an error that may be temporary."""
 
 
-def check_status(response: Response, request_line: str) -> None:
-    """Returns for 2xx. Raises RetryAfter, UnexpectedStatus or Permanent.
+def check_status(response: Response, request_line: str, *, is_limited: bool = False) -> None:
+    """Returns for 2xx. Raises RetryAfter, Throttle, UnexpectedStatus or Permanent.
 
-    ``request_line`` names the request in the message, such as ``GET https://example.com/``.
+    ``request_line`` names the request in the message, such as ``GET https://example.com/``. ``is_limited``: whether
+    the job is under a limit.
     """
     if 200 <= response.status < 300:
         return
@@ -34,6 +37,8 @@ def check_status(response: Response, request_line: str) -> None:
     if response.status not in RETRIED and response.status < 500:
         raise Permanent(message)
     wait = retry_after_seconds(response.headers.get("retry-after"), datetime.now(UTC))
+    if wait is not None and response.status == TOO_MANY and is_limited:
+        raise Throttle(wait, reason=message)
     if wait is not None:
         raise RetryAfter(wait, message)
     raise UnexpectedStatus(message)

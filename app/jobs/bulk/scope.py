@@ -16,7 +16,8 @@ from sqlalchemy.exc import OperationalError
 from app.database import DbSession, sqlstate
 from app.jobs import committed
 from app.jobs.listing import find_ids, list_jobs
-from app.jobs.listing.filters import IS_AHEAD, LAST_ID, JobFilter, conditions
+from app.jobs.listing.filters import IS_AHEAD, JobFilter, conditions
+from app.jobs.listing.id_ranges import LAST_ID
 from app.jobs.models import PENDING, PROCESSING, DeadLetter, Job
 from app.jobs.verbs import VERBS
 

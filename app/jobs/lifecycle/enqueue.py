@@ -37,6 +37,10 @@ class NewJob:
     unique_key: str | None = None
     tags: Sequence[str] = ()
     by: str | None = None
+    limit_key: str | None = (
+        None  # the key at its limit, where the limit takes none from the payload
+    )
+    limit_name: str | None = None  # only SCHEDULE_LIMIT, instead of the limit of its type or queue
 
 
 @dataclass(frozen=True, slots=True)

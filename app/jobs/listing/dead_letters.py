@@ -12,12 +12,11 @@ from app.database import Db, DbSession
 from app.errors import DeadLetterNotFound
 from app.jobs.listing.cursors import Direction, Page, Position, check_offset, decode, paginate
 from app.jobs.listing.filters import (
-    FIRST_ID,
-    LAST_ID,
     is_part_of_id,
     looks_like_id,
     matches_search,
 )
+from app.jobs.listing.id_ranges import FIRST_ID, LAST_ID
 from app.jobs.listing.page_sizes import json_bytes, load_page
 from app.jobs.listing.walk import Key, Matches, Walk, gather, merge, walk
 from app.jobs.models import DeadLetter

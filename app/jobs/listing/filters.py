@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -24,13 +24,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from app.jobs import ids
+from app.jobs.holds import AT_LIMIT
+from app.jobs.listing.id_ranges import FIRST_ID, LAST_ID, first_id, id_prefix_range
 from app.jobs.listing.walk import Walk
 from app.jobs.models import PENDING, PROCESSING, VIEWS, BulkItem, Job
 from app.json_values import is_storable
 
-FIRST_ID, LAST_ID = UUID(int=0), UUID(int=(1 << 128) - 1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Status or view → which jobs are in ix_jobs_<it>, for those that have an index by id. In the same
 #: words as the model: the planner uses a partial index only if it recognizes its condition.
 OWN_INDEX = {
@@ -40,6 +39,8 @@ OWN_INDEX = {
     if index.name == f"ix_jobs_{view}"
 }
 IS_AHEAD = (Job.status == PENDING) & (Job.run_at > func.now())
+#: In the same words as ix_jobs_at_limit.
+IS_AT_LIMIT = literal_column(f"jobs.hold = {AT_LIMIT}", Boolean)
 _ID_PART = re.compile(r"[0-9a-f]{1,32}")
 #: The digits of an id, and how many of its last ones are in an index.
 ID_DIGITS, END_DIGITS = 32, 8
@@ -68,6 +69,9 @@ class JobFilter:
     payload: dict[str, Any] | None = None  # contained in the payload, as jsonb @>
     any_payload: tuple[dict[str, Any], ...] = ()  # one of them contained; empty: no filter
     fingerprint: str | None = None  # of this error group
+    limit_name: str | None = None  # under the limit of this name
+    limit_key: str | None = None  # with this key at its limit
+    is_waiting: bool | None = None  # True: due, and waiting at a limit (so pending)
     bulk: int | None = None  # changed by the bulk action of this number
     #: Free text in type, unique key, tag, error or payload, whatever the case; 8 hex digits and
     #: more are also searched as the start or the end of an id.
@@ -94,13 +98,22 @@ class JobFilter:
         return PENDING if self.status in ("scheduled", "retrying") else self.status
 
     @property
+    def at_limit(self) -> ColumnElement[bool] | None:
+        """What ix_jobs_at_limit has of the jobs that wait at ``limit_name``; None without both."""
+        if not self.is_waiting or self.limit_name is None:
+            return None
+        of_limit = IS_AT_LIMIT & (Job.limit_name == self.limit_name)
+        return of_limit if self.limit_key is None else of_limit & (Job.limit_key == self.limit_key)
+
+    @property
     def can_match(self) -> bool:
         """False for values that no row can have and PostgreSQL would refuse to compare."""
         return is_storable(vars(self)) and self.id_range()[0] <= self.id_range()[1]
 
     def normalized(self) -> JobFilter:
-        """The same filter, without blanks around the search."""
-        return replace(self, search=(self.search or "").strip() or None)
+        """The same filter, without blanks around the search; what waits at a limit is pending."""
+        status = self.status or (PENDING if self.is_waiting else None)
+        return replace(self, search=(self.search or "").strip() or None, status=status)
 
     @property
     def id_digits(self) -> str | None:
@@ -113,9 +126,9 @@ class JobFilter:
         """The smallest and the largest id that created_from, created_to and id_prefix allow."""
         low, high = FIRST_ID, LAST_ID
         if self.created_from is not None:
-            low = max(low, _first_id(self.created_from))
+            low = max(low, first_id(self.created_from))
         if self.created_to is not None:
-            first_after = _first_id(self.created_to)
+            first_after = first_id(self.created_to)
             high = min(high, UUID(int=max(first_after.int - 1, 0)))
         if self.id_prefix is not None and not looks_like_id(self.id_prefix):
             first, last = id_prefix_range(self.id_prefix)
@@ -187,6 +200,12 @@ def conditions(filter: JobFilter) -> dict[str, ColumnElement[bool]]:
         wanted["error"] = has_text(filter.error, Job.last_error)
     if filter.fingerprint is not None:
         wanted["fingerprint"] = Job.fingerprint == filter.fingerprint
+    if filter.limit_name is not None:
+        wanted["limit_name"] = Job.limit_name == filter.limit_name
+    if filter.limit_key is not None:
+        wanted["limit_key"] = Job.limit_key == filter.limit_key
+    if filter.is_waiting:
+        wanted["is_waiting"] = IS_AT_LIMIT
     if filter.bulk is not None:
         wanted["bulk"] = Job.id.in_(jobs_of_bulk(filter.bulk))
     if filter.payload is not None:
@@ -267,21 +286,3 @@ def has_text(words: str, *columns: Any) -> ColumnElement[bool]:
 def looks_like_id(words: str) -> bool:
     """Whether a search may mean an id: eight or more hex digits, with dashes anywhere after them."""
     return _UUID_LIKE.fullmatch(words) is not None
-
-
-def id_prefix_range(prefix: str) -> tuple[UUID, UUID]:
-    """The first and last id with that prefix; an empty range if no id can have it."""
-    digits = prefix.replace("-", "").lower()
-    if not re.fullmatch("[0-9a-f]{1,32}", digits):
-        return LAST_ID, FIRST_ID
-    return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
-
-
-def _first_id(instant: datetime) -> UUID:
-    if instant.tzinfo is None:
-        instant = instant.replace(tzinfo=UTC)
-    # Ids start in 1970; PostgreSQL and Python end long before 48 bits of milliseconds do.
-    if instant < _EPOCH:
-        return FIRST_ID
-    # The middle of its millisecond, so that rounding never leads into the one before.
-    return ids.first_id_at(instant.replace(microsecond=instant.microsecond // 1000 * 1000 + 500))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,13 +9,10 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import (
-    ColumnElement,
     and_,
     func,
-    literal,
     literal_column,
     select,
-    text,
     true,
     tuple_,
 )
@@ -26,21 +22,19 @@ from app.database import DbSession
 from app.errors import JobNotFound
 from app.jobs import ids
 from app.jobs.listing.cursors import Direction, Page, Position, check_offset, decode, paginate
+from app.jobs.listing.few import estimated_tagged, few
 from app.jobs.listing.filters import (
-    IS_AHEAD,
     JobFilter,
     drivers,
     has_tag,
     index_to_walk,
     is_part_of_id,
-    jobs_of_bulk,
-    looks_like_id,
 )
 from app.jobs.listing.filters import conditions as conditions_of
 from app.jobs.listing.orders import NEWEST, Order, timed_walk
 from app.jobs.listing.page_sizes import json_bytes, load_page
 from app.jobs.listing.walk import FEW, Key, Matches, Walk, gather, merge, walk
-from app.jobs.models import UNIQUE_KEY_IS_LIVE, BulkAction, Job, JobAttempt, JobCounter, JobLogLine
+from app.jobs.models import UNIQUE_KEY_IS_LIVE, Job, JobAttempt, JobCounter, JobLogLine
 from app.jobs.statistics import counters
 
 #: A job that snoozes every minute has a growing number of attempts; the last ones are shown.
@@ -160,9 +154,9 @@ def _find(
     direction: Direction = at.direction if at else "next"
     plan = _plan(db, filter, order)
     after = at.key if at else None
-    if (few := _few(db, filter, order)) is not None:
+    if (condition := few(db, filter, order)) is not None:
         return Matches(
-            gather(db, plan, few, after=after, direction=direction, skip=offset, limit=limit)
+            gather(db, plan, condition, after=after, direction=direction, skip=offset, limit=limit)
         )
     matches = walk(db, plan, after=after, direction=direction, skip=offset, limit=limit)
     if matches.stopped_at is None or at is not None or offset:
@@ -211,55 +205,6 @@ def _count(db: DbSession, filter: JobFilter) -> int:
     )
 
 
-def _few(db: DbSession, filter: JobFilter, order: Order) -> ColumnElement[bool] | None:
-    """A condition that every match meets, and few enough rows to sort; None if there is none."""
-    digits = filter.id_part or filter.id_prefix
-    if digits is not None and looks_like_id(digits):
-        return is_part_of_id(digits, Job.id)  # jobs_pkey, ix_jobs_id_end
-    if filter.bulk is not None and _is_small(db, filter.bulk):
-        return Job.id.in_(jobs_of_bulk(filter.bulk))  # bulk_items_pkey
-    if filter.status == "scheduled" and order.by == "created" and _has_few_ahead(db):
-        return IS_AHEAD  # ix_jobs_run_at
-    if filter.tag is not None and _estimated_tagged(db, filter.tag) <= FEW:
-        return has_tag(filter.tag)  # ix_jobs_tags
-    return _few_of_kind(db, filter) if order.by != "created" else None
-
-
-def _few_of_kind(db: DbSession, filter: JobFilter) -> ColumnElement[bool] | None:
-    """As _few, for fields that the index of the order does not have."""
-    if filter.fingerprint is not None:
-        of_group = Job.fingerprint == filter.fingerprint  # ix_jobs_fingerprint
-        some = select(literal(1)).where(of_group).limit(FEW + 1)
-        n = db.execute(select(func.count()).select_from(some.subquery())).scalar_one()
-        return of_group if n <= FEW else None
-    for name, column in (("type", Job.type), ("queue", Job.queue)):  # ix_jobs_type, ix_jobs_queue
-        value = getattr(filter, name)
-        if value is not None and counters.count(db, **{name: value}) <= FEW:
-            return column == value
-    return None
-
-
-def _is_small(db: DbSession, bulk: int) -> bool:
-    action = db.get(BulkAction, bulk)
-    return action is None or action.total <= FEW
-
-
-def _has_few_ahead(db: DbSession) -> bool:
-    # ix_jobs_run_at; ordered, or another partial index might be read to its end.
-    ahead = select(literal(1)).where(IS_AHEAD).order_by(Job.run_at).limit(FEW + 1)
-    return db.execute(select(func.count()).select_from(ahead.subquery())).scalar_one() <= FEW
-
-
-def _estimated_tagged(db: DbSession, tag: str) -> int:
-    """About how many jobs have this tag, by the planner's statistics; reads no row."""
-    statement = text(
-        "EXPLAIN (FORMAT JSON) SELECT FROM jobs WHERE tags @> ARRAY[:tag] AND tags <> '{}'"
-    )
-    plan = db.scalar(statement, {"tag": tag})
-    plan = json.loads(plan) if isinstance(plan, str) else plan
-    return int(plan[0]["Plan"]["Plan Rows"])
-
-
 def _by_name(db: DbSession, filter: JobFilter, plan: Walk, limit: int) -> list[Key]:
     """Jobs older than the walk reached, whose unique key, tag or type is exactly the search."""
     words = filter.search or ""
@@ -267,7 +212,7 @@ def _by_name(db: DbSession, filter: JobFilter, plan: Walk, limit: int) -> list[K
     keyed = (Job.unique_key == words) & literal_column(UNIQUE_KEY_IS_LIVE)
     if keys := gather(db, plan, keyed, limit=limit):
         return keys
-    if _estimated_tagged(db, words) <= FEW:
+    if estimated_tagged(db, words) <= FEW:
         keys = gather(db, plan, has_tag(words), limit=limit)  # ix_jobs_tags
     if not keys and filter.type is None:
         typed = index_to_walk(replace(filter, search=None, type=words), "type")  # ix_jobs_type

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from app import clock
-from app.jobs.listing.filters import FIRST_ID, LAST_ID, OWN_INDEX, JobFilter, conditions
+from app.jobs.listing.filters import OWN_INDEX, JobFilter, conditions
+from app.jobs.listing.id_ranges import FIRST_ID, LAST_ID
 from app.jobs.listing.walk import Walk
 from app.jobs.models import CANCELLED, COMPLETED, FAILED, Job
 

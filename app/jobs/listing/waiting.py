@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from app.database import Db, DbSession
+from app.jobs.limits.waiting import LimitWait, limit_wait
 from app.jobs.models import Job, Pause, UnknownType
 from app.jobs.statistics.count import COUNT_BOUND, Count
 
@@ -47,6 +48,7 @@ class Waiting:
     queue_pause: Pause | None
     type_pause: Pause | None
     unknown_seconds: float | None  # since when no worker knows the type
+    limit: LimitWait | None  # what it waits for at its limit
 
 
 def waiting(db: DbSession, job: Job) -> Waiting:
@@ -59,6 +61,7 @@ def waiting(db: DbSession, job: Job) -> Waiting:
         queue_pause=db.get(Pause, ("queue", job.queue)),
         type_pause=db.get(Pause, ("type", job.type)),
         unknown_seconds=-_seconds_until(db, since) if since else None,
+        limit=limit_wait(db, job),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, Index, SmallInteger, Text, text
@@ -59,6 +59,9 @@ class Job(Model):
     limit_name: Mapped[str | None] = mapped_column(Text)
     limit_key: Mapped[str | None] = mapped_column(Text)  # NULL: under no limit
     admitted_at: Mapped[datetime | None] = instant(nullable=True)  # by its limit, the last time
+
+    #: What the API says of what it waits for at its limit (limits.waiting); set by what shows it.
+    waiting_for: ClassVar[dict[str, Any] | None] = None
 
     __table_args__ = (
         CheckConstraint(has_one_of(STATUSES), name="ck_jobs_status"),
@@ -119,6 +122,13 @@ class Job(Model):
         # Room on the page, so that heartbeats and progress stay HOT updates.
         {"postgresql_with": {"fillfactor": 85}},
     )  # fmt: skip
+
+    @property
+    def limit(self) -> dict[str, Any] | None:
+        """The limit that it is under, and its key there."""
+        if self.limit_name is None:
+            return None
+        return {"name": self.limit_name, "key": self.limit_key}
 
     @property
     def next_run_at(self) -> datetime | None:
