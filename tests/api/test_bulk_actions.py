@@ -182,6 +182,17 @@ def test_every_filter_of_a_list_is_one_of_a_bulk_action(
     assert api.post(PATH, body).json["total"] == 1
 
 
+def test_jobs_of_a_key_at_a_limit_are_a_filter(api: Api, session: Any) -> None:
+    factories.limit("stripe")
+    factories.waiting_job(key="42")
+    factories.waiting_job(key="43")
+    filter = {"limitName": "stripe", "limitKey": "42"}
+    found = api.post(f"{PATH}/preview", {"verb": "cancel", "filter": filter})
+    assert found.json["count"] == 1
+    refused = api.post(f"{PATH}/preview", {"verb": "cancel", "filter": {"limitKey": "42"}})
+    assert refused.json["errors"] == {"filter.limitKey": ["needs limitName."]}
+
+
 def test_jobs_that_an_action_changed_are_a_filter(
     api: Api, start: Any, work: Any, session: Any
 ) -> None:

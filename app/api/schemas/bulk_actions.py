@@ -38,6 +38,8 @@ class BulkFilterSchema(RequestSchema):
     status = _LISTED["status"]
     type = _LISTED["type"]
     queue = _LISTED["queue"]
+    limit_name = _LISTED["limit_name"]
+    limit_key = _LISTED["limit_key"]
     tag = _LISTED["tag"]
     created_from = _LISTED["created_from"]
     created_to = _LISTED["created_to"]
@@ -52,6 +54,11 @@ class BulkFilterSchema(RequestSchema):
     bulk_action = Whole(
         1, 2**53, attribute="bulk", metadata=about("Jobs that this bulk action changed.")
     )
+
+    @validates_schema
+    def check_limit_key(self, data: dict[str, Any], **_: Any) -> None:
+        if "limit_key" in data and "limit_name" not in data:
+            raise ValidationError("needs limitName.", "limitKey")
 
     @validates_schema
     def check_next_run(self, data: dict[str, Any], **_: Any) -> None:

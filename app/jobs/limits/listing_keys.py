@@ -12,9 +12,9 @@ from app.jobs.limits.listing import KeySummary, get_limit
 from app.jobs.statistics.count import COUNT_BOUND, Count
 
 #: Keys that are looked at, and waiting jobs of each that are counted at first.
-KEYS, FIRST_ROWS = 500, 100
+KEYS, FIRST_ROWS = 500, 50
 #: Rows that the keys of a page together may read when their jobs are counted.
-ROWS = 50_000
+ROWS = 20_000
 
 # Keys that wait (ix_jobs_at_limit, from one to the next), that have slots (ix_jobs_admitted), and that have a row of their own.
 _KEYS = text("""

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.database import Db
+from app.database import Db, rows_in_order
 from app.jobs import lifecycle
 from app.jobs.publication import after_commit, hint_after_commit, ref
 
@@ -64,7 +64,7 @@ def step(session: Session) -> int:
     if move.after_id is None:
         moved = _apply(session, list(session.scalars(_RUNNING, of)))
     after = move.after_id or _FIRST
-    rows = session.execute(_WINDOW, {**of, "after": after, "window": WINDOW}).all()
+    rows = rows_in_order(session, _WINDOW, {**of, "after": after, "window": WINDOW})
     its = [row.id for row in rows if row.is_its][:CHUNK]
     moved += _apply(session, its)
     done = move.done + moved

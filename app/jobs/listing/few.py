@@ -50,7 +50,7 @@ def _few_of_kind(db: DbSession, filter: JobFilter) -> ColumnElement[bool] | None
 
 
 def _are_few(db: DbSession, condition: ColumnElement[bool]) -> bool:
-    some = select(literal(1)).where(condition).limit(FEW + 1)
+    some = select(literal(1)).select_from(Job).where(condition).limit(FEW + 1)
     return db.execute(select(func.count()).select_from(some.subquery())).scalar_one() <= FEW
 
 

@@ -99,9 +99,11 @@ class JobFilter:
 
     @property
     def at_limit(self) -> ColumnElement[bool] | None:
-        """What ix_jobs_at_limit has of the jobs that wait at ``limit_name``; None without both."""
-        if not self.is_waiting or self.limit_name is None:
+        """What ix_jobs_at_limit has of the jobs that wait at a limit; None unless only they match."""
+        if not self.is_waiting:
             return None
+        if self.limit_name is None:
+            return IS_AT_LIMIT
         of_limit = IS_AT_LIMIT & (Job.limit_name == self.limit_name)
         return of_limit if self.limit_key is None else of_limit & (Job.limit_key == self.limit_key)
 
