@@ -20,6 +20,15 @@ _HINT = re.compile(rf"[a-z]{{1,20}}(?::{NAME.pattern})?")
 MAX_HINTS = 100
 
 
+#: The source of work that admits jobs at limits.
+LIMIT = "limit"
+
+
+def limit_hint(limit: str) -> str:
+    """The hint that the limit of this name may admit jobs."""
+    return f"{LIMIT}:{limit}"
+
+
 class Pace:
     """Commands on the set of hints; each may raise RedisError."""
 

@@ -16,6 +16,7 @@ from redis import Redis
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from app.broker.keyspace import ID, KeySpace
+from app.broker.pace import Pace, limit_hint
 from app.broker.refs import Ref
 
 CHUNK = 1000
@@ -80,7 +81,12 @@ class ReadySet(KeySpace):
         self._forget = self.client.register_script(_FORGET)
 
     def publish(self, refs: Sequence[Ref], *, only_if_missing: bool = False) -> None:
-        """Put each id into the ready set if it is due, otherwise into the delayed set, and remove it from the other."""
+        """Put each id into the ready set if it is due, otherwise into the delayed set, and remove it from the other.
+
+        Of those that are due and held by a limit, the pacers get a hint for the limit instead.
+        """
+        if any(ref.limit is not None for ref in refs):
+            refs = self._hint_limits(refs)
         for start in range(0, len(refs), CHUNK):
             chunk = refs[start : start + CHUNK]
             queues = {ref.queue for ref in chunk}
@@ -88,6 +94,12 @@ class ReadySet(KeySpace):
                 self.execute(partial(self._publish_single, chunk[0]), queues)
             else:
                 self.execute(partial(self._publish_chunk, chunk, only_if_missing), queues)
+
+    def _hint_limits(self, refs: Sequence[Ref]) -> list[Ref]:
+        """Hint the limits that hold some of these; returns the others."""
+        limits = {ref.limit for ref in refs if ref.is_due and ref.limit is not None}
+        Pace(self).add(limit_hint(limit) for limit in limits)
+        return [ref for ref in refs if ref.limit is None or not ref.is_due]
 
     def _publish_single(self, ref: Ref) -> None:
         keys = self.keys

@@ -17,6 +17,7 @@ class Ref(NamedTuple):
     run_at_ms: int  # since 1970, by the database clock
     is_due: bool
     type: str | None = None  # if the job may be in the lane of its type
+    limit: str | None = None  # the limit that holds it; None: a worker may claim it
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from app.broker.publisher import Publisher
 from app.doctor.finding import OK, WARNING, Finding
 from app.extensions import db
 from app.jobs import dead_letter_mirror, lifecycle, listing, pulses, unknown_types
-from app.jobs.holds import MIN_AGE_SECONDS, QUEUE_PAUSED, TYPE_PAUSED
+from app.jobs.holds import AT_LIMIT, FREE, MIN_AGE_SECONDS, QUEUE_PAUSED, TYPE_PAUSED
 from app.jobs.publication import REF, Ref, current_publisher, ref
 from app.jobs.statistics import summary
 
@@ -79,11 +79,11 @@ def _fix_counters() -> str:
     return f"fixed {len(drift.rows)} counters"
 
 
-# Jobs of unknown types, and due jobs that are paused, need not be in Redis: what resumes them publishes them.
+# Jobs of unknown types, those that wait at a limit, and due jobs that are paused, need not be in Redis: what resumes them publishes them.
 _PENDING = text(f"""
-SELECT {REF} FROM jobs WHERE status = 'pending'
+SELECT {REF} FROM jobs WHERE status = 'pending' AND hold <> {AT_LIMIT}
   AND (run_at > now() OR (run_at <= now() - make_interval(secs => :age)
-    AND {QUEUE_PAUSED.absent("jobs")}
+    AND hold = {FREE} AND {QUEUE_PAUSED.absent("jobs")}
     AND {TYPE_PAUSED.absent("jobs")}))
   AND {unknown_types.is_known("jobs")}
 ORDER BY queue, priority DESC, run_at, id

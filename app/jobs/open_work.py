@@ -7,15 +7,10 @@ from sqlalchemy import Engine, text
 from app.database import rows_in_order
 from app.jobs import bulk, dead_letter_mirror, lifecycle
 from app.jobs.holds import MIN_AGE_SECONDS
-from app.jobs.limits import moves
+from app.jobs.limits import backstop, moves
 from app.jobs.schedules import tick
-from app.jobs.statistics import counters
+from app.jobs.statistics import backlog, counters
 
-# Whether a job has been due long enough to be missing in Redis. ix_jobs_run_at
-_HAS_WAITING = f"""
-(SELECT run_at FROM jobs WHERE status = 'pending' ORDER BY run_at, id LIMIT 1)
-    <= now() - interval '{MIN_AGE_SECONDS} s'
-"""
 # What is read of jobs is the first row of an index, whatever the statistics say: see rows_in_order.
 _WORK = text(f"""
 SELECT {bulk.HAS_OPEN} AS bulk,
@@ -23,7 +18,8 @@ SELECT {bulk.HAS_OPEN} AS bulk,
        {counters.HAS_DELTAS} AS fold,
        {dead_letter_mirror.HAS_CHANGES} AS mirror,
        {lifecycle.HAS_EXPIRED} AS expire,
-       {_HAS_WAITING} AS reconcile,
+       {backlog.has_due(f"interval '{MIN_AGE_SECONDS} s'")} AS reconcile,
+       {backstop.HAS_WAITING} AS admissions,
        {tick.HAS_OVERDUE} AS schedules
 """)
 

@@ -7,9 +7,19 @@ from sqlalchemy import text
 from app.database import Db
 from app.errors import InvalidName
 from app.jobs import audit
+from app.jobs.holds import AT_LIMIT
 from app.jobs.publication import REF, Ref, after_commit, ref
 from app.names import NAME, NAME_RULE
 
+# A job of each limit at which some wait: publishing it hints the limit. ix_jobs_at_limit
+_FIRST_AT_LIMITS = text(f"""
+WITH RECURSIVE k AS (
+    (SELECT * FROM jobs WHERE hold = {AT_LIMIT} ORDER BY limit_name LIMIT 1)
+    UNION ALL
+    SELECT j.* FROM k CROSS JOIN LATERAL (
+        SELECT * FROM jobs WHERE hold = {AT_LIMIT} AND limit_name > k.limit_name ORDER BY limit_name LIMIT 1) AS j)
+SELECT {REF} FROM k LIMIT 100
+""")
 # Pausing again keeps the time of the first pause.
 _PAUSE = text("""
 INSERT INTO pauses (kind, name, paused_by) VALUES (:kind, :name, :by)
@@ -68,4 +78,4 @@ def _due_refs(db: Db, column: str, name: str) -> list[Ref]:
         ),
         {"name": name},
     )
-    return [ref(row) for row in rows]
+    return [ref(row) for row in (*rows, *db.execute(_FIRST_AT_LIMITS))]

@@ -19,12 +19,13 @@ from app.database import Db
 
 #: The columns of jobs that make a reference; the row that a statement returns with them goes to ref().
 REF = """id, type, queue, priority, run_at <= now() AS is_due,
-    (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms"""
+    (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms,
+    CASE WHEN hold <> 0 THEN limit_name END AS held_by"""
 
 
 def ref(row: Any) -> Ref:
     """The reference of a row that has the columns REF."""
-    return Ref(row.id, row.queue, row.priority, row.run_at_ms, row.is_due, row.type)
+    return Ref(row.id, row.queue, row.priority, row.run_at_ms, row.is_due, row.type, row.held_by)
 
 
 def current_publisher() -> Publisher:

@@ -12,12 +12,11 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from threading import Condition
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Engine, Row, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import schema
@@ -28,6 +27,7 @@ from app.database import autocommit, id_array, require_writable
 from app.errors import JobQueueError, SchemaProblem
 from app.jobs import lifecycle, registry
 from app.jobs.publication import REF, ref
+from app.worker.claimed import Claimed as Claimed
 from app.worker.clock import Clock
 from app.worker.pace import Pace
 from app.worker.sources import Sources
@@ -41,43 +41,19 @@ BLOCK_SECONDS = 1.0
 LATE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 2.0
 
-# Ids that a claim refused. Jobs that are not due go to the delayed set, those of unknown types to a lane; ids
-# that are not in this database may belong to another deployment; the rest are dropped.
+# Ids that a claim refused. Jobs that are not due go to the delayed set, those of unknown types to a lane, those that
+# lack their limit to it; ids that are not in this database may belong to another deployment; the rest are dropped.
 _REFUSED = text(f"""
-SELECT {REF}, status = 'pending' AS is_pending FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
+SELECT {REF}, status = 'pending' AS is_pending, NOT {lifecycle.has_its_limit("jobs")} AS lacks_limit
+FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
 """)
-
-
-@dataclass(slots=True, eq=False)
-class Claimed:
-    """A job that this process holds a lease on; from ``queue`` on its columns as lifecycle.claim orders them."""
-
-    id: UUID
-    token: UUID
-    claimed_at: float  # monotonic
-    queue: str
-    type: str
-    payload: dict[str, Any]
-    attempt: int
-    max_attempts: int
-    timeout_seconds: float | None
-    crashes: int
-    tags: list[str]
-    priority: int
-    run_at_ms: int
-
-    @classmethod
-    def of(cls, row: Row[Any], token: UUID, claimed_at: float) -> Claimed:
-        """A row of lifecycle.claim. By position: reading twelve columns by name took half of a claim."""
-        id, *columns, _ = tuple(row)
-        return cls(id, token, claimed_at, *columns)
 
 
 class Inbox:
     """Pops ids from Redis, claims their jobs in PostgreSQL and gives them to the process's threads.
 
-    Each of the ``threads`` calls ``next``; the first to find nothing waiting pops and claims for
-    all. ``release`` receives the jobs that are claimed and will not run here.
+    Each of the ``threads`` calls ``next``; the first to find nothing waiting pops and claims for all.
+    ``release`` receives the jobs that are claimed and will not run here.
     """
 
     def __init__(
@@ -240,10 +216,13 @@ class Inbox:
             self._ready.pass_on(ids - {row.id.hex for row in rows})
             pending = [row for row in rows if row.is_pending]
             self._ready.publish([ref(row) for row in pending if not row.is_due])
-            unknown = [r for r in pending if r.is_due and registry.find(r.type) is None]
+            due = [row for row in pending if row.is_due and row.held_by is None]
+            limited = lifecycle.assign(db, [row.id for row in due if row.lacks_limit])
+            self._ready.publish([ref(row) for row in limited])
+            unknown = [r for r in due if not r.lacks_limit and registry.find(r.type) is None]
             self._lanes.set_aside(unknown)
         except (RedisError, SQLAlchemyError, OSError) as error:
-            # A sweeper publishes them again; the jobs that were claimed run here.
+            # A sweeper publishes them again.
             log.warning("Could not return %s refused jobs to Redis: %s", len(ids), brief(error))
 
     def finished(self) -> None:

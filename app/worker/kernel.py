@@ -13,7 +13,7 @@ from flask import Flask
 
 from app import database, schema
 from app.broker.client import connect
-from app.broker.pace import Pace
+from app.broker.pace import LIMIT, Pace, limit_hint
 from app.broker.publisher import Publisher
 from app.broker.ready_set import ReadySet
 from app.config import Settings
@@ -22,6 +22,7 @@ from app.jobs import lifecycle
 from app.jobs.ending import Ending
 from app.jobs.schedules.tick import HINT
 from app.worker import leave, ticks
+from app.worker.admissions import Admissions
 from app.worker.clock import Clock
 from app.worker.heartbeat import Heartbeat
 from app.worker.inbox import Claimed, Inbox
@@ -69,6 +70,7 @@ class Kernel:
             engine=self.engine,
             publish=self._publisher.publish,
             buried=lambda: self.sweeper.hurry("mirror"),
+            slots_free=lambda limits: self.pacer.hint(map(limit_hint, limits)),
             max_log_lines=self.settings.max_log_lines,
         )
         self.inbox = Inbox(
@@ -89,6 +91,7 @@ class Kernel:
             self.settings,
             none_due_until=lambda: self.inbox.none_due_until,
             tick=lambda: self.pacer.hint({HINT}),
+            hint=lambda hints: self.pacer.hint(hints),
         )
         self.heartbeat = Heartbeat(
             engine=self.engine,
@@ -99,6 +102,9 @@ class Kernel:
             held=lambda: [*self.inbox.held(), *self.outbox.held()],
             facts=self._facts,
             stop_requested=self._stop_requested,
+        )
+        self.admissions = Admissions(
+            self.engine, self._publisher.publish, alive_seconds=self.settings.lease_seconds
         )
         self.pacer = Pacer(app, Pace(self.ready), self._pacer_sources())
         self._is_stopped = threading.Event()
@@ -161,7 +167,7 @@ class Kernel:
             hint=lambda name: self._publisher.hint({name}),
             grace_seconds=self.settings.schedule_grace_seconds,
         )
-        return [Source(HINT, scheduled.work)]
+        return [Source(HINT, scheduled.work), Source(LIMIT, self.admissions.work)]
 
     def _release_unstarted(self, jobs: list[Claimed]) -> None:
         # In the background: the ticker must go on interrupting handlers, and a stop must not wait for the

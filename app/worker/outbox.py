@@ -45,7 +45,7 @@ class Outbox:
 
     Flat combining: the thread that finds no other writing writes for all threads until nothing is waiting. A
     second one helps while SECOND_WRITER_BATCH are waiting; the two write different jobs, in any order.
-    ``buried`` is called after a batch that wrote a dead letter.
+    ``buried`` is called after a batch that wrote a dead letter, ``slots_free`` after one with jobs of these limits.
     """
 
     def __init__(
@@ -54,11 +54,13 @@ class Outbox:
         engine: Engine,
         publish: Callable[[Sequence[Ref]], Any],
         buried: Callable[[], None],
+        slots_free: Callable[[set[str]], None] = lambda limits: None,
         max_log_lines: int = 1000,
     ) -> None:
         self._engine = engine
         self._publish = publish
         self._buried = buried
+        self._slots_free = slots_free
         self._max_log_lines = max_log_lines
         self._condition = Condition()
         self._waiting: deque[Ending] = deque()
@@ -216,6 +218,8 @@ class Outbox:
         if fenced and not is_replay:
             self._report(fenced)
         self._after(ended)
+        if limits := {e.job.limit_name for e in batch if e.job.limit_name is not None}:
+            self._slots_free(limits)
 
     def _count(self, *, completed: int = 0, refused: int = 0) -> None:
         with self._condition:

@@ -55,7 +55,7 @@ def inserts(engine: Any) -> Iterator[list[str]]:
     seen: list[str] = []
 
     def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if "insert_jobs_1" in statement:
+        if "insert_jobs_2" in statement:
             seen.append(statement)
 
     event.listen(engine, "before_cursor_execute", note)

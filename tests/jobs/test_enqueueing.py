@@ -195,7 +195,7 @@ def test_many_cost_one_statement(session: Any) -> None:
         enqueue_many(NewJob("echo", {"n": n}) for n in range(ROWS_PER_STATEMENT))
     finally:
         event.remove(db.engine, "before_cursor_execute", count)
-    assert len([s for s in statements if "insert_jobs_1" in s]) == 1
+    assert len([s for s in statements if "insert_jobs_2" in s]) == 1
     assert stored() == ROWS_PER_STATEMENT
 
 

@@ -14,19 +14,21 @@ from sqlalchemy import text
 from app.database import id_array
 from app.extensions import db
 from app.jobs import lifecycle
+from app.jobs.lifecycle.admission import ADMIT, STATE, WAITING_KEYS
 from app.jobs.lifecycle.attempts import CLAIM, COMPLETE, END
 from app.jobs.lifecycle.enqueue import INSERT
-from app.jobs.lifecycle.functions import Function
+from app.jobs.lifecycle.functions import Effect, Function
+from app.jobs.lifecycle.tokens import END_LIMITED, TAKE_TOKENS
 from tests.factories import pending_job
 
-FUNCTIONS = (INSERT, CLAIM, COMPLETE, END)
+FUNCTIONS = (INSERT, CLAIM, COMPLETE, END, TAKE_TOKENS, END_LIMITED, STATE, WAITING_KEYS, ADMIT)
 PATH = (INSERT, CLAIM, COMPLETE)
 STORED = "SELECT prosrc, proconfig, pg_get_function_arguments(oid), pg_get_function_result(oid) FROM pg_proc WHERE proname = :name"
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.name)
 def test_the_migration_has_made_it_from_the_text_of_its_verb(
-    session: Any, function: Function
+    session: Any, function: Function | Effect
 ) -> None:
     stored = session.execute(text(STORED), {"name": function.name}).one()
     session.execute(text(function.definition))
@@ -61,7 +63,7 @@ def test_a_session_plans_each_of_them_once_and_reads_no_whole_table(planned: Any
         ids = id_array([job_id])
         outcome = f'{{"{job_id}": {{"token": "{token}", "result": 1}}}}'
         made.append(
-            planned(INSERT, row, None)
+            planned(INSERT, row, None, False)
             + planned(CLAIM, ids, token, uuid4().hex, 30, True, "{}", True, "{}", "{}")
             + planned(COMPLETE, outcome, ids, rows=0)
         )

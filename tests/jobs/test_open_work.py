@@ -90,6 +90,6 @@ def test_no_statistics_make_it_read_all_jobs(session: Any) -> None:
         plan = session.scalars(text(f"EXPLAIN {open_work._WORK.text}")).all()
         session.rollback()
         jobs = [line for line in plan if " on jobs" in line]
-        assert len(jobs) == 2
+        assert len(jobs) >= 2
         assert not [line for line in jobs if "Seq Scan" in line], plan
         assert not [line for line in plan if "Sort" in line], plan

@@ -304,4 +304,5 @@ def _row(job: Any) -> Any:
         priority=job.priority,
         is_due=True,
         run_at_ms=int(job.run_at.timestamp() * 1000),
+        held_by=None,
     )

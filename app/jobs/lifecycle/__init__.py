@@ -11,6 +11,8 @@
         cancelled) ◀──────────────────────────────────────────────┘
 
 The modules read in this order: enqueue, attempts, leases, rescue, people, undo, clock; sql holds what they share.
+The modules read in this order: enqueue, attempts, leases, rescue, people, clock; sql holds what they share. limited
+says which pending jobs wait at a limit (jobs.hold): they are in no set of Redis, and no claim takes them.
 
 The law: each verb takes a list and is one guarded UPDATE, by id and from-status, plus the lease
 token where a worker acts. Losing a race is an ordinary result: the row is not among those
@@ -39,8 +41,14 @@ from app.jobs.lifecycle.enqueue import (
     prepare,
 )
 from app.jobs.lifecycle.leases import extend, lock
+from app.jobs.lifecycle.limited import (
+    SCHEDULE_LIMIT,
+    all_come_due,
+    assign,
+    come_due,
+    has_its_limit,
+)
 from app.jobs.lifecycle.people import Changes, act, cancel, delete, discard, edit, retry, run_now
-from app.jobs.lifecycle.reassign import reassign
 from app.jobs.lifecycle.rescue import crashed, rescue, stopped
 from app.jobs.lifecycle.undo import IS_UNDOABLE, before, undo
 
@@ -57,16 +65,20 @@ __all__ = [
     "REFUSED_WAIT_SECONDS",
     "RELEASE",
     "RETRY_LATER",
+    "SCHEDULE_LIMIT",
     "SNOOZE",
     "Changes",
     "Enqueued",
     "NewJob",
     "Prepared",
     "act",
+    "all_come_due",
     "as_enqueued",
+    "assign",
     "before",
     "cancel",
     "claim",
+    "come_due",
     "complete",
     "crashed",
     "delete",
@@ -77,12 +89,12 @@ __all__ = [
     "expire",
     "extend",
     "give_up",
+    "has_its_limit",
     "insert_together",
     "live_or_new",
     "lock",
     "prepare",
     "prune",
-    "reassign",
     "rescue",
     "retry",
     "run_now",

@@ -14,8 +14,9 @@ from sqlalchemy import Row
 
 from app.database import Db, id_array
 from app.jobs.ending import Ending
-from app.jobs.holds import none_applies
+from app.jobs.holds import AT_LIMIT, FREE, LIMITED_LATER, none_applies
 from app.jobs.lifecycle.functions import Function
+from app.jobs.lifecycle.limited import has_its_limit
 from app.jobs.lifecycle.sql import (
     GIVEN,
     IS_LOCKED,
@@ -24,37 +25,44 @@ from app.jobs.lifecycle.sql import (
     is_fenced_by,
     locked,
 )
+from app.jobs.lifecycle.tokens import END_LIMITED, TAKE_TOKENS
 from app.jobs.publication import REF
 
 _CLAIMABLE = f"""
-    SELECT j.id, j.type FROM jobs j
-    WHERE j.{GIVEN} AND {has_status("pending")}
+    SELECT j.id, j.type, j.limit_name, j.limit_key FROM jobs j
+    WHERE j.{GIVEN} AND {has_status("pending")} AND j.hold = {FREE}
       AND j.run_at <= now() AND {none_applies()}
+      AND {has_its_limit()}
 """
 
 
 _CLAIMABLE_LOCKED = locked(_CLAIMABLE, order="j.id", of="j", skip_locked=True)
 # The claim may commit asynchronously: if PostgreSQL loses it in a crash, the outcome is refused and
 # the job runs again. A batch with a job that must run at most once has to be on disk first.
-_RELAX = """
-    SELECT count(*) FROM (SELECT set_config('synchronous_commit', 'off', true) WHERE NOT EXISTS (
-        SELECT FROM locked WHERE type = ANY(:once))) AS relaxed"""
+# Tokens of limits with a rate are taken in the transaction of the claim, so that nobody sees one without the other.
+_ON_THE_WAY = f"""
+    SELECT CASE WHEN bool_or(type = ANY(:once)) THEN 0
+                ELSE length(set_config('synchronous_commit', 'off', true)) END
+         + CASE WHEN count(limit_name) > 0
+                THEN {TAKE_TOKENS.name}(array_agg(limit_name), array_agg(limit_key)) ELSE 0 END
+    FROM locked"""
 # The lease starts at the moment of writing: now() is from before a wait for a table lock.
 CLAIM = Function(
-    "claim_jobs_1",
+    "claim_jobs_2",
     "ids uuid[], token uuid, worker_id uuid, lease_seconds float8, is_any_queue boolean, queues text[],"
     " is_any_type boolean, types text[], once text[]",
     "id uuid, queue text, type text, payload jsonb, attempts int, max_attempts int,"
-    " timeout_seconds float8, crashes int, tags text[], priority int, run_at_ms bigint, claimed_at float8",
+    " timeout_seconds float8, crashes int, tags text[], priority int, run_at_ms bigint,"
+    " limit_name text, claimed_at float8",
     f"""
 WITH {_CLAIMABLE_LOCKED}
 UPDATE jobs SET status = 'processing', attempts = attempts + 1, lease_token = :token,
     worker_id = :worker_id, started_at = now(), updated_at = now(), progress = NULL,
     leased_until = greatest(now(), clock_timestamp() - interval '1 second')
                    + make_interval(secs => :lease_seconds)
-WHERE {IS_LOCKED} AND ({_RELAX}) >= 0
+WHERE {IS_LOCKED} AND ({_ON_THE_WAY}) >= 0
 RETURNING id, queue, type, payload, attempts, max_attempts, timeout_seconds, crashes, tags,
-    priority, (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms,
+    priority, (extract(epoch FROM run_at) * 1000)::bigint AS run_at_ms, limit_name,
     extract(epoch FROM now())::float8 AS claimed_at
 """,
 )
@@ -75,10 +83,10 @@ def claim(
     """pending → processing for those of ``ids`` (32 hex digits) that are due and not held back.
 
     ``token`` is new and serves the whole batch. The rows are in no particular order; each has id, queue,
-    type, payload, attempts, max_attempts, timeout_seconds, crashes, tags, priority, run_at_ms and
+    type, payload, attempts, max_attempts, timeout_seconds, crashes, tags, priority, run_at_ms, limit_name and
     claimed_at (seconds since 1970), in this order. With
     ``queues``, a job of another queue is left to the workers of that queue; with ``types``, a job
-    of another type is left to workers that know it. A batch with a job of a type in ``once`` (see
+    of another type is left to workers that know it. A job that its limit has not admitted is not claimed. A batch with a job of a type in ``once`` (see
     registry.once_types) is on disk when this returns.
     """
     values = {
@@ -159,7 +167,8 @@ _ENDING = f"""
                 THEN least({REFUSED_WAIT_SECONDS}, 2 ^ least(COALESCE(earlier.times, 0), 10))
                 ELSE o.delay END AS delay,
            o.verb IN ('release', 'snooze', 'crash', 'refuse') AS is_given_back,
-           o.verb = 'crash' AS is_crash,
+           o.verb = 'crash' AS is_crash, o.throttles,
+           o.verb = 'release' AND o.outcome IS NULL AS is_unstarted,
            CASE WHEN o.place IS NOT NULL THEN
                left(md5(concat_ws(chr(10), j.type, COALESCE(o.error_class, ''), o.place)), 12)
            END AS fingerprint,
@@ -173,7 +182,7 @@ _ENDING = f"""
         jsonb_to_record({_OUTCOME}) AS o(
         token uuid, verb text, outcome text, error text, error_class text, traceback text,
         place text, delay float8, max_crashes int, only_expired boolean, progress jsonb,
-        give_up_after float8)
+        give_up_after float8, throttles text)
     LEFT JOIN LATERAL (
         -- Attempts given back for the same reason share one row, which counts them.
         SELECT a.lease_token, a.times, COALESCE(a.since, a.ended_at) AS since FROM job_attempts a
@@ -189,9 +198,10 @@ _ENDING = f"""
 # enable_nestloop: with statistics of a quiet moment the join of jobs with locked would be one of
 # 500 × 500. The joins that can only be nested loops still are.
 END = Function(
-    "end_attempts_1",
+    "end_attempts_2",
     "outcomes jsonb, ids uuid[]",
-    "id uuid, type text, queue text, priority int, is_due boolean, run_at_ms bigint, status text, attempts int",
+    "id uuid, type text, queue text, priority int, is_due boolean, run_at_ms bigint, held_by text,"
+    " status text, attempts int, limit_name text",
     f"""
 WITH {_OUTCOMES},
 {locked(_ENDING, order="j.id", of="j")},
@@ -205,13 +215,16 @@ ended AS (
         fingerprint = CASE WHEN l.next_status <> 'cancelled' THEN COALESCE(l.fingerprint, j.fingerprint) END,
         progress = COALESCE(l.progress, j.progress),
         lease_token = NULL, leased_until = NULL, cancel_requested_at = NULL,
+        hold = CASE WHEN j.limit_name IS NULL OR l.next_status <> 'pending' THEN {FREE}
+                    WHEN l.delay IS NOT NULL AND l.delay > 0 THEN {LIMITED_LATER} ELSE {AT_LIMIT} END,
         finished_at = CASE WHEN l.next_status = 'pending' THEN NULL ELSE now() END,
         updated_at = now()
     FROM locked l WHERE j.id = l.id AND j.{GIVEN}
     RETURNING j.id, j.status, j.type, j.queue, j.payload, j.priority, j.run_at, j.attempts,
               j.crashes, j.last_error, CASE WHEN j.status = 'pending' THEN j.run_at END AS retry_at,
               l.lease_token, l.worker_id, l.started_at, l.attempt, l.outcome, l.error,
-              l.error_class, l.traceback, l.fingerprint, l.counted_in, l.is_crash),
+              l.error_class, l.traceback, l.fingerprint, l.counted_in, l.is_crash,
+              j.hold, j.limit_name, j.limit_key, l.is_unstarted, l.throttles, l.delay),
 -- All from ended: a join of it with locked becomes a nested loop, 500 × 500.
 attempt_rows AS (
     INSERT INTO job_attempts (job_id, lease_token, attempt, outcome, error, error_class,
@@ -232,7 +245,11 @@ new_dead_letters AS (
                 ELSE COALESCE(last_error, 'no reason given') END,
            attempt
     FROM ended WHERE status = 'failed')
-SELECT {REF}, status, attempts FROM ended
+SELECT {REF}, status, attempts, limit_name FROM ended
+WHERE COALESCE((
+    SELECT {END_LIMITED.name}(array_agg(limit_name), array_agg(limit_key), array_agg(CASE WHEN is_unstarted THEN started_at END),
+                              array_agg(throttles), array_agg(delay))
+    FROM ended WHERE limit_name IS NOT NULL AND (is_unstarted OR throttles IS NOT NULL) HAVING count(*) > 0), 0) >= 0
 """,
     " SET enable_nestloop = off",
 )
@@ -244,8 +261,8 @@ def end_attempts(db: Db, endings: Sequence[Ending]) -> Sequence[Row[Any]]:
 
     If a cancel was requested, the job is cancelled instead of going back to pending. release,
     snooze, crash and refuse don't use up an attempt.
-    Returns the rows that ended, with the columns of REF, status and attempts; the caller
-    publishes the pending ones.
+    A job under a limit leaves its slot. Returns the rows that ended, with the columns of REF, status, attempts and
+    limit_name; the caller publishes the pending ones, and hints the limits.
     """
     by_id = {ending.job.id.hex: _as_json(ending) for ending in endings}
     return _END.rows(db, {"outcomes": json.dumps(by_id), "ids": id_array(by_id)})
@@ -266,4 +283,5 @@ def _as_json(ending: Ending) -> dict[str, Any]:
         "max_crashes": ending.max_crashes,
         "give_up_after": ending.give_up_after,
         "only_expired": ending.only_expired,
+        "throttles": ending.throttles,
     }

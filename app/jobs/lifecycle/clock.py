@@ -22,7 +22,7 @@ _EXPIRED = locked(
 )
 _EXPIRE = text(f"""
 WITH {_EXPIRED}
-UPDATE jobs SET status = 'cancelled', finished_at = now(), updated_at = now(),
+UPDATE jobs SET status = 'cancelled', hold = 0, finished_at = now(), updated_at = now(),
     fingerprint = NULL, last_error = 'Expired before it could start.'
 WHERE {IS_LOCKED} AND status || '' = 'pending'
 RETURNING id
@@ -45,7 +45,7 @@ _UNKNOWN = locked(
 _GIVE_UP = text(f"""
 WITH {_UNKNOWN},
 ended AS (
-    UPDATE jobs SET status = 'failed', finished_at = now(), updated_at = now(),
+    UPDATE jobs SET status = 'failed', hold = 0, finished_at = now(), updated_at = now(),
         last_error = CAST(:error AS text),
         fingerprint = left(md5(concat_ws(chr(10), type, 'UnknownJobType', '')), 12)
     WHERE {IS_LOCKED} AND status || '' = 'pending'

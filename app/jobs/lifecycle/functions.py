@@ -17,6 +17,26 @@ _PARAMETER = re.compile(r"(?<!:):(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
+class Effect:
+    """Statements that another function calls for some of its rows; returns 0. ``sql`` as that of Function, each with its semicolon."""
+
+    name: str
+    parameters: str
+    sql: str
+
+    @property
+    def definition(self) -> str:
+        """The CREATE FUNCTION of the migration."""
+        parameters = ", ".join(f"p_{each.strip()}" for each in self.parameters.split(","))
+        sql = _PARAMETER.sub(r"p_\1", self.sql).strip()
+        return (
+            f"CREATE OR REPLACE FUNCTION {self.name}({parameters}) RETURNS int LANGUAGE plpgsql\n"
+            f"SET plan_cache_mode = force_generic_plan SET enable_seqscan = off\n"
+            f"AS ${self.name}$\nBEGIN\n{sql}\nRETURN 0;\nEND ${self.name}$;\n"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Function:
     """One such statement. ``sql`` names its parameters ``:name``, as a statement sent as text does."""
 
@@ -25,6 +45,9 @@ class Function:
     columns: str  # what it returns, "id uuid, queue text"
     sql: str
     settings: str = ""  # more of SET, for the whole function
+    before: str = ""  # statements before it, each with its semicolon
+    #: (condition, statement): another statement that is run instead where the condition holds.
+    instead: tuple[str, str] | None = None
 
     def call(self, columns: str = "") -> Statement:
         """The statement that calls it, with the same parameters; ``columns`` of the result are sent, by default all."""
@@ -49,8 +72,12 @@ class Function:
     def body(self) -> str:
         """What PostgreSQL stores as its source."""
         sql = _PARAMETER.sub(r"p_\1", self.sql).strip()
+        before = _PARAMETER.sub(r"p_\1", self.before)
+        if self.instead is not None:
+            condition, other = (_PARAMETER.sub(r"p_\1", part).strip() for part in self.instead)
+            before += f"IF {condition} THEN\nRETURN QUERY\n{other};\nRETURN;\nEND IF;\n"
         # A name that is a column and one of the result's means the column.
-        return f"\n#variable_conflict use_column\nBEGIN\nRETURN QUERY\n{sql};\nEND "
+        return f"\n#variable_conflict use_column\nBEGIN\n{before}RETURN QUERY\n{sql};\nEND "
 
 
 def _names(declarations: str) -> list[str]:

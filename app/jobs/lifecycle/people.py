@@ -9,43 +9,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from app.database import Db, id_array
-from app.errors import InvalidTransition, JobNotFound, JobQueueError, UniqueConflict
 from app.jobs import audit
+from app.jobs.holds import AT_LIMIT, LIMITED_LATER
+from app.jobs.lifecycle.changes import IS_LIVE, Changes, outcome, why_not
+from app.jobs.lifecycle.limited import assign, held
 from app.jobs.lifecycle.sql import GIVEN, IS_LOCKED, locked
 from app.jobs.publication import REF, after_commit, ref
-from app.jobs.statuses import LIVE, has_one_of
-from app.jobs.verbs import CANCEL, DELETE, EDIT, RETRY, RUN, VERBS
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """The jobs that a verb changed and, by id, why it refused the others."""
-
-    done: list[UUID]
-    refused: dict[UUID, JobQueueError]
-
-    def one(self) -> UUID:
-        """The id of the only job given; raises its refusal."""
-        for error in self.refused.values():
-            raise error
-        return self.done[0]
-
-
-_IS_LIVE = has_one_of(LIVE, "live.status")
+from app.jobs.verbs import CANCEL, DELETE, EDIT, RETRY, RUN
 
 _CANCELABLE = locked(f"SELECT id FROM jobs WHERE {GIVEN} AND {CANCEL.starts_from()}")
 _CANCEL = text(f"""
 WITH {_CANCELABLE}
 UPDATE jobs SET
-    status = CASE status WHEN 'pending' THEN 'cancelled' ELSE status END,
+    status = CASE status WHEN 'pending' THEN 'cancelled' ELSE status END, hold = 0,
     finished_at = CASE status WHEN 'pending' THEN now() END,
     cancel_requested_at = CASE status WHEN 'processing'
                                THEN COALESCE(cancel_requested_at, now()) END,
@@ -61,7 +44,7 @@ def cancel(db: Db, ids: Sequence[UUID], *, by: str, is_audited: bool = True) -> 
     done = set(db.scalars(_CANCEL, {"ids": id_array(ids)}))
     if is_audited:
         audit.record_jobs(db, by, "job.cancel", list(done))
-    changes = _changes(db, ids, done, "cancel")
+    changes = outcome(db, ids, done, "cancel")
     already = [
         job_id
         for job_id, error in changes.refused.items()
@@ -78,7 +61,7 @@ _RETRYABLE = locked(
     WHERE j.{GIVEN} AND {RETRY.starts_from("j.status")}
       AND NOT EXISTS (SELECT 1 FROM jobs live WHERE live.unique_key = j.unique_key
                       AND live.unique_key IS NOT NULL
-                      AND {_IS_LIVE})
+                      AND {IS_LIVE})
     """,
     order="j.id",
     of="j",
@@ -91,12 +74,12 @@ chosen AS (
 closed AS (
     UPDATE dead_letters SET closed_at = now(), closed_by = :by, closed_how = 'retried'
     WHERE closed_at IS NULL AND job_id IN (SELECT id FROM chosen))
-UPDATE jobs SET status = 'pending', attempts = 0, crashes = 0, run_at = greatest(run_at, now()),
+UPDATE jobs SET status = 'pending', hold = {held("limit_name", "run_at")}, attempts = 0, crashes = 0, run_at = greatest(run_at, now()),
     lease_token = NULL, leased_until = NULL, cancel_requested_at = NULL, started_at = NULL,
     finished_at = NULL, last_error = NULL, fingerprint = NULL, result = NULL, progress = NULL,
     expires_at = CASE WHEN expires_at > now() THEN expires_at END, updated_at = now()
 WHERE id = ANY(ARRAY(SELECT id FROM chosen))
-RETURNING {REF}
+RETURNING id
 """)
 
 
@@ -107,26 +90,27 @@ def retry(db: Db, ids: Sequence[UUID], *, by: str, is_audited: bool = True) -> C
     A job is refused with UniqueConflict if another live job has its unique key.
     """
     try:
-        rows = _in_savepoint(db, _RETRY, {"ids": id_array(ids), "by": by})
+        done = _in_savepoint(db, _RETRY, {"ids": id_array(ids), "by": by})
     except IntegrityError:
         # Another transaction took a unique key meanwhile. Retried one at a time, only its job fails.
         if len(ids) == 1:
-            return Changes([], _why_not(db, ids, "retry"))
+            return Changes([], why_not(db, ids, "retry"))
         each = [retry(db, [job_id], by=by, is_audited=is_audited) for job_id in ids]
         return Changes(
             [i for changes in each for i in changes.done],
             {i: e for changes in each for i, e in changes.refused.items()},
         )
-    after_commit(db, [ref(row) for row in rows])
+    _publish(db, done)
     if is_audited:
-        audit.record_jobs(db, by, "job.retry", [row.id for row in rows])
-    return _changes(db, ids, {row.id for row in rows}, "retry")
+        audit.record_jobs(db, by, "job.retry", done)
+    return outcome(db, ids, set(done), "retry")
 
 
 _PENDING = f"SELECT id FROM jobs WHERE {GIVEN} AND {RUN.starts_from()}"
 _RUN_NOW = text(f"""
 WITH {locked(_PENDING)}
-UPDATE jobs SET run_at = now(), updated_at = now()
+UPDATE jobs SET run_at = now(), updated_at = now(),
+    hold = CASE hold WHEN {LIMITED_LATER} THEN {AT_LIMIT} ELSE hold END
 WHERE {IS_LOCKED} AND run_at > now()
 RETURNING {REF}
 """)
@@ -142,7 +126,7 @@ def run_now(db: Db, ids: Sequence[UUID], *, by: str, is_audited: bool = True) ->
     done = {row.id for row in rows}
     if len(done) < len(ids):
         done |= set(db.scalars(_SELECT_PENDING, {"ids": id_array(ids)}))
-    return _changes(db, ids, done, "run")
+    return outcome(db, ids, done, "run")
 
 
 #: Column → SQL for the new value; the keys are what a person may edit.
@@ -183,14 +167,14 @@ def edit(
         text(f"""
             WITH {_LOCK_EDITABLE}
             UPDATE jobs SET {assignments}updated_at = now()
-            WHERE {IS_LOCKED} RETURNING {REF}, status
+            WHERE {IS_LOCKED} RETURNING id, status
         """),
         {**values, "ids": id_array(ids)},
     ).all()
-    after_commit(db, [ref(row) for row in rows if row.status == "pending"])
+    _publish(db, [row.id for row in rows if row.status == "pending"])
     if is_audited:
         audit.record_jobs(db, by, "job.edit", [row.id for row in rows], {"fields": sorted(changes)})
-    return _changes(db, ids, {row.id for row in rows}, "edit")
+    return outcome(db, ids, {row.id for row in rows}, "edit")
 
 
 _DELETABLE = locked(f"SELECT id FROM jobs WHERE {GIVEN} AND {DELETE.starts_from()}")
@@ -205,7 +189,7 @@ def delete(db: Db, ids: Sequence[UUID], *, by: str, is_audited: bool = True) -> 
     done = set(db.scalars(_DELETE, {"ids": id_array(ids)}))
     if is_audited:
         audit.record_jobs(db, by, "job.delete", list(done))
-    return _changes(db, ids, done, "delete")
+    return outcome(db, ids, done, "delete")
 
 
 _DISCARDABLE = locked(
@@ -232,7 +216,7 @@ def discard(db: Db, job_ids: Sequence[UUID], *, by: str, is_audited: bool = True
     done = set(db.scalars(_DISCARD, {"ids": ids, "by": by}))
     if is_audited:
         audit.record_jobs(db, by, "job.discard", list(done))
-    return _changes(db, job_ids, done, "discard")
+    return outcome(db, job_ids, done, "discard")
 
 
 #: The functions of the verbs that take no arguments of their own.
@@ -260,35 +244,13 @@ def act(
     return _FUNCTIONS[verb](db, ids, by=by, is_audited=is_audited)
 
 
-def _changes(db: Db, ids: Sequence[UUID], done: set[UUID], verb: str) -> Changes:
-    refused = [i for i in ids if i not in done]
-    return Changes([i for i in ids if i in done], _why_not(db, refused, verb) if refused else {})
+def _publish(db: Db, ids: Sequence[UUID]) -> None:
+    """After the commit, publish jobs that are pending now; their queue, payload or time may give them another limit."""
+    if ids:
+        after_commit(db, [ref(row) for row in assign(db, ids)])
 
 
-_STATE = text(f"""
-SELECT id, status, unique_key,
-       (SELECT live.id FROM jobs live WHERE live.unique_key = j.unique_key
-        AND live.unique_key IS NOT NULL AND {_IS_LIVE}) AS live_id
-FROM jobs j WHERE {GIVEN}
-""")
-
-
-def _why_not(db: Db, ids: Sequence[UUID], verb: str) -> dict[UUID, JobQueueError]:
-    rows = {row.id: row for row in db.execute(_STATE, {"ids": id_array(ids)})}
-    return {i: _refusal(i, rows.get(i), verb) for i in ids}
-
-
-def _refusal(job_id: UUID, row: Row[Any] | None, verb: str) -> JobQueueError:
-    if row is None:
-        return JobNotFound(job_id=job_id)
-    if verb == "retry" and row.status in RETRY.from_statuses and row.unique_key:
-        return UniqueConflict(job_id=job_id, live_id=row.live_id, unique_key=row.unique_key)
-    return InvalidTransition(
-        job_id=job_id, status=row.status, verb=verb, allowed=VERBS[verb].allowed
-    )
-
-
-def _in_savepoint(db: Db, statement: Any, values: dict[str, Any]) -> Sequence[Row[Any]]:
+def _in_savepoint(db: Db, statement: Any, values: dict[str, Any]) -> list[UUID]:
     # A violation of the unique index must not abort the caller's transaction.
     with db.begin_nested():
-        return db.execute(statement, values).all()
+        return list(db.scalars(statement, values))

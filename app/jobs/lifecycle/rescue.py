@@ -16,7 +16,7 @@ from app.jobs.lifecycle.attempts import end_attempts
 from app.jobs.lifecycle.sql import LEASE_IS_OVER
 
 _EXPIRED_LEASES = text(f"""
-SELECT j.id, j.lease_token AS token, j.type, j.attempts AS attempt, j.max_attempts,
+SELECT j.id, j.lease_token AS token, j.type, j.attempts AS attempt, j.max_attempts, j.limit_name,
        w.stopping_at IS NOT NULL AS was_stopping
 FROM jobs j LEFT JOIN workers w ON w.id = j.worker_id
 WHERE j.status = 'processing' AND {LEASE_IS_OVER} ORDER BY j.id LIMIT :limit

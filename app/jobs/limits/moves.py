@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.database import Db, rows_in_order
 from app.jobs import lifecycle
-from app.jobs.publication import after_commit, hint_after_commit, ref
+from app.jobs.publication import after_commit, ref
 
 #: Jobs that one step looks at, and those that it changes.
 WINDOW, CHUNK = 10_000, 1_000
@@ -81,8 +81,6 @@ def step(session: Session) -> int:
 def _apply(db: Session, ids: Sequence[UUID]) -> int:
     if not ids:
         return 0
-    rows = lifecycle.reassign(db, ids)
+    rows = lifecycle.assign(db, ids)
     after_commit(db, [ref(row) for row in rows if row.status == "pending"])
-    for name in {row.limited_by for row in rows if row.limited_by}:
-        hint_after_commit(db, f"limit:{name}")
     return len(rows)

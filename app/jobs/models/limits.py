@@ -59,20 +59,11 @@ class LimitKey(Model):
     key: Mapped[str] = mapped_column(Text, primary_key=True)
     concurrency: Mapped[int | None]  # instead of the limit's
     tat: Mapped[datetime | None] = instant(nullable=True)
-    wake_at: Mapped[datetime | None] = instant(nullable=True)
     blocked_until: Mapped[datetime | None] = instant(nullable=True)
     paused_at: Mapped[datetime | None] = instant(nullable=True)
     paused_by: Mapped[str | None] = mapped_column(Text)
 
-    __table_args__ = (
-        Index(
-            "ix_limit_keys_wake",
-            "limit_name",
-            "wake_at",
-            postgresql_where=text("wake_at IS NOT NULL"),
-        ),
-        {"postgresql_with": {"fillfactor": 70}},
-    )
+    __table_args__ = ({"postgresql_with": {"fillfactor": 70}},)
 
 
 class LimitAttachment(Model):

@@ -38,8 +38,7 @@ SPLIT = text(f"""
 """)
 # ix_jobs_claim_order (queue, priority DESC, run_at, id): one lookup per queue and priority, from one
 # to the next. min(run_at) by queue would read the whole backlog.
-LANES = text("""
-    WITH RECURSIVE lane AS (
+_LANE = """RECURSIVE lane AS (
         (SELECT queue, priority, run_at FROM jobs WHERE status = 'pending' AND hold = 0
          ORDER BY queue, priority DESC, run_at, id LIMIT 1)
         UNION ALL
@@ -51,10 +50,21 @@ LANES = text("""
             (SELECT queue, priority, run_at FROM jobs
              WHERE status = 'pending' AND hold = 0 AND queue > lane.queue
              ORDER BY queue, priority DESC, run_at, id LIMIT 1)
-            LIMIT 1) AS following)
+            LIMIT 1) AS following)"""
+LANES = text(f"""
+    WITH {_LANE}
     SELECT queue, extract(epoch FROM now() - min(run_at))::float8 AS seconds
     FROM (SELECT * FROM lane LIMIT 2000) AS lanes WHERE run_at <= now() GROUP BY 1
 """)
+
+
+# ix_jobs_run_at first: while nothing is due, nothing else is read. A due job that waits at a limit says nothing of the others.
+def has_due(age: str) -> str:
+    """Whether a job that may be claimed has been due for the interval ``age`` (SQL)."""
+    first = "(SELECT run_at FROM jobs WHERE status = 'pending' ORDER BY run_at, id LIMIT 1)"
+    return f"""{first} <= now() - {age} AND EXISTS (
+    WITH {_LANE}
+    SELECT FROM (SELECT run_at FROM lane LIMIT 2000) AS lanes WHERE run_at <= now() - {age})"""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from sqlalchemy import Engine
 
 from app.broker.ready_set import ReadySet
 from app.database import autocommit, id_array
+from app.jobs import lifecycle
+from app.jobs.holds import LIMITED_LATER
 from app.jobs.publication import ref
 from app.worker.clock import Clock
 from app.worker.sweeper.sharing import KNOWN
@@ -33,7 +35,7 @@ def next_look(none_due_until: float, *, looked_at: float, leads: bool) -> float:
 
 
 def promote_due_jobs(engine: Engine, ready: ReadySet, clock: Clock) -> int:
-    """Move due ids from the delayed to the ready set; returns how many.
+    """Move due ids from the delayed to the ready set, those under a limit to their limit; returns how many.
 
     An id is removed from the delayed set only after it is in the ready set.
     """
@@ -43,8 +45,12 @@ def promote_due_jobs(engine: Engine, ready: ReadySet, clock: Clock) -> int:
         return 0
     with autocommit(engine) as db:
         rows = db.execute(KNOWN, {"ids": id_array(ids)}).all()
+        if later := [row.id for row in rows if row.hold == LIMITED_LATER and row.is_due]:
+            lifecycle.come_due(db, later)
     pending = [row for row in rows if row.is_pending]
     ready.publish([ref(row) for row in pending])
-    ready.forget_delayed({row.id for row in rows if not row.is_pending}, due_at_ms=now_ms)
+    # Those under a limit are in no set while they wait for it.
+    gone = {row.id for row in rows if not row.is_pending or (row.held_by and row.is_due)}
+    ready.forget_delayed(gone, due_at_ms=now_ms)
     ready.pass_on(set(ids) - {row.id for row in rows})
     return len(pending)

@@ -14,7 +14,7 @@ from app.broker.ready_set import ReadySet
 from app.database import elected, id_array
 from app.extensions import current_settings
 from app.jobs import registry, unknown_types
-from app.jobs.holds import MIN_AGE_SECONDS, QUEUE_PAUSED, TYPE_PAUSED
+from app.jobs.holds import LIMITED_LATER, MIN_AGE_SECONDS, QUEUE_PAUSED, TYPE_PAUSED
 from app.jobs.publication import REF, ref
 
 log = logging.getLogger(__name__)
@@ -39,10 +39,14 @@ ORDER BY priority DESC, run_at, id LIMIT :limit
 """)
 # The expression keeps the planner on the primary key: the partial indexes of pending jobs are not by id.
 _STILL_PENDING = text(f"""
-SELECT {REF} FROM jobs WHERE id = ANY(CAST(:ids AS uuid[])) AND status || '' = 'pending'
+SELECT {REF} FROM jobs WHERE id = ANY(CAST(:ids AS uuid[])) AND status || '' = 'pending' AND hold = 0
 """)
 _ALL_PENDING = text(f"""
 SELECT {REF} FROM jobs WHERE status = 'pending' AND hold = 0 ORDER BY queue, priority DESC, run_at, id
+""")
+# Those that wait at a limit are in no set of Redis; those under a limit that are not due yet are in the delayed set.
+_ALL_LATER = text(f"""
+SELECT {REF} FROM jobs WHERE hold = {LIMITED_LATER} AND run_at > now() ORDER BY run_at, id
 """)
 
 
@@ -103,10 +107,11 @@ def _missing(ready: ReadySet, queue: str, window: Sequence[Any]) -> set[UUID]:
 
 def _publish_everything(db: Connection, ready: ReadySet) -> int:
     count = 0
-    rows = db.execution_options(stream_results=True).execute(_ALL_PENDING)
-    for batch in rows.partitions(REPUBLISH_BATCH):
-        ready.publish([ref(row) for row in batch], only_if_missing=True)
-        count += len(batch)
+    for statement in (_ALL_PENDING, _ALL_LATER):
+        rows = db.execution_options(stream_results=True).execute(statement)
+        for batch in rows.partitions(REPUBLISH_BATCH):
+            ready.publish([ref(row) for row in batch], only_if_missing=True)
+            count += len(batch)
     ready.set_epoch()
     if count:
         log.warning(

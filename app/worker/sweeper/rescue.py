@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from app.broker.pace import Pace, limit_hint
 from app.broker.ready_set import ReadySet
 from app.config import Settings
 from app.database import elected
@@ -32,4 +33,6 @@ def rescue_jobs(engine: Engine, ready: ReadySet, *, watched: Settings | None = N
             row.id, row.type, row.status,
         )  # fmt: skip
     ready.publish([ref(row) for row in rows if row.status == "pending"])
+    # Their slots are free.
+    Pace(ready).add({limit_hint(row.limit_name) for row in rows if row.limit_name})
     return len(rows)

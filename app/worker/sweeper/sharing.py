@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 #: The jobs of ids that came from Redis, as the database knows them.
 KNOWN = text(f"""
-SELECT {REF}, status = 'pending' AS is_pending FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
+SELECT {REF}, status = 'pending' AS is_pending, hold FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
 """)
 
 

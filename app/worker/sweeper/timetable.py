@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,6 +16,7 @@ from app.config import Settings
 from app.jobs import open_work, pulses
 from app.worker.clock import Clock
 from app.worker.sweeper import (
+    admissions,
     bulk,
     expire,
     fold,
@@ -54,9 +55,10 @@ class Sweeper:
         *,
         none_due_until: Callable[[], float] = lambda: promote.NEVER,
         tick: Callable[[], None] = lambda: None,
+        hint: Callable[[Iterable[str]], None] = lambda hints: None,
     ) -> None:
         """``none_due_until``: until when (monotonic) this process knows that no delayed job is due; ``tick``: has the
-        ticks of schedules carried out that are overdue.
+        ticks of schedules carried out that are overdue; ``hint``: calls the sources of this process's pacer.
         """
         self._engine = engine
         self._ready = ready
@@ -68,6 +70,7 @@ class Sweeper:
         offers = Offers(engine, ready)
         declaration = limits.Declaration(engine)
         declaration_of_schedules = schedules.Declaration(engine)
+        admission = admissions.Backstop(engine, ready, hint)
         duties = [
             Duty(
                 "promote", promote.LOOK_SECONDS,
@@ -107,6 +110,7 @@ class Sweeper:
             Duty("declare limits", DECLARE_SECONDS, declaration.declare, is_of_leader=False),
             Duty("limits", 0.0, lambda: limits.move_jobs(engine), idle_interval=IDLE_SECONDS, full=1),
             Duty("retire limits", RETIRE_SECONDS, lambda: limits.retire_limits(engine)),
+            Duty("admissions", min(1.0, every), admission.look, idle_interval=IDLE_SECONDS),
             Duty(
                 "fold", min(1.0, every), lambda: fold.fold_counters(engine), idle_interval=IDLE_SECONDS
             ),
