@@ -1,4 +1,4 @@
-"""``python -m benchmarks [drain latency bulk single live post memory busy idle scale overload unit peers] [--rounds 3]``: a line per measurement."""
+"""``python -m benchmarks [drain latency bulk single live post memory busy idle schedules scale overload unit peers] [--rounds 3]``: a line per measurement."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import drain, idle, live, overload, peers_run, programs, scale, service, unit
+from benchmarks import (
+    drain,
+    idle,
+    live,
+    overload,
+    peers_run,
+    programs,
+    scale,
+    schedules,
+    service,
+    unit,
+)  # fmt: skip
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
@@ -99,6 +110,18 @@ def run_idle(rounds: int) -> None:
         say(f"{workers}, MiB of each", f"{mib:.0f}")
 
 
+def run_schedules(rounds: int) -> None:
+    lags = [schedules.lag() for _ in range(rounds)]
+    for name in lags[0]:
+        say(f"100 schedules each second, ms, {name}", spread([r[name] for r in lags], 1))
+    bursts = [schedules.burst() for _ in range(rounds)]
+    for name in bursts[0]:
+        say(f"10,000 at one instant, {name}", spread([r[name] for r in bursts]))
+    rests = [schedules.at_rest() for _ in range(rounds)]
+    for name in rests[0]:
+        say(f"10,000 at rest, {name}/s of each worker", spread([r[name] for r in rests], 1))
+
+
 def run_scale(rounds: int) -> None:
     say("drain, empty table, jobs/s", spread([drain.ours() for _ in range(rounds)]))
     for rows in (1_000_000, 10_000_000):
@@ -128,6 +151,7 @@ MEASUREMENTS: dict[str, Callable[[int], None]] = {
     "memory": run_memory,
     "busy": run_busy,
     "idle": run_idle,
+    "schedules": run_schedules,
     "scale": run_scale,
     "overload": run_overload,
     "unit": run_unit,

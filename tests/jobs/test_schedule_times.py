@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import subprocess
+import sys
 from datetime import datetime, timedelta
+from importlib import resources
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -269,6 +273,31 @@ def test_the_zones_are_those_of_the_package(monkeypatch, tmp_path):
     assert zones.VERSION >= "2026f"
     # ZoneInfo's own cache would hold an object of the system's files.
     assert zones.get(BERLIN) is not ZoneInfo(BERLIN)
+
+
+@pytest.mark.slow
+def test_the_zones_of_the_system_are_not_read(tmp_path):
+    """They say that Vancouver is in Tokyo."""
+    tokyo = resources.files("tzdata").joinpath("zoneinfo", "Asia", "Tokyo").read_bytes()
+    (tmp_path / "America").mkdir()
+    (tmp_path / "America" / "Vancouver").write_bytes(tokyo)
+    script = (
+        "from datetime import datetime; from zoneinfo import ZoneInfo; from app.jobs.schedules import times\n"
+        "at = datetime.fromisoformat('2026-11-02T00:00:00+00:00')\n"
+        "print(at.astimezone(ZoneInfo('America/Vancouver')).hour,"
+        " times.after('0 9 * * *', 'America/Vancouver', at).isoformat())"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[2],
+        env={"PYTHONTZPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout == "9 2026-11-02T16:00:00+00:00\n"
 
 
 # ---------------------------------------------------------------------------------------- properties

@@ -62,7 +62,11 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            self._connect(client)
+            # Cut in this moment, or the service is down: this connection has failed, not the proxy.
+            try:
+                self._connect(client)
+            except OSError:
+                _end(client)
 
     def _connect(self, client: socket.socket) -> None:
         with self._lock:
