@@ -126,6 +126,13 @@ def _unknown_option(name: str) -> str:
 
 def check(new: NewJob) -> None:
     """Raises UnknownJobType, or ValidationFailed with every field that is wrong."""
+    check_alone(new)
+    if errors := {field: [message] for field, message in known.complaints(new)}:
+        raise ValidationFailed(errors)
+
+
+def check_alone(new: NewJob) -> None:
+    """As check, but for what depends on the limits in the database: for use while the application starts."""
     job_type = registry.get(new.type)
     errors = {field: [message] for field, message in _complaints(new)}
     try:
@@ -133,8 +140,6 @@ def check(new: NewJob) -> None:
         errors |= _payload_errors(new.payload)
     except ValidationFailed as error:
         errors |= error.errors or {}
-    if not errors:
-        errors = {field: [message] for field, message in known.complaints(new)}
     if errors:
         raise ValidationFailed(errors)
 

@@ -179,3 +179,13 @@ def test_a_stored_schedule_is_previewed_even_if_it_is_paused(api: Api):
     assert [run["at"] for run in preview["runs"]] != []
     assert preview["description"] == "At 02:30 every day, Europe/Berlin"
     assert "count" in errors_of(api.get("/api/schedules/a/preview?count=0"))
+
+
+def test_a_line_and_a_zone_of_a_newer_release_are_shown_as_they_are(api: Api):
+    with api.app.app_context():
+        make.schedule("newer", cron="0 0 1W * *", zone="Mars/Phobos")
+
+    shown = api.get("/api/schedules/newer").json
+    assert shown["description"] == "0 0 1W * *, Mars/Phobos"
+    assert api.get("/api/schedules").json == [shown]
+    assert set(errors_of(api.get("/api/schedules/newer/preview"))) == {"cron", "timeZone"}

@@ -372,3 +372,9 @@ def test_delete_asks_without_scripts_and_leaves_the_page(
     response = act("delete", confirmed="yes")
     assert response.headers["HX-Redirect"] == "/schedules"
     assert list(session.query(ScheduleRow)) == []
+
+
+def test_a_line_of_a_newer_release_has_a_page(client: Any, session: Any) -> None:
+    make.schedule("newer", cron="0 0 1W * *", zone="Mars/Phobos")
+    assert "0 0 1W * *" in client.get("/schedules/newer").text
+    assert "0 0 1W * *" in client.get("/schedules").text

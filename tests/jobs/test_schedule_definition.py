@@ -10,6 +10,7 @@ from marshmallow import Schema, fields
 from app.config import ConfigError
 from app.errors import UnknownJobType, ValidationFailed
 from app.jobs import Schedule, job, registry, schedule
+from app.jobs.limits import known
 from app.jobs.schedules import checks, definition, preview
 from app.jobs.schedules.definition import Definition, description, payload_at
 
@@ -24,7 +25,8 @@ class ReportPayload(Schema):
 
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch):
-    """Types and schedules of one test."""
+    """Types and schedules of one test, in a process that has just started."""
+    known.forget()
     monkeypatch.setattr(registry, "_types", dict(registry._types))
     monkeypatch.setattr(definition, "_declared", {})
     job("report", schema=ReportPayload)(lambda payload: None)
@@ -73,27 +75,30 @@ def a_definition(**changes) -> Definition:
 )  # fmt: skip
 def test_refused(changes, field, text):
     with pytest.raises(ValidationFailed) as refusal:
-        checks.check(a_definition(**changes), now=NOW)
+        checks.check_alone(a_definition(**changes), now=NOW)
 
     assert refusal.value.errors == {field: [text]}
 
 
 def test_every_wrong_field_is_named():
     with pytest.raises(ValidationFailed) as refusal:
-        checks.check(a_definition(cron="x", zone="x", overlap="x", payload={"of": 1}))
+        checks.check_alone(a_definition(cron="x", zone="x", overlap="x", payload={"of": 1}))
 
     assert set(refusal.value.errors) == {"cron", "timeZone", "overlap", "payload.of"}
 
 
 def test_an_unknown_type_is_refused_as_for_a_job():
     with pytest.raises(UnknownJobType):
-        checks.check(a_definition(type="reprot"))
+        checks.check_alone(a_definition(type="reprot"))
 
 
 def test_valid_definitions():
-    checks.check(a_definition(tick_field="for", overlap="allow", missed="all", unique_key="a"))
-    checks.check(a_definition(every_seconds=1, ends_at=NOW + timedelta(seconds=1)), now=NOW)
-    checks.check(a_definition(ends_at=NOW - timedelta(days=1)))
+    checks.check_alone(
+        a_definition(tick_field="for", overlap="allow", missed="all", unique_key="a")
+    )
+    ends_soon = a_definition(every_seconds=1, ends_at=NOW + timedelta(seconds=1))
+    checks.check_alone(ends_soon, now=NOW)
+    checks.check_alone(a_definition(ends_at=NOW - timedelta(days=1)))
 
 
 def test_the_payload_of_a_tick():

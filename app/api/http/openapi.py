@@ -48,7 +48,7 @@ ERRORS = {
     403: "The token's role does not allow this.",
     404: "Not found.",
     408: "The body did not arrive in time; nothing was stored.",
-    409: "The job's status does not allow this.",
+    409: "The current state does not allow this; see `code`.",
     413: "The body is larger than the limit.",
     415: "The content type is not application/json.",
     422: "A field or parameter is invalid; see `errors`.",

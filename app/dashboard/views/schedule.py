@@ -17,6 +17,8 @@ from app.extensions import db
 from app.jobs.models import ScheduleRow
 from app.jobs.schedules import history, listing, preview, store
 from app.jobs.schedules.preview import Run
+from app.jobs.schedules.times import InvalidLine
+from app.jobs.schedules.zones import InvalidZone
 from app.security import actor
 from app.security.roles import requires
 
@@ -56,14 +58,17 @@ def _instant(text: str | None) -> datetime | None:
 
 
 def _next_runs(row: ScheduleRow, now: datetime) -> list[Run]:
-    """The next runs; of a paused schedule, those if it were resumed now."""
+    """The next runs; of a paused schedule, those if it were resumed now. None if only a newer release can read its line."""
     if row.retired_at or (row.next_run_at is None and not row.paused_at):
         return []
-    return preview.next_runs(row, after=now, count=NEXT_RUNS)
+    try:
+        return preview.next_runs(row, after=now, count=NEXT_RUNS)
+    except (InvalidLine, InvalidZone):
+        return []
 
 
 @dashboard.post("/schedules/<name>/delete")
-@requires("operator")
+@requires("admin")
 def delete_schedule(name: str) -> Response:
     """Without scripts, an unconfirmed delete asks first."""
     row = listing.get_schedule(db.session, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from app.config import ConfigError
@@ -11,11 +12,14 @@ from app.jobs.lifecycle import NewJob
 from app.jobs.schedules import rules
 from app.jobs.schedules.definition import Definition, declared, payload_at
 
+CheckJob = Callable[[NewJob], None]
+
 #: Fields of NewJob → those of the API.
 _JSON_NAMES = {
     "max_attempts": "maxAttempts",
     "timeout_seconds": "timeoutSeconds",
     "unique_key": "uniqueKey",
+    "limit_key": "limitKey",
 }
 #: Any tick, to check the payload that it will have.
 _A_TICK = datetime(2026, 1, 1, tzinfo=UTC)
@@ -26,12 +30,12 @@ def check(definition: Definition, *, now: datetime | None = None) -> None:
 
     With ``now``, a schedule must not have ended.
     """
-    errors: dict[str, list[str]] = {}
-    for field, text in rules.complaints(definition, now=now):
-        errors.setdefault(field, []).append(text)
-    errors = _errors_of_jobs(definition, has_tick_field="tickField" not in errors) | errors
-    if errors:
-        raise ValidationFailed(errors)
+    _check(definition, now=now, check_job=enqueueing.check)
+
+
+def check_alone(definition: Definition, *, now: datetime | None = None) -> None:
+    """As check, but for what depends on the limits in the database: for use while the application starts."""
+    _check(definition, now=now, check_job=enqueueing.check_alone)
 
 
 def check_declared() -> None:
@@ -41,7 +45,7 @@ def check_declared() -> None:
     """
     for definition in declared():
         try:
-            check(definition)
+            check_alone(definition)
         except (UnknownJobType, ValidationFailed) as error:
             field, texts = next(iter((error.errors or {}).items()))
             raise ConfigError(
@@ -49,9 +53,19 @@ def check_declared() -> None:
             ) from None
 
 
-def _errors_of_jobs(definition: Definition, *, has_tick_field: bool) -> dict[str, list[str]]:
+def _check(definition: Definition, *, now: datetime | None, check_job: CheckJob) -> None:
+    errors: dict[str, list[str]] = {}
+    for field, text in rules.complaints(definition, now=now):
+        errors.setdefault(field, []).append(text)
+    job = _a_job(definition, has_tick_field="tickField" not in errors)
+    errors = _errors_of_job(definition, job, check_job) | errors
+    if errors:
+        raise ValidationFailed(errors)
+
+
+def _a_job(definition: Definition, *, has_tick_field: bool) -> NewJob:
     is_object = isinstance(definition.payload, dict)
-    job = NewJob(
+    return NewJob(
         type=definition.type,
         payload=payload_at(definition, _A_TICK)
         if has_tick_field and is_object
@@ -63,8 +77,13 @@ def _errors_of_jobs(definition: Definition, *, has_tick_field: bool) -> dict[str
         unique_key=definition.unique_key,
         tags=definition.tags,
     )
+
+
+def _errors_of_job(
+    definition: Definition, job: NewJob, check_job: CheckJob
+) -> dict[str, list[str]]:
     try:
-        enqueueing.check(job)
+        check_job(job)
     except ValidationFailed as error:
         tick_path = f"payload.{definition.tick_field}"
         return {

@@ -133,7 +133,11 @@ def description(schedule: Any) -> str:
     """When it runs, in a sentence: ``At 02:30 every day, Europe/Berlin``; of a Definition or a row."""
     if schedule.cron is None:
         return f"Every {_duration(schedule.every_seconds)}"
-    return f"{times.parse(schedule.cron).in_words()}, {schedule.zone}"
+    try:
+        words = times.parse(schedule.cron).in_words()
+    except times.InvalidLine:  # stored by a release that reads more lines
+        words = schedule.cron
+    return f"{words}, {schedule.zone}"
 
 
 def _duration(seconds: int) -> str:

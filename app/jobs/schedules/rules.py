@@ -11,6 +11,7 @@ from datetime import datetime
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
+from app.errors import ValidationFailed
 from app.jobs.bounds import DAY
 from app.jobs.schedules import times, zones
 from app.names import NAME, NAME_RULE
@@ -64,6 +65,15 @@ def complaints(schedule: Definition, *, now: datetime | None = None) -> Iterator
         yield from _about_jitter(schedule)
     yield from _about_instants(schedule, now)
     yield from _about_payload(schedule)
+
+
+def check_times(schedule: Definition) -> None:
+    """Raises ValidationFailed, with the names of the API, unless its runs can be computed."""
+    errors: dict[str, list[str]] = {}
+    for field, text in (*_about_time(schedule), *_about_instants(schedule, None)):
+        errors.setdefault(field, []).append(text)
+    if errors:
+        raise ValidationFailed(errors)
 
 
 def is_reserved(unique_key: str | None) -> bool:
