@@ -63,7 +63,8 @@ def _locked(more: str = "") -> str:
         f"""
         SELECT j.id, i.done_at, i.before FROM jobs j
         JOIN bulk_items i ON i.bulk_id = :source AND i.job_id = j.id
-        WHERE j.id = ANY(CAST(:ids AS uuid[])) AND {IS_UNDOABLE} {more}
+        WHERE j.id = ANY(CAST(:ids AS uuid[])) AND i.job_id = ANY(CAST(:ids AS uuid[]))
+          AND {IS_UNDOABLE} {more}
         """,
         order="j.id",
         of="j",
