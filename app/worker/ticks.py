@@ -23,8 +23,8 @@ FOLLOW_SECONDS = (0.25, 0.5)
 LOOK_SECONDS = 0.7
 #: How often the leader looks. It checks each second whether a tick is overdue (app.jobs.open_work).
 LEAD_SECONDS = 5.0
-#: How often a process looks while there are no schedules.
-IDLE_SECONDS = 10.0
+#: How often a process looks while there are no schedules; more often at first, when it may have missed a hint.
+IDLE_SECONDS = (0.5, 10.0)
 #: A process that had a hint, or found a tick that the leader left, looks at the time of each tick for this long.
 PROMPT_SECONDS = 2 * LEAD_SECONDS
 #: Until ticks are tried again that another transaction has locked.
@@ -48,6 +48,8 @@ class Ticks:
         self._hint = hint
         self._grace_seconds = grace_seconds
         self._prompt_until = -math.inf  # monotonic
+        self._has_schedules = False
+        self._idle_seconds = IDLE_SECONDS[0]
 
     def work(self, subjects: frozenset[str]) -> float:
         """Carry out a batch of ticks that are due; returns after how many seconds to call again."""
@@ -77,8 +79,13 @@ class Ticks:
         self._prompt_until = time.monotonic() + PROMPT_SECONDS
 
     def _wait(self, upcoming: Upcoming) -> float:
+        if upcoming.has_any and not self._has_schedules:
+            # A hint wakes one process. Each passes the first one on, so that all look often from now on.
+            self._hint(HINT)
+        self._has_schedules = upcoming.has_any
         if not upcoming.has_any:
-            return IDLE_SECONDS
+            self._idle_seconds = min(2 * self._idle_seconds, IDLE_SECONDS[1])
+            return self._idle_seconds
         seconds = math.inf if upcoming.seconds is None else max(0.0, upcoming.seconds)
         if self._leads():
             return min(seconds, LEAD_SECONDS)

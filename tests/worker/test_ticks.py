@@ -38,7 +38,8 @@ def histories(rows: Any) -> list[str]:
 
 @pytest.mark.parametrize("leads", [True, False])
 def test_without_schedules_a_process_hardly_looks(leads: bool, source: Any) -> None:
-    assert source(leads=leads).work(NO_HINT) == ticks.IDLE_SECONDS
+    process = source(leads=leads)
+    assert [process.work(NO_HINT) for _ in range(7)] == [1, 2, 4, 8, 10, 10, 10]
 
 
 def test_the_leader_looks_at_the_time_of_the_tick(source: Any) -> None:
@@ -84,6 +85,17 @@ def test_a_due_tick_is_carried_out_by_any_process(source: Any, rows: Any) -> Non
     assert histories(rows) == ["enqueued"]
 
 
+def test_each_process_passes_on_that_there_are_schedules(source: Any, session: Any) -> None:
+    process = source(leads=False)
+    process.work(NO_HINT)
+    assert process.hints == []
+    schedule(next_in=3600)
+    process.work(HINT)
+    assert process.hints == ["schedules"]
+    process.work(HINT)
+    assert process.hints == ["schedules"]
+
+
 def test_a_full_batch_calls_another_process(
     source: Any, rows: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +104,7 @@ def test_a_full_batch_calls_another_process(
         schedule(f"s{n}", next_in=-0.1)
     process = source()
     process.work(NO_HINT)
-    assert process.hints == ["schedules"]
+    assert process.hints == ["schedules", "schedules"]  # and that there are any
 
 
 def test_a_locked_tick_is_looked_at_again(source: Any, session: Any, rows: Any) -> None:
