@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Engine, text
 
 from app.database import rows_in_order
-from app.jobs import bulk, dead_letter_mirror, lifecycle
+from app.jobs import bulk, dead_letter_mirror, error_group_states, lifecycle
 from app.jobs.holds import MIN_AGE_SECONDS
 from app.jobs.limits import backstop, moves
 from app.jobs.schedules import tick
@@ -16,6 +16,7 @@ _WORK = text(f"""
 SELECT {bulk.HAS_OPEN} AS bulk,
        {moves.HAS_MOVES} AS limits,
        {counters.HAS_DELTAS} AS fold,
+       {error_group_states.HAS_DELTAS} AS "error groups",
        {dead_letter_mirror.HAS_CHANGES} AS mirror,
        {lifecycle.HAS_EXPIRED} AS expire,
        {backlog.has_due(f"interval '{MIN_AGE_SECONDS} s'")} AS reconcile,

@@ -4,6 +4,7 @@ CHECKs and triggers are in the migrations; the comments say who changes a column
 a model only for the comparison with the migrations.
 """
 
+from app.jobs.models.failures import ErrorGroupHour, ErrorGroupRow
 from app.jobs.models.history import DeadLetter, DeadLetterChange, JobAttempt, JobKey, JobLogLine
 from app.jobs.models.job import (
     UNIQUE_KEY_IS_LIVE,
@@ -48,6 +49,8 @@ __all__ = [
     "BulkItem",
     "DeadLetter",
     "DeadLetterChange",
+    "ErrorGroupHour",
+    "ErrorGroupRow",
     "Job",
     "JobAttempt",
     "JobCounter",

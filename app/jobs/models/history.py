@@ -90,6 +90,8 @@ class DeadLetter(Model):
         # The list and the mirror: newest first.
         Index("ix_dead_letters_failed_at", "failed_at", "job_id",
               postgresql_where=text("closed_at IS NULL")),
+        Index("ix_dead_letters_discarded", "closed_at", "job_id",
+              postgresql_where=text("closed_how = 'discarded'")),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from app import clock
 from app.config import Settings
 from app.database import elected
-from app.jobs import bulk, lifecycle
+from app.jobs import bulk, error_group_states, lifecycle
 from app.jobs.bounds import IDEMPOTENCY_HOURS
 from app.jobs.ids import first_id_at
 from app.jobs.statistics import summary
@@ -61,12 +61,13 @@ class Pruner:
 
 
 def prune_small_tables(engine: Engine) -> int:
-    """Delete idempotency keys after IDEMPOTENCY_HOURS, expired sessions, workers gone for a day, closed dead letters after 90 days."""
+    """Delete idempotency keys after IDEMPOTENCY_HOURS, expired sessions, workers gone for a day, closed dead letters and error groups after 90 days."""
     with elected(engine, "prune_small") as db:
         if db is None:
             return 0
         db.execute(_OLD_ROWS)
         bulk.prune(db)
+        error_group_states.prune(db)
         return summary.prune_series(db)
 
 

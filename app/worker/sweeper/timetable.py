@@ -18,6 +18,7 @@ from app.worker.clock import Clock
 from app.worker.sweeper import (
     admissions,
     bulk,
+    error_groups,
     expire,
     fold,
     limits,
@@ -113,6 +114,10 @@ class Sweeper:
             Duty("admissions", min(1.0, every), admission.look, idle_interval=IDLE_SECONDS),
             Duty(
                 "fold", min(1.0, every), lambda: fold.fold_counters(engine), idle_interval=IDLE_SECONDS
+            ),
+            Duty(
+                "error groups", min(1.0, every), lambda: error_groups.note_failures(engine),
+                idle_interval=IDLE_SECONDS,
             ),
             Duty(
                 "declare schedules", schedules.DECLARE_SECONDS, declaration_of_schedules.declare,
