@@ -41,6 +41,7 @@ def make_context(
         queue=job.queue,
         tags=job.tags,
         timeout_seconds=timeout_of(job, job_type, settings),
+        limit=job.limit_name,
     )
 
 

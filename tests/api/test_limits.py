@@ -245,8 +245,7 @@ class TestNumbersOfJobs:
         keys = api.get("/api/limits/stripe/keys?limit=5").json
         assert [key["waiting"] for key in keys] == [{"count": 7, "isExact": True}] * 5
 
-    def test_the_schedules_limit_is_not_listed(self, api: Any, session: Any) -> None:
-        factories.limit("schedule", source="code")
+    def test_the_schedules_limit_is_not_listed(self, api: Any) -> None:
         assert api.get("/api/limits").json == []
         assert api.get("/api/limits/schedule").status_code == 404
 

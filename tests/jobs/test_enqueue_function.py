@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from app.jobs import enqueue
 from app.jobs.ids import created_at
 from app.jobs.models import Job
 from app.worker.sweeper.reconcile import reconcile
+from tests import factories
 
 
 def call(arguments: str, **values: Any) -> Any:
@@ -87,3 +89,47 @@ def test_the_comparison_with_redis_publishes_it(session: Any, redis: Any) -> Non
     session.commit()
     assert reconcile(db.engine, ready) == 1
     assert ready.pop(["default"], 10)[0] == [id.hex]
+
+
+class TestUnderALimit:
+    @pytest.fixture(autouse=True)
+    def limit(self, session: Any) -> None:
+        factories.limit("stripe", by_field="customer.id", types=("charge",))
+        factories.limit("keyed", key_concurrency=1, types=("refund",))
+        factories.limit("plain", types=("mail",))
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            ("'charge', '{\"customer\": {\"id\": 42}}'", ("stripe", "42", 1)),
+            ("'charge', '{\"customer\": {\"id\": 42}}', limit_key => 'a'", ("stripe", "a", 1)),
+            ("'charge', '{}', limit_key => 'a'", ("stripe", "a", 1)),
+            ("'refund', limit_key => 'a', run_at => now() + interval '1 h'", ("keyed", "a", 3)),
+            ("'mail'", ("plain", "", 1)),
+            ("'echo'", (None, None, 0)),
+        ],
+    )
+    def test_the_job_waits_there(self, session: Any, arguments: str, expected: Any) -> None:
+        job = session.get(Job, call(arguments))
+        assert (job.limit_name, job.limit_key, job.hold) == expected
+
+    @pytest.mark.parametrize(
+        ("arguments", "text"),
+        [
+            ("'echo', limit_key => 'a'",
+             "limit_key has no use: neither type echo nor queue default is under a limit"),
+            ("'charge'", "payload.customer.id is required: limit stripe takes its key from it"),
+            ("'charge', '{\"customer\": {\"id\": true}}'",
+             "payload.customer.id must be text or a number: limit stripe takes its key from it"),
+            ("'charge', '{\"customer\": {\"id\": \"\"}}'",
+             "payload.customer.id must be 1 to 200 characters long: limit stripe takes its key from it"),
+            ("'refund'",
+             "limit_key is required: limit keyed works by key and type refund names no field for it"),
+            ("'mail', limit_key => ''", "limit_key must be 1 to 200 characters long"),
+        ],
+    )  # fmt: skip
+    def test_a_key_that_is_missing_or_wrong_is_named(
+        self, session: Any, arguments: str, text: str
+    ) -> None:
+        with pytest.raises(DataError, match=re.escape(text)):
+            call(arguments)

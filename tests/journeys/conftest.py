@@ -34,6 +34,23 @@ class Api:
         assert answer.status_code < 500, answer.text
         return answer.json()
 
+    def put(self, path: str, body: Any) -> Any:
+        return self._send("PUT", path, body)
+
+    def patch(self, path: str, body: Any) -> Any:
+        return self._send("PATCH", path, body)
+
+    def delete(self, path: str, *, status: int) -> None:
+        self._send("DELETE", path, None, status)
+
+    def _send(self, method: str, path: str, body: Any, status: int | None = None) -> Any:
+        answer = self._http.request(method, self.url + path, json=body, timeout=30)
+        if status is None:
+            assert answer.ok, answer.text
+        else:
+            assert answer.status_code == status, answer.text
+        return answer.json() if answer.content else None
+
     def get(self, path: str) -> Any:
         answer = self._http.get(self.url + path, timeout=30)
         # "Not yet" to whoever waits for servers to come back.

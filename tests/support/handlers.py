@@ -20,7 +20,7 @@ from sqlalchemy import text
 
 from app.config import WEB_SECRETS
 from app.extensions import db
-from app.jobs import Cancel, Context, Permanent, RetryAfter, Snooze, enqueue, job
+from app.jobs import Cancel, Context, Permanent, RetryAfter, Snooze, Throttle, enqueue, job
 
 Payload = dict[str, Any]
 
@@ -242,6 +242,24 @@ def ledger(payload: Payload, ctx: Context) -> str:
             ctx.sleep(0.02)
     note(payload, ctx, "end")
     return str(payload["name"])
+
+
+@job("throttle")
+def throttle(payload: Payload, ctx: Context) -> str:
+    """Closes its key (or ``scope``) for ``seconds`` the first time, and completes the second time."""
+    note(payload, ctx, "start")
+    if (
+        "seconds" in payload
+        and Path(payload["file"]).read_text().count(f"{payload['name']} start") == 1
+    ):
+        raise Throttle(payload["seconds"], payload.get("scope", "key"), "429 Too Many Requests")
+    return str(payload["name"])
+
+
+@job("throttle-apart", isolate=True)
+def throttle_apart(payload: Payload, ctx: Context) -> str:
+    """The same in a child process."""
+    return throttle(payload, ctx)
 
 
 @job("ledger-once", max_crashes=0)
