@@ -11,6 +11,7 @@
     const text = `${n} selected`;
     if (picked.textContent !== text) picked.textContent = text;
     updateVerbs(all.filter((box) => box.checked));
+    offerAll(n > 0 && n === all.length);
     if (pageBox) { pageBox.checked = n > 0 && n === all.length; pageBox.indeterminate = n > 0 && n < all.length; }
   }
   // Don't touch the DOM when nothing changed.
@@ -26,6 +27,12 @@
       button.dataset.yes = `Delete ${jobs}`;
     }
     hide(document.querySelector("#selected-change"), chosen.length > 0 && !fits.has("edit"));
+  }
+  // With the whole page selected, leads to the page for all matching jobs.
+  function offerAll(isWhole) {
+    const link = document.querySelector("#picked-all"), target = document.querySelector("#bulk-all");
+    hide(link, !isWhole || !target);
+    if (target && link.href !== target.href) link.href = target.href;
   }
   function clear() {
     setAll(boxes(), false);

@@ -69,7 +69,7 @@ def test_exactly_the_previewed_6000_are_cancelled_and_all_are_restored(
     before = schedules(session)
     schedule(session, 30)
     confirm_cancel(page, "6,000", "6000")
-    expect(page.locator("#bulk-start")).to_contain_text("No jobs have been changed yet.")
+    expect(page.locator("#live")).to_contain_text("Starting: No jobs have been changed yet.")
     expect(page.locator("#bulk-late")).to_contain_text(
         "30 jobs arrived or changed after the preview and are not included."
     )
@@ -213,3 +213,17 @@ def test_without_scripts_the_count_is_typed_on_a_page_and_an_undo_works(
     expect(page.locator("#live")).to_contain_text("Undone: No jobs were changed.")
     carry_out(session)
     assert schedules(session) == before
+
+
+def test_with_the_whole_page_selected_the_bar_leads_to_all_matching_jobs(
+    tab: Tab, session: Any
+) -> None:
+    schedule(session, 51)
+    page = tab.open(LIST)
+    page.locator("#pick-all").check()
+    expect(page.locator("#picked")).to_have_text("50 selected")
+    page.locator("#live [name=ids]").first.uncheck()
+    expect(page.locator("#picked-all")).to_be_hidden()
+    page.locator("#live [name=ids]").first.check()
+    page.locator("#picked-all").click()
+    expect(page.locator("#choose-cancel")).to_have_text("Cancel 51 jobs…")

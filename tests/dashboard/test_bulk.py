@@ -68,7 +68,6 @@ def test_from_the_list_to_the_finished_action(
     assert 'href="/jobs/all?status=pending&amp;tag=old"' in list_page
     preview = main(client.get("/jobs/all?status=pending&tag=old").text)
     assert "Cancel 3 jobs…" in preview
-    assert "echo in default 3" in preview
     assert "Retry" not in preview
     answer = confirm("/jobs/all?status=pending&tag=old", "cancel")
     assert answer.status_code == 303
@@ -401,7 +400,15 @@ def test_an_action_waits_and_can_be_undone_before_it_begins(
     page = press("/jobs/all?status=scheduled", verb="cancel", **fields).headers["Location"]
     text_ = client.get(page).text
     assert "<b>Starts " in text_
-    assert "No jobs have been changed yet." in text_
+    assert "<b>Starting</b>: No jobs have been changed yet." in text_
+    session.execute(text("UPDATE bulk_actions SET next_at = now()"))
+    session.commit()
+    assert (
+        "<b>Running</b>: No jobs have been changed yet, waiting for a worker."
+        in client.get(page).text
+    )
+    session.execute(text("UPDATE bulk_actions SET next_at = now() + interval '5 s'"))
+    session.commit()
     assert bulk.step(session) == 0
     assert press(f"{page}/undo").headers["Location"].endswith(page)
     pass_grace(session)

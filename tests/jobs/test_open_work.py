@@ -68,6 +68,21 @@ def test_a_job_that_waits_may_be_missing_in_redis(look: Any) -> None:
     assert look() == {"reconcile"}
 
 
+def test_a_bulk_action_is_no_work_within_its_grace_period(look: Any, session: Any) -> None:
+    factories.scheduled_job()
+    bulk.create(
+        session,
+        "cancel",
+        JobFilter(),
+        description="all",
+        by="ada",
+        grace_seconds=bulk.GRACE_SECONDS,
+    )
+    assert look() == set()
+    session.execute(text("UPDATE bulk_actions SET next_at = now()"))
+    assert look() == {"bulk"}
+
+
 def test_a_bulk_action_is_carried_out_until_it_is_paused(look: Any, session: Any) -> None:
     factories.scheduled_job()
     number = bulk.create(session, "cancel", JobFilter(), description="all", by="ada")

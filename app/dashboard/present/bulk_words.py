@@ -8,13 +8,12 @@ from app.dashboard.present.format import number
 from app.dashboard.present.link import Link
 from app.jobs.bulk.actions import UNDO
 from app.jobs.bulk.outcomes import Outcome
-from app.jobs.bulk.scope import Part, Preview, by_count
+from app.jobs.bulk.scope import Preview
 from app.jobs.models import BulkAction
 from app.jobs.verbs import VERBS
 
 #: Above this count, the user has to type it to cancel, discard or delete, and the failures page asks before a retry.
 ASKS_ABOVE = 100
-KINDS_SHOWN = 4
 VALUES_SHOWN = 5
 #: What the form offers as the number of jobs a second.
 SPEEDS = (1000, 100, 10, 1)
@@ -28,7 +27,7 @@ _EFFECTS = {
     "run": "Scheduled and retrying jobs become due now.",
     "cancel": "Pending jobs are cancelled. Running jobs are asked to stop.",
     "discard": "Removes them from the Dead letters and Failures pages. The jobs stay failed.",
-    "edit": "Empty fields are left unchanged.",
+    "edit": "Sets another priority or queue; empty fields stay unchanged.",
     "delete": "Also deletes logs, attempts and dead letters. This can't be undone.",
 }
 #: Past participles of the verbs, after a number of jobs.
@@ -94,6 +93,9 @@ def status_line(action: BulkAction) -> str:
     """How far the action is: "4,500 cancelled or stopping, 12 skipped (…), 1,488 remaining."."""
     if action.state == "undone":
         return "No jobs were changed."
+    if not action.has_begun and not action.finished_at:
+        is_late = action.state == "running"
+        return f"No jobs have been changed yet{', waiting for a worker' if is_late else ''}."
     parts = [f"{number(action.done)} {DONE[action.verb]}"]
     if action.refused:
         parts.append(
@@ -122,7 +124,6 @@ class Choice:
     n: int
     title: str
     effect: str
-    kinds: str  # "charge-card 400 · echo 200"
     is_exact: bool = True  # else there are more than n
 
     @property
@@ -206,21 +207,10 @@ def _choice(preview: Preview, verb: str) -> Choice:
             else f"{number(preview.restored)} of them return{'s' if preview.restored == 1 else ''}"
         )
         effect = f"{who} to their schedule." + ("" if is_all else " The others run now.")
-    kinds = _kinds(preview.of(verb))
     if not preview.is_exact:
         counted = f"At least {number(n)} match; counting all of them takes too long."
-        return Choice(verb, n, title(verb, None), f"{counted} {_EFFECTS[verb]}", "", is_exact=False)
-    return Choice(verb, n, _filled(words, n), effect, kinds)
-
-
-def _kinds(parts: list[Part]) -> str:
-    counted = by_count(
-        (part.type if part.type == part.queue else f"{part.type} in {part.queue}", part.n)
-        for part in parts
-    )
-    shown = [f"{name} {number(n)}" for name, n in counted[:KINDS_SHOWN]]
-    rest = len(counted) - KINDS_SHOWN
-    return " · ".join([*shown, *([f"{rest} other kinds"] if rest > 0 else [])])
+        return Choice(verb, n, title(verb, None), f"{counted} {_EFFECTS[verb]}", is_exact=False)
+    return Choice(verb, n, _filled(words, n), effect)
 
 
 @dataclass(frozen=True)
