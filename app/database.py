@@ -257,16 +257,3 @@ def rows_in_order(
     rows = db.execute(statement, parameters or {}).all()
     db.execute(text("SET LOCAL enable_sort TO DEFAULT"))
     return list(rows)
-
-
-def rows_by_hash(
-    db: Db, statement: Executable, parameters: dict[str, Any] | None = None
-) -> list[Row[Any]]:
-    """The rows of a statement that joins hundreds of rows of common table expressions.
-
-    The planner expects one row in each, and would compare every row with every other.
-    """
-    db.execute(text("SET LOCAL enable_nestloop = off"))
-    rows = db.execute(statement, parameters or {}).all()
-    db.execute(text("SET LOCAL enable_nestloop TO DEFAULT"))
-    return list(rows)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from app.dashboard import assets, errors
 from app.dashboard.blueprint import dashboard
-from app.dashboard.present import charts, format, rows, schedule_words
+from app.dashboard.present import charts, format, limit_facts, rows, schedule_words
 from app.dashboard.views import (
     audit,
     bulk,
@@ -17,6 +17,8 @@ from app.dashboard.views import (
     job_copy,
     job_types,
     jobs,
+    limit_form,
+    limits,
     overview,
     queues,
     schedule,
@@ -32,7 +34,7 @@ __all__ = ["dashboard"]
 
 #: Importing a module registers its routes.
 PAGES = (
-    overview, jobs, job, job_copy, selected, bulk, dead_letters, failures, queues, job_types, schedules, schedule, schedule_form, workers,
+    overview, jobs, job, job_copy, selected, bulk, dead_letters, failures, queues, job_types, schedules, schedule, schedule_form, limits, limit_form, workers,
     audit, sign_in, errors,
 )  # fmt: skip
 
@@ -43,5 +45,6 @@ for _name, _filter in [
     *rows.FILTERS.items(),
     *charts.FILTERS.items(),
     *schedule_words.FILTERS.items(),
+    *limit_facts.FILTERS.items(),
 ]:
     dashboard.add_app_template_filter(_filter, _name)

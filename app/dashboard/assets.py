@@ -17,7 +17,7 @@ STYLESHEETS = (
     "tokens.css", "base.css", "layout.css", "controls.css", "status.css", "tabs.css", "filters.css",
     "table.css", "panel.css", "counts.css", "facts.css", "json.css", "timeline.css", "log.css",
     "workers.css", "flash.css", "empty.css", "dialog.css", "sign-in.css", "chart.css", "bulk.css", "palette.css",
-    "selection.css", "schedules.css", "forms.css", "print.css",
+    "selection.css", "schedules.css", "limits.css", "forms.css", "print.css",
 )  # fmt: skip
 SCRIPTS = (
     "preserve-open.js", "refresh-controls.js", "refresh-guard.js", "live-regions.js", "restore-focus.js",

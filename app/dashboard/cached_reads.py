@@ -9,6 +9,9 @@ from uuid import UUID
 from app import cache
 from app.extensions import db
 from app.jobs import bulk, listing
+from app.jobs.limits import listing as limit_listing
+from app.jobs.limits import listing_queues
+from app.jobs.limits import starts as limit_starts
 from app.jobs.models import BulkAction
 from app.jobs.schedules import history as schedule_history
 from app.jobs.statistics import summary
@@ -81,6 +84,30 @@ def schedule_trouble() -> schedule_history.Trouble:
     """Late schedules, and runs that were missed or failed recently."""
     return cache.cached(
         "dashboard.schedule_trouble", SLOW_SECONDS, lambda: schedule_history.trouble(db.session)
+    )
+
+
+def limits() -> list[limit_listing.LimitSummary]:
+    return cache.cached(
+        "dashboard.limits", QUICK_SECONDS, lambda: limit_listing.list_limits(db.session)
+    )
+
+
+def held_by_queue() -> dict[str, list[listing_queues.Held]]:
+    """Queue → its jobs that wait at limits."""
+    return cache.cached("dashboard.held_by_queue", SLOW_SECONDS, _held_by_queue)
+
+
+def _held_by_queue() -> dict[str, list[listing_queues.Held]]:
+    if not any(limit.waiting for limit in limits()):
+        return {}
+    return listing_queues.waiting_by_queue(db.session)
+
+
+def rates_now() -> dict[str, float]:
+    """Limit → starts per second."""
+    return cache.cached(
+        "dashboard.rates_now", SLOW_SECONDS, lambda: limit_starts.rates_now(db.session)
     )
 
 

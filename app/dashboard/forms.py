@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 from app import json_values
 from app.errors import ValidationFailed
@@ -14,6 +15,42 @@ from app.jobs.verbs import VERBS
 from app.json_values import MalformedJson
 from app.names import NAME, NAME_RULE
 from app.security.authentication import require
+
+
+@dataclass
+class FieldForm:
+    """A form of several fields: as typed, and its errors by field."""
+
+    values: dict[str, str]
+    #: Field of the API, as errors name it → field of the form; others have the same name.
+    names: Mapping[str, str]
+    errors: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, form: Mapping[str, str], blank: Mapping[str, str], names: Mapping[str, str]
+    ) -> Self:
+        """The fields of ``blank``, as typed or else as there."""
+        return cls({name: form.get(name, value).strip() for name, value in blank.items()}, names)
+
+    def refuse(self, errors: Mapping[Any, Any]) -> None:
+        """Put errors by field of the API at the fields of the form; those of no field at its top."""
+        for path, texts in errors.items():
+            top, _, rest = str(path).partition(".")
+            exact = self.names.get(str(path))
+            name = exact or self.names.get(top, top)
+            name = name if name in self.values else "form"
+            prefix = f"{path} " if path and not exact and (rest or name == "form") else ""
+            self.errors.setdefault(name, []).extend(f"{prefix}{text}" for text in texts)
+
+
+def number_of(text: str) -> Any:
+    """A number, None for nothing, and anything else as it is, for the rules of a field to refuse."""
+    if not text:
+        return None
+    if re.fullmatch(r"[+-]?\d{1,18}", text):
+        return int(text)
+    return float(text) if re.fullmatch(r"\d{1,18}\.\d{1,9}", text) else text
 
 
 def priority_of(text: str) -> int:

@@ -13,6 +13,7 @@ from app.dashboard.present.format import compact, number
 from app.dashboard.present.health_words import Health, LateSchedules, health_words
 from app.dashboard.present.schedule_facts import why_late
 from app.jobs.publication import is_redis_up
+from app.jobs.statistics.backlog import total
 from app.jobs.statistics.health import assess
 
 
@@ -53,6 +54,8 @@ def _badges(
     badges["nav-paused"] = _badge(paused_queues, "paused")
     badges["nav-bulk"] = _badge(cached_reads.open_bulk_actions(), "not finished")
     badges["nav-late"] = _badge(late, "late")
+    badges["waiting"] = _number(total(limit.waiting for limit in cached_reads.limits()))
+    badges["nav-limits"] = _badge(sum(limit.is_paused for limit in cached_reads.limits()), "paused")
     badges["nav-workers"] = _badge(alive_workers, "alive", show_zero=True)
     return badges
 

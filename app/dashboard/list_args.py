@@ -44,7 +44,7 @@ class ListArgs(Schema):
 
 
 class JobArgs(ListArgs):
-    status = fields.String(validate=validate.OneOf(VIEWS), attribute="view")
+    status = fields.String(validate=validate.OneOf((*VIEWS, "waiting")), attribute="view")
     queue = fields.String(validate=validate.Length(max=200))
     tag = fields.String(validate=validate.Length(max=200))
     fingerprint = fields.String(
@@ -53,6 +53,8 @@ class JobArgs(ListArgs):
         )
     )
     bulk = fields.Integer(strict=False, validate=validate.Range(1, 2**31))
+    limit = fields.String(validate=validate.Length(max=200))
+    limitKey = fields.String(validate=validate.Length(max=200), attribute="limit_key")
     within = fields.String(validate=validate.OneOf(("15m", "1h", "24h", "7d")))
 
     @validates_schema

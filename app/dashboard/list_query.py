@@ -11,37 +11,15 @@ from flask import url_for
 
 from app import clock
 from app.dashboard import cached_reads
+from app.dashboard.job_views import EMPTY, LABELS, TABS, WAITING
 from app.dashboard.list_args import JobArgs, ListArgs, load
 from app.dashboard.present.rows import WHEN, When
 from app.dashboard.present.search import parse as parse_search
 from app.jobs.listing import JobFilter, Order, Page, order_of
-from app.jobs.models import VIEWS
+from app.jobs.models import PENDING
 from app.security import may_search_payloads, require_payload_search
 
 PAGE_SIZE = 50
-LABELS = {None: "All jobs"} | {view: f"{view.capitalize()} jobs" for view in VIEWS}
-#: What an empty view means, and what appears there.
-EMPTY = {
-    "pending": ("No pending jobs.", "Workers have picked up every job that is due."),
-    "scheduled": (
-        "No scheduled jobs.",
-        "Jobs with a delay or a future nextRunAt wait here.",
-    ),
-    "retrying": (
-        "No jobs are retrying.",
-        "After a failed attempt, a job waits here for the next one.",
-    ),
-    "processing": ("No jobs are running.", "All workers are idle, or no workers are running."),
-    "completed": (
-        "No completed jobs yet.",
-        "Completed jobs stay here until their retention period ends.",
-    ),
-    "failed": ("No failed jobs.", "A job fails permanently once its attempts are used up."),
-    "cancelled": (
-        "No cancelled jobs.",
-        "Jobs cancelled by a person or by their own handler appear here.",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -144,6 +122,8 @@ class JobQuery(ListQuery):
     within: str = ""
     fingerprint: str | None = None
     bulk: int | None = None
+    limit: str | None = None
+    limit_key: str | None = None
 
     endpoint: ClassVar[str] = "dashboard.jobs"
     SPANS: ClassVar[dict[str, str]] = {
@@ -164,7 +144,12 @@ class JobQuery(ListQuery):
     @property
     def order(self) -> Order:
         """Each view in the order of its own time."""
-        return order_of(self.view)
+        return order_of(self.status)
+
+    @property
+    def status(self) -> str | None:
+        """The view as the domain knows it: what waits at a limit is pending."""
+        return PENDING if self.view == WAITING else self.view
 
     @property
     def ranges(self) -> dict[str, str]:
@@ -207,6 +192,8 @@ class JobQuery(ListQuery):
             or self.within
             or self.fingerprint
             or self.bulk
+            or self.limit
+            or self.limit_key
             or self.q
         )
 
@@ -220,7 +207,7 @@ class JobQuery(ListQuery):
         if search.payloads:
             require_payload_search()
         return JobFilter(
-            status=self.view, type=self.type, queue=self.queue, tag=self.tag or search.tag, fingerprint=self.fingerprint, bulk=self.bulk,
+            status=self.status, is_waiting=self.view == WAITING or None, limit_name=self.limit, limit_key=self.limit_key, type=self.type, queue=self.queue, tag=self.tag or search.tag, fingerprint=self.fingerprint, bulk=self.bulk,
             id_part=search.id_part, error=search.error, any_payload=tuple(search.payloads), search=search.text,
             search_payloads=tuple(search.text_payloads),
             is_payload_searched=may_search_payloads(), **self._time_range(now or clock.now()),
@@ -244,7 +231,9 @@ class JobQuery(ListQuery):
                 replace(first, view=view).url(),
                 view == self.view,
             )
-            for view in (None, *VIEWS)
+            for view in TABS
+            # Only where there are limits.
+            if view != WAITING or view == self.view or cached_reads.limits()
         ]
 
     def chips(self) -> list[Chip]:
@@ -261,6 +250,8 @@ class JobQuery(ListQuery):
                 self.fingerprint and cached_reads.error_group_name(self.fingerprint),
             ),
             ("bulk", None, f"bulk action {self.bulk}"),
+            ("limit", None, f"limit {self.limit}"),
+            ("limit_key", None, f"key {self.limit_key}"),
             ("within", "", self.ranges[self.within].lower()),
             ("q", "", f"“{self.q}”"),
         ):
@@ -281,4 +272,5 @@ class JobQuery(ListQuery):
         return self._named({name: value for name, value in asdict(self.first).items() if value})
 
     def _named(self, facts: dict[str, Any]) -> dict[str, Any]:
-        return {("status" if name == "view" else name): value for name, value in facts.items()}
+        renamed = {"view": "status", "limit_key": "limitKey"}
+        return {renamed.get(name, name): value for name, value in facts.items()}

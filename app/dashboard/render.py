@@ -137,6 +137,8 @@ SECTIONS = {
         "workers": "workers",
         "job_types": "job_types",
         "schedules": "schedules schedule new_schedule create_schedule edit_schedule save_schedule delete_schedule",
+        "limits": "limits limit new_limit create_limit edit_limit save_limit delete_limit edit_limit_key save_limit_key"
+        " attach_form attach_limit",
         "audit": "audit",
     }.items()
     for page in pages.split()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.dashboard.forms import payload_of
+from app.dashboard.forms import FieldForm, number_of, payload_of
 from app.errors import ValidationFailed
 from app.jobs.models import ScheduleRow
 from app.jobs.schedules import rules
@@ -17,11 +16,11 @@ from app.jobs.schedules.definition import Definition
 
 #: Unit of an interval → seconds; the largest that fits is chosen for a stored one.
 UNITS = {"days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
-#: Field of the form → that of the API, which errors name.
-API_NAMES = {
-    "every": "everySeconds", "zone": "timeZone", "within": "missedWithinSeconds", "jitter": "jitterSeconds",
-    "max_attempts": "maxAttempts", "timeout": "timeoutSeconds", "tick_field": "tickField",
-    "ends_at": "endsAt", "unique_key": "uniqueKey",
+#: Field of the API, which errors name → that of the form.
+FORM_NAMES = {
+    "everySeconds": "every", "timeZone": "zone", "missedWithinSeconds": "within", "jitterSeconds": "jitter",
+    "maxAttempts": "max_attempts", "timeoutSeconds": "timeout", "tickField": "tick_field",
+    "endsAt": "ends_at", "uniqueKey": "unique_key",
 }  # fmt: skip
 #: What an empty form contains.
 BLANK = {
@@ -37,11 +36,8 @@ ENDS_RULE = "must be a date and time, such as 2027-01-31T00:00."
 
 
 @dataclass
-class ScheduleForm:
+class ScheduleForm(FieldForm):
     """The fields as typed, and the errors by field of the form."""
-
-    values: dict[str, str]
-    errors: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def shows_more(self) -> bool:
@@ -52,20 +48,10 @@ class ScheduleForm:
     def is_cron(self) -> bool:
         return self.values["rule"] != "every"
 
-    def refuse(self, errors: Mapping[Any, Any]) -> None:
-        """Put errors by field of the API at the fields of the form; those of no field at its top."""
-        ours = {api: own for own, api in API_NAMES.items()}
-        for path, texts in errors.items():
-            top, _, rest = str(path).partition(".")
-            name = ours.get(top, top)
-            name = name if name in self.values else "form"
-            prefix = f"{path} " if rest or name == "form" else ""
-            self.errors.setdefault(name, []).extend(f"{prefix}{text}" for text in texts)
-
 
 def of_form(form: Mapping[str, str]) -> ScheduleForm:
     """What was typed."""
-    return ScheduleForm({name: form.get(name, blank).strip() for name, blank in BLANK.items()})
+    return ScheduleForm.of(form, BLANK, FORM_NAMES)
 
 
 def of_row(row: ScheduleRow) -> ScheduleForm:
@@ -81,7 +67,7 @@ def of_row(row: ScheduleRow) -> ScheduleForm:
         "tags": ", ".join(row.tags), "tick_field": row.tick_field or "", "unique_key": row.unique_key or "",
         "ends_at": row.ends_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M") if row.ends_at else "",
     }  # fmt: skip
-    return ScheduleForm(values)
+    return ScheduleForm(values, FORM_NAMES)
 
 
 def definition_of(form: ScheduleForm, *, starts_at: datetime | None = None) -> Definition:
@@ -96,17 +82,17 @@ def definition_of(form: ScheduleForm, *, starts_at: datetime | None = None) -> D
         type=values["type"],
         payload=payload_of(values["payload"]),
         queue=values["queue"] or None,
-        priority=_number(values["priority"]),
-        max_attempts=_number(values["max_attempts"]),
-        timeout_seconds=_number(values["timeout"]),
+        priority=number_of(values["priority"]),
+        max_attempts=number_of(values["max_attempts"]),
+        timeout_seconds=number_of(values["timeout"]),
         tags=tags,
         unique_key=values["unique_key"] or None,
         starts_at=starts_at,
         ends_at=_instant(values["ends_at"]),
         overlap=values["overlap"],
         missed=values["missed"],
-        missed_within_seconds=_number(values["within"]) or 0,
-        jitter_seconds=_number(values["jitter"]) or 0,
+        missed_within_seconds=number_of(values["within"]) or 0,
+        jitter_seconds=number_of(values["jitter"]) or 0,
         tick_field=values["tick_field"] or None,
         **rule_of(form),
     )
@@ -117,7 +103,7 @@ def rule_of(form: ScheduleForm) -> dict[str, Any]:
     values = form.values
     if form.is_cron:
         return {"cron": values["cron"], "zone": values["zone"] or "UTC"}
-    every, size = _number(values["every"]), UNITS.get(values["unit"], 1)
+    every, size = number_of(values["every"]), UNITS.get(values["unit"], 1)
     return {"every_seconds": every * size if isinstance(every, int) else every or 0}
 
 
@@ -130,15 +116,6 @@ def when_of(form: ScheduleForm) -> Definition:
     if errors:
         raise ValidationFailed(errors)
     return definition
-
-
-def _number(text: str) -> Any:
-    """A number, None for nothing, and anything else as it is."""
-    if not text:
-        return None
-    if re.fullmatch(r"[+-]?\d{1,18}", text):
-        return int(text)
-    return float(text) if re.fullmatch(r"\d{1,18}\.\d{1,9}", text) else text
 
 
 def _text(number: float | None) -> str:

@@ -6,12 +6,12 @@ For schedules that depend on data, such as one per customer; those of the code a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Unpack
+from typing import Any
 
 from app.errors import ValidationFailed
 from app.extensions import db
 from app.jobs.schedules import rules, store
-from app.jobs.schedules.definition import Schedule, ScheduleOptions
+from app.jobs.schedules.definition import Schedule
 
 #: The actor in the audit log.
 PYTHON = "python"
@@ -23,11 +23,11 @@ def put_schedule(
     payload: Mapping[str, Any] | None = None,
     *,
     by: str = PYTHON,
-    **options: Unpack[ScheduleOptions],
+    **options: Any,
 ) -> bool:
     """Create or replace a schedule in the transaction of ``db.session``; returns whether it is new.
 
-    Repeating it changes nothing. ``by`` is the actor in the audit log. Raises
+    ``options`` are the fields of ``Schedule``. Repeating it changes nothing. ``by`` is the actor in the audit log. Raises
     UnknownJobType, ValidationFailed, and ScheduleDefinedInCode for a name that code declares; nothing is written then.
     """
     given = Schedule(payload={} if payload is None else payload, **options)

@@ -96,8 +96,10 @@ def test_the_layout_does_not_shift(tab: Tab, session: Any, clock: None) -> None:
     job = make.failed_job()
     make.worker(silent_for=-600)  # alive however long this takes
     make.tick(make.schedule("nightly"), ago=3600, job_id=job.id)
+    make.limit("stripe", types=("charge",), rate_count=5, rate_seconds=1)
+    make.waiting_job(key="42")
     for path in (
-        "/", "/jobs", "/queues", "/workers", "/job-types", "/failures", "/schedules", "/schedules/nightly",
+        "/", "/jobs", "/queues", "/workers", "/job-types", "/failures", "/schedules", "/schedules/nightly", "/limits", "/limits/stripe",
     ):  # fmt: skip
         page = tab.open(path)
         page.evaluate(

@@ -51,6 +51,14 @@ def addresses(session: Any) -> list[str]:
     make.schedule("late", type="report", next_in=-600)
     make.paused_schedule("paused")
     make.retired_schedule("retired")
+    make.limit(
+        "stripe", types=("charge", "refund"), source="code", by_field="customerId", concurrency=3, rate_count=5,
+        rate_seconds=1, key_concurrency=1, override={"concurrency": 2}, overridden_by="ada", overridden_at=make._now(-9),
+    )  # fmt: skip
+    make.limit("smtp", paused_at=make._now(-60), paused_by="grace", blocked_until=make._now(600))
+    waiting = make.waiting_job(key="42")
+    make.waiting_job(key="a long name / with slashes")
+    make.processing_job(limit_name="stripe", limit_key="42")
     number = bulk.create(
         session, "retry", JobFilter(status="failed"), description="failed jobs", by="ada"
     )
@@ -62,6 +70,8 @@ def addresses(session: Any) -> list[str]:
         "/workers", "/job-types", "/audit", "/sign-in", "/nowhere", "/api/docs",
         "/schedules", "/schedules?state=ended", *(f"/schedules/{name}" for name in ("nightly", "late", "paused", "retired")),
         "/new-schedule", "/new-schedule?rule=cron&cron=30+2+*+*+*&zone=Europe/Berlin&queue=a", "/schedules/nightly/edit",
+        "/limits", "/limits/stripe", "/limits/smtp", "/limits/stripe/edit", "/new-limit", "/limits/stripe/key?key=42",
+        "/limits/stripe/attach", "/jobs?status=waiting", f"/jobs/{waiting.id}",
     ]  # fmt: skip
 
 

@@ -102,7 +102,7 @@ class TestPalette:
         expect(page.locator("#palette")).to_be_hidden()
         press(page, "Control+k")
         expect(page.locator("#palette-q")).to_have_value("")
-        expect(page.locator("#palette-list .place:visible")).to_have_count(14)
+        expect(page.locator("#palette-list .place:visible")).to_have_count(15)
 
 
 def test_the_question_mark_lists_the_keys_and_escape_closes(tab: Tab) -> None:

@@ -27,6 +27,7 @@ PATHS = (
     "/queues",
     "/workers",
     "/schedules",
+    "/limits",
     "/nowhere",
 )
 
@@ -132,10 +133,12 @@ def test_no_page_scrolls_sideways(tab: Tab, session: Any, width: int) -> None:
     make.worker(host=long, queues=[long], version=long)
     make.paused_queue(long)
     make.pending_job(queue=long)
+    make.limit(long, types=(long,), paused_at=make._now(), paused_by=long)
+    make.waiting_job(limit=long, key=long[:200], queue=long)
     schedule = make.schedule(long, type=long, payload={long: long}, tags=[long])
     make.tick(schedule, outcome="failed", note=long)
     tab.page.set_viewport_size({"width": width, "height": 700})
-    for path in (*PATHS, f"/jobs/{job.id}", f"/schedules/{long}"):
+    for path in (*PATHS, f"/jobs/{job.id}", f"/schedules/{long}", f"/limits/{long}"):
         page = tab.open(path)
         assert page.evaluate(TOO_WIDE) == [], path
     tab.excuse("404")

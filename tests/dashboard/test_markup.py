@@ -96,9 +96,14 @@ def pages(client: FlaskClient, session: Any) -> dict[str, str]:
     make.tick(schedule, job_id=jobs[4].id)
     make.tick(schedule, ago=90, outcome="missed", n=3)
     make.paused_schedule("paused")
+    make.limit(
+        "stripe", types=("charge",), rate_count=5, rate_seconds=1, override={"concurrency": 2}
+    )
+    for key in ("a", "b / c"):
+        make.waiting_job(key=key)
     urls = [
         "/", "/jobs", "/jobs?q=nobody", "/dead-letters", "/queues", "/workers", "/nowhere", "/schedules",
-        "/schedules/nightly", "/schedules/paused",
+        "/schedules/nightly", "/schedules/paused", "/limits", "/limits/stripe", "/jobs?status=waiting",
         *(f"/jobs/{job.id}" for job in jobs),
     ]  # fmt: skip
     found = {url: client.get(url).text for url in urls}

@@ -23,6 +23,8 @@ PAGES = {
     "/queues": "Queues",
     "/workers": "Workers",
     "/schedules": "Schedules",
+    "/limits": "Limits",
+    "/jobs?status=waiting": "Waiting jobs",
 }
 
 

@@ -524,21 +524,3 @@ def test_rows_are_distinguished_by_all_digits_of_their_transaction(
     current = int(session.execute(text("SELECT pg_current_xact_id()::text")).scalar())
     assert all(full < current and full % 2**32 == short for full, short in rows)
     assert len(rows) == 2
-
-
-@pytest.mark.parametrize("has_statistics", [False, True])
-def test_a_chunk_compares_no_job_with_every_other(
-    session: Any, failed: Any, has_statistics: bool
-) -> None:
-    failed(1000)
-    number = make(session, "edit", FAILED)
-    if has_statistics:
-        session.execute(text("ANALYZE jobs, bulk_items"))
-    session.execute(text("SET LOCAL enable_nestloop = off"))  # as rows_by_hash does
-    take = text(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {chunks._take('edit', ['priority'])}")
-    values = {"id": number, "limit": 500, "confirmed_at": bulk.find(session, number).created_at}
-    plan = "\n".join(session.scalars(take, values))
-    assert "Rows Removed by Join Filter" not in plan, plan
-    assert "Nested Loop" not in plan, plan
-    assert "rows=1000" not in plan, plan  # of the items, only those of the chunk are read
-    session.rollback()

@@ -13,7 +13,6 @@ from app.jobs import bulk, lifecycle
 from app.jobs.bulk import chunks
 from app.jobs.bulk.errors import BulkActionEnded, BulkActionUndone, NothingToUndo
 from app.jobs.bulk.outcomes import count_outcome
-from app.jobs.holds import AT_LIMIT, LIMITED_LATER
 from app.jobs.lifecycle import NewJob
 from app.jobs.listing import JobFilter
 from tests import factories
@@ -366,45 +365,3 @@ def test_deleted_jobs_are_counted_as_gone(session: Any) -> None:
     assert (outcome.gone, outcome.total, outcome.undoable) == (1, 3, 2)
     action = bulk.find(session, undo(session, number))
     assert (action.total, action.late) == (2, 1)
-
-
-@pytest.fixture
-def limited(session: Any) -> None:
-    """Jobs of the type echo are under a limit."""
-    session.execute(text("INSERT INTO limits (name, source, concurrency) VALUES ('one', 'api', 1)"))
-    session.execute(
-        text(
-            "INSERT INTO limit_attachments (kind, name, limit_name) VALUES ('type', 'echo', 'one')"
-        )
-    )
-    session.commit()
-
-
-@pytest.mark.parametrize("verb", ["cancel", "run", "edit"])
-@pytest.mark.parametrize("delay", [0, 3600])
-def test_a_job_under_a_limit_waits_there_again_after_an_undo(
-    session: Any, limited: None, verb: str, delay: float
-) -> None:
-    lifecycle.enqueue(session, [NewJob("echo", delay_seconds=delay)])
-    session.commit()
-    before = rows(session)
-    assert before[0]["limit_name"] == "one"
-    assert before[0]["hold"] == (LIMITED_LATER if delay else AT_LIMIT)
-    number = create(session, verb, args={"queue": "slow"} if verb == "edit" else None)
-    run_out(session)
-    if verb == "run" and not delay:
-        return  # a due job has nothing to run earlier
-    undo(session, number)
-    run_out(session)
-    assert rows(session) == before
-
-
-def test_an_undone_retry_leaves_its_limit(session: Any, limited: None) -> None:
-    factories.failed_job(type="echo", limit_name="one", limit_key="")
-    before = rows(session)
-    number = create(session, "retry")
-    run_out(session)
-    assert rows(session)[0]["hold"] == AT_LIMIT
-    undo(session, number)
-    run_out(session)
-    assert rows(session) == before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,7 +12,7 @@ from app.errors import UnknownJobType, ValidationFailed
 from app.jobs import Schedule, job, registry, schedule
 from app.jobs.limits import known
 from app.jobs.schedules import checks, definition, preview
-from app.jobs.schedules.definition import Definition, ScheduleOptions, description, payload_at
+from app.jobs.schedules.definition import Definition, description, payload_at
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 CRON = "30 2 * * *"
@@ -265,14 +264,6 @@ def test_the_type_and_the_payload_are_checked_at_the_end(type, payload, text):
         checks.check_declared()
 
     assert str(refusal.value).startswith(text)
-
-
-def test_the_options_are_the_fields_of_a_schedule():
-    assert set(ScheduleOptions.__annotations__) | {"payload"} == {
-        field.name for field in dataclasses.fields(Schedule)
-    }
-    with pytest.raises(TypeError, match="evry"):
-        schedule("a", "report", evry=60)
 
 
 def test_something_else_than_a_schedule_is_refused():

@@ -25,6 +25,7 @@ ADMIN_ENDPOINTS = {
     "api.delete_limit",
     "api.delete_schedule",
     "dashboard.delete_job",
+    "dashboard.delete_limit",
     "dashboard.delete_schedule",
     "dashboard.audit",
 }

@@ -10,6 +10,7 @@ from app.dashboard.present.format import duration, error_text, short_id
 from app.dashboard.present.link import Link
 from app.dashboard.present.rows import is_running, took
 from app.dashboard.present.timeline import tail
+from app.jobs.limits.definition import RESERVED
 from app.jobs.models import CANCELLED, COMPLETED, Job, JobAttempt
 from app.jobs.schedules.history import Maker
 
@@ -106,5 +107,11 @@ def _facts(job: Job, type_timeout: float | None) -> Iterator[Fact]:
         yield Fact("Error group", group, link=Link("dashboard.jobs", {"fingerprint": group}))
     if job.unique_key:
         yield Fact("Unique key", job.unique_key)
+    is_ours = job.limit_name in RESERVED  # one of the job queue's own, without a page
+    if job.limit_name and not is_ours:
+        yield Fact("Limit", job.limit_name, link=Link("dashboard.limit", {"name": job.limit_name}))
+    if job.limit_key and not is_ours:
+        args = {"limit": job.limit_name, "limitKey": job.limit_key}
+        yield Fact("Limit key", job.limit_key, link=Link("dashboard.jobs", args))
     if job.tags:
         yield Fact("Tags", job.tags, "tags")

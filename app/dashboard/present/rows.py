@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.dashboard.present.format import duration, last_line, seconds_between
+from app.jobs.holds import AT_LIMIT
 from app.jobs.listing import TypeSummary, WorkerSummary
 from app.jobs.models import Job
 from app.jobs.verbs import VERBS
@@ -29,6 +30,7 @@ class When:
 WHEN: dict[str | None, When] = {
     None: When("Created", "created_at"),
     "pending": When("Due", "run_at", "ago", "Due", "next to start first"),
+    "waiting": When("Due", "run_at", "ago", "Due", "next to start first"),
     "scheduled": When("Starts", "run_at", "in", "Starts", "next to start first"),
     "retrying": When("Next try", "run_at", "in", "Next try", "next to start first"),
     "processing": When("Started", "started_at"),
@@ -57,6 +59,11 @@ class WorkerState:
 
 def when(job: Job, which: When) -> datetime | None:
     return getattr(job, which.column)
+
+
+def view(job: Job) -> str:
+    """The view whose color, icon and word the job has: waiting, if it waits at a limit."""
+    return "waiting" if job.hold == AT_LIMIT else job.view
 
 
 def is_running(job: Job) -> bool:
@@ -121,6 +128,7 @@ def instant_of(text: Any) -> datetime | None:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "when": when,
+    "view": view,
     "is_running": is_running,
     "took": took,
     "detail": detail,

@@ -39,6 +39,7 @@ def overview() -> Response:
         running=listing.list_jobs(db.session, running, limit=ROWS, is_light=True).items,
         dead_letters=listing.list_dead_letters(db.session, limit=ROWS).items,
         queues=sorted(cached_reads.queues(), key=lambda queue: (-queue.due, queue.name))[:ROWS],
+        held=cached_reads.held_by_queue(),
         workers=[worker for worker in cached_reads.workers() if worker.is_alive][:ROWS],
         example=curl.first_job(render.server()),
     )

@@ -21,6 +21,7 @@ def queues() -> Response:
         "queues/index.html",
         "queues/_table.html",
         queues=cached_reads.queues(),
+        held=cached_reads.held_by_queue(),
         example=curl.first_job(render.server()),
     )
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 
 from app import statement_timeouts
-from app.database import IDLE_SECONDS, DbSession, rows_by_hash
+from app.database import IDLE_SECONDS, DbSession
 from app.jobs import lifecycle
 from app.jobs.bulk.actions import UNDO, find
 
@@ -46,9 +46,8 @@ def _take(verb: str, columns: Iterable[str]) -> TextClause:
         SELECT job_id FROM bulk_items WHERE bulk_id = :id AND result IS NULL ORDER BY job_id LIMIT :limit),
     unchanged AS MATERIALIZED (
         SELECT j.id, {lifecycle.before(verb, columns)} AS before
-        FROM jobs j JOIN bulk_items i ON i.job_id = j.id
+        FROM jobs j JOIN bulk_items i ON i.bulk_id = :id AND i.job_id = j.id
         WHERE j.id = ANY(ARRAY(SELECT job_id FROM taken))
-          AND i.bulk_id = :id AND i.job_id = ANY(ARRAY(SELECT job_id FROM taken))
           AND CASE WHEN i.job_updated_at IS NULL THEN j.updated_at <= :confirmed_at
                    ELSE j.updated_at = i.job_updated_at END
         ORDER BY j.id FOR UPDATE OF j)
@@ -116,7 +115,7 @@ def _chunk(db: DbSession, action: Any) -> int:
     limit = min(CHUNK, action.per_second or CHUNK)
     columns = action.args if action.verb == "edit" else ()
     values = {"id": action.id, "limit": limit, "confirmed_at": action.created_at}
-    rows = rows_by_hash(db, _take(action.verb, columns), values)
+    rows = db.execute(_take(action.verb, columns), values).all()
     unchanged = sorted(row.job_id for row in rows if row.is_unchanged)
     done = _carry_out(db, action, unchanged) if unchanged else set()
     if refused := [job_id for job_id in unchanged if job_id not in done]:

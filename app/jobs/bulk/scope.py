@@ -10,13 +10,13 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Uuid, and_, any_, case, cast, func, select, text, true
+from sqlalchemy import ARRAY, ColumnElement, Uuid, and_, any_, cast, func, select, text, true
 from sqlalchemy.exc import OperationalError
 
 from app.database import DbSession, sqlstate
 from app.jobs import committed
 from app.jobs.listing import find_ids, list_jobs
-from app.jobs.listing.filters import IS_AHEAD, JobFilter, conditions, jobs_of_bulk
+from app.jobs.listing.filters import IS_AHEAD, JobFilter, conditions
 from app.jobs.listing.id_ranges import LAST_ID
 from app.jobs.models import PENDING, PROCESSING, DeadLetter, Job
 from app.jobs.verbs import VERBS
@@ -66,7 +66,7 @@ class Scope:
 
 
 class Part(NamedTuple):
-    """Matching jobs of one type, queue and status."""
+    """Matching jobs of one type, queue and status, with the times of the first and the last one."""
 
     type: str
     queue: str
@@ -74,9 +74,8 @@ class Part(NamedTuple):
     is_ahead: bool  # its run_at lies in the future
     is_retry: bool
     n: int
-    #: When the first and the last one were created; with is_ahead, when they run next.
-    first: datetime
-    last: datetime
+    created: tuple[datetime, datetime]
+    runs: tuple[datetime, datetime]
 
     @property
     def view(self) -> str:
@@ -132,13 +131,13 @@ class Preview:
         return by_count((getattr(part, name), part.n) for part in self.of(verb))
 
     def span(self, verb: str) -> Span | None:
-        """When the jobs of ``verb`` were created or run next; None without jobs, or if only some lie ahead."""
+        """When the jobs of ``verb`` were created or run next; None without jobs."""
         parts = self.of(verb)
-        if len({part.is_ahead for part in parts}) != 1:
+        if not parts:
             return None
-        return Span(
-            min(part.first for part in parts), max(part.last for part in parts), parts[0].is_ahead
-        )
+        is_ahead = all(part.status == PENDING and part.is_ahead for part in parts)
+        times = [part.runs if is_ahead else part.created for part in parts]
+        return Span(min(first for first, _ in times), max(last for _, last in times), is_ahead)
 
 
 def by_count(counted: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
@@ -186,12 +185,10 @@ def _count(
 
 
 def _parts(db: DbSession, scope: Scope, matches: list[ColumnElement[bool]]) -> list[Part]:
-    is_ahead = Job.run_at > scope.as_of
-    kinds = (Job.type, Job.queue, Job.status, is_ahead, Job.attempts > 0)
-    time = case((is_ahead, Job.run_at), else_=Job.created_at)
-    counts = (func.count(), func.min(time), func.max(time))
-    rows = db.execute(select(*kinds, *counts).where(*matches).group_by(*kinds)).all()
-    return [Part(*row) for row in rows]
+    kinds = (Job.type, Job.queue, Job.status, Job.run_at > scope.as_of, Job.attempts > 0)
+    times = [of(column) for column in (Job.created_at, Job.run_at) for of in (func.min, func.max)]
+    rows = db.execute(select(*kinds, func.count(), *times).where(*matches).group_by(*kinds)).all()
+    return [Part(*row[:6], created=(row[6], row[7]), runs=(row[8], row[9])) for row in rows]
 
 
 @contextmanager
@@ -212,10 +209,7 @@ def matching(filter: JobFilter) -> list[ColumnElement[bool]]:
     if not filter.can_match:
         return [text("false")]  # type: ignore[list-item]
     low, high = filter.id_range()
-    wanted = conditions(filter)
-    if filter.bulk is not None:  # all jobs of the action are read, not all jobs
-        wanted["bulk"] = Job.id.in_(jobs_of_bulk(filter.bulk))
-    return [Job.id >= low, Job.id <= high, *wanted.values()]
+    return [Job.id >= low, Job.id <= high, *conditions(filter).values()]
 
 
 def fits(verb: str) -> ColumnElement[bool]:

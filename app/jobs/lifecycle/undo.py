@@ -13,13 +13,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from app.database import Db, id_array
-from app.jobs.holds import FREE
-from app.jobs.lifecycle.changes import IS_LIVE
-from app.jobs.lifecycle.limited import assign, held
 from app.jobs.lifecycle.sql import locked
-from app.jobs.publication import after_commit, ref
-from app.jobs.statuses import PENDING
+from app.jobs.publication import REF, after_commit, ref
+from app.jobs.statuses import LIVE, has_one_of
 
+_IS_LIVE = has_one_of(LIVE, "live.status")
 # progress and result are any JSON, whose own nulls stay.
 _BEFORE_RETRY = """
 jsonb_strip_nulls(jsonb_build_object(
@@ -56,7 +54,7 @@ IS_UNDOABLE = "(i.before IS NOT NULL AND j.updated_at = i.done_at)"
 
 _LIVE_KEY = f"""
 AND NOT EXISTS (SELECT 1 FROM jobs live WHERE live.unique_key = j.unique_key
-                AND live.unique_key IS NOT NULL AND {IS_LIVE})
+                AND live.unique_key IS NOT NULL AND {_IS_LIVE})
 """
 
 
@@ -65,8 +63,7 @@ def _locked(more: str = "") -> str:
         f"""
         SELECT j.id, i.done_at, i.before FROM jobs j
         JOIN bulk_items i ON i.bulk_id = :source AND i.job_id = j.id
-        WHERE j.id = ANY(CAST(:ids AS uuid[])) AND i.job_id = ANY(CAST(:ids AS uuid[]))
-          AND {IS_UNDOABLE} {more}
+        WHERE j.id = ANY(CAST(:ids AS uuid[])) AND {IS_UNDOABLE} {more}
         """,
         order="j.id",
         of="j",
@@ -89,19 +86,27 @@ def _restoring(assignments: str, ctes: Sequence[str]) -> str:
         UPDATE jobs j SET {assignments}, updated_at = now()
         FROM locked l CROSS JOIN LATERAL jsonb_populate_record(NULL::jobs, l.before) AS b
         WHERE j.id = l.id
-        RETURNING j.id, j.status)
-    SELECT id, status FROM restored
+        RETURNING j.*)
+    SELECT {REF}, status FROM restored
     """
 
 
+def _hold(run_at: str, *, limit: str = "j.limit_name", is_pending: str = "true") -> str:
+    """What keeps a pending job from being claimed: its limit, if it has one."""
+    return (
+        f"hold = CASE WHEN {limit} IS NULL OR NOT ({is_pending}) THEN 0"
+        f" WHEN {run_at} > now() THEN 3 ELSE 1 END"
+    )
+
+
 _ASSIGNED = {
-    "cancel": f"status = 'pending', finished_at = NULL, fingerprint = b.fingerprint, hold = {held('j.limit_name', 'j.run_at')}",
-    "run": f"run_at = b.run_at, hold = {held('j.limit_name', 'b.run_at')}",
+    "cancel": f"status = 'pending', finished_at = NULL, fingerprint = b.fingerprint, {_hold('j.run_at')}",
+    "run": f"run_at = b.run_at, {_hold('b.run_at')}",
     "discard": "fingerprint = b.fingerprint",
     "retry": (
         "status = b.status, attempts = b.attempts, crashes = b.crashes, run_at = b.run_at, started_at = b.started_at,"
         " finished_at = b.finished_at, last_error = b.last_error, fingerprint = b.fingerprint,"
-        f" expires_at = b.expires_at, progress = b.progress, result = b.result, hold = {FREE}"
+        " expires_at = b.expires_at, progress = b.progress, result = b.result, hold = 0"
     ),
 }
 _CTES = {
@@ -132,15 +137,14 @@ def undo(
             return set()
         each = [undo(db, verb, [job_id], source=source, columns=columns) for job_id in ids]
         return set().union(*each)
-    waiting = [row.id for row in rows if row.status == PENDING]
-    after_commit(db, [ref(row) for row in assign(db, waiting)])
+    after_commit(db, [ref(row) for row in rows if row.status == "pending"])
     return {row.id for row in rows}
 
 
 def _edited(columns: Iterable[str]) -> str:
     names = (*sorted(columns), *_FOLLOWING)
     restored = [f"{name} = b.{name}" for name in names]
-    hold = held("b.limit_name", "b.run_at" if "run_at" in names else "j.run_at")
+    run_at = "b.run_at" if "run_at" in names else "j.run_at"
     return ", ".join(
-        [*restored, f"hold = CASE j.status WHEN '{PENDING}' THEN {hold} ELSE {FREE} END"]
+        [*restored, _hold(run_at, limit="b.limit_name", is_pending="j.status = 'pending'")]
     )

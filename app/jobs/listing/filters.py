@@ -209,7 +209,7 @@ def conditions(filter: JobFilter) -> dict[str, ColumnElement[bool]]:
     if filter.is_waiting:
         wanted["is_waiting"] = IS_AT_LIMIT
     if filter.bulk is not None:
-        wanted["bulk"] = is_of_bulk(filter.bulk)
+        wanted["bulk"] = Job.id.in_(jobs_of_bulk(filter.bulk))
     if filter.payload is not None:
         wanted["payload"] = Job.payload.contains(literal(filter.payload, JSONB))
     if filter.any_payload:
@@ -268,15 +268,6 @@ def is_part_of_id(part: str, id: Any) -> ColumnElement[bool]:
 def jobs_of_bulk(number: int) -> Select[Any]:
     """The ids of the jobs that a bulk action changed; from bulk_items_pkey."""
     return select(BulkItem.job_id).where(BulkItem.bulk_id == number, BulkItem.result == "done")
-
-
-def is_of_bulk(number: int) -> ColumnElement[bool]:
-    """Whether a bulk action changed the job: a lookup in bulk_items_pkey for each row that is read.
-
-    As a subquery in IN, or in EXISTS, all jobs of the action would be read first.
-    """
-    result = select(BulkItem.result).where(BulkItem.bulk_id == number, BulkItem.job_id == Job.id)
-    return result.correlate(Job).scalar_subquery() == "done"
 
 
 def _contains_any(payloads: tuple[dict[str, Any], ...]) -> ColumnElement[bool]:

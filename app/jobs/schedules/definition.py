@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 from app.config import ConfigError
 from app.jobs.bounds import DAY
@@ -83,39 +83,15 @@ class Schedule:
         return Definition(name=name, type=type, every_seconds=given.pop("every"), **given)
 
 
-class ScheduleOptions(TypedDict, total=False):
-    """The fields of ``Schedule`` except the payload, as keyword arguments."""
-
-    cron: str
-    every: int
-    zone: str
-    queue: str
-    priority: int
-    max_attempts: int
-    timeout_seconds: float
-    tags: Sequence[str]
-    unique_key: str
-    starts_at: datetime
-    ends_at: datetime
-    overlap: str
-    missed: str
-    missed_within_seconds: int
-    jitter_seconds: int
-    tick_field: str
-
-
 _declared: dict[str, Definition] = {}
 
 
 def schedule(
-    name: str,
-    type: str,
-    payload: Mapping[str, Any] | None = None,
-    **options: Unpack[ScheduleOptions],
+    name: str, type: str, payload: Mapping[str, Any] | None = None, **options: Any
 ) -> None:
     """Declare a schedule in code: workers store it when they start.
 
-    Raises ConfigError for options that are not valid, and for a name that has
+    ``options`` are the fields of ``Schedule``. Raises ConfigError for options that are not valid, and for a name that has
     another definition in this process. The type and the payload are checked when all modules are imported.
     """
     declare(Schedule(payload={} if payload is None else payload, **options).definition(name, type))
