@@ -21,6 +21,7 @@ from contextlib import suppress
 
 import requests
 
+from benchmarks.chaos import schedules
 from benchmarks.chaos.faults import FAULTS
 from benchmarks.chaos.load import Load
 from benchmarks.chaos.system import System, private_system
@@ -34,6 +35,7 @@ def run(minutes: float, seed: int, only: str | None = None) -> int:
         sys.exit(f"No fault is called {only!r}; there are: {', '.join(FAULTS)}.")
     with private_system() as system:
         _until_answers(system)
+        schedules.create(system)
         load = Load(system, random.Random(seed + 1))
         thread = threading.Thread(target=load.run, daemon=True)
         thread.start()
@@ -47,6 +49,7 @@ def run(minutes: float, seed: int, only: str | None = None) -> int:
                 FAULTS[name](system, chance)
             happened[name] += 1
         load.stop()
+        schedules.stop(system)
         thread.join(30)
         rested = _rest(system)
         verdict = audit(system, load)

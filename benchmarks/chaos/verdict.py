@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chaos import schedules
 from benchmarks.chaos.load import Load
 from benchmarks.chaos.system import System
 
@@ -27,6 +28,7 @@ class Verdict:
     wrong_ends: list[str]
     miscounted: list[str]
     wrong_answers: list[str]
+    wrong_ticks: list[str]
 
     @property
     def is_good(self) -> bool:
@@ -97,6 +99,7 @@ def audit(system: System, load: Load) -> Verdict:
         wrong_ends,
         _miscounted(system),
         _wrong_answers(system, load),
+        list(schedules.problems(system)),
     )
 
 
@@ -189,6 +192,7 @@ def report(
     print(f"accepted       {len(load.accepted)}, slowest response {load.slowest_ms:.0f} ms")
     print(f"not accepted   {dict(load.refused)}")
     print(f"statuses       {dict(system.sql('SELECT status, count(*) FROM jobs GROUP BY 1'))}")
+    print(f"ticks          {schedules.summary(system)}")
     print(f"handler starts {sum(starts.values())}, {sum(1 for n in starts.values() if n > 1)} jobs more than once")  # fmt: skip
     print(f"rescued        {crashed} attempts; refused outcomes {logs.count('lease is no longer ours')}")  # fmt: skip
     buried = system.sql("SELECT count(*) FROM dead_letters WHERE reason LIKE 'crashed its worker%'")[0][0]  # fmt: skip
