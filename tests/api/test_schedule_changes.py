@@ -99,7 +99,7 @@ def test_a_name_is_taken(api: Api):
         ({"endsAt": "2026-01-01T00:00:00Z"}, "endsAt", "must be in the future."),
         ({"tickField": "n"}, "tickField", "names a field that payload has; the tick's time would replace it."),
         ({"name": "a b"}, "name", "must be 1 to 100 letters, digits, '.', '_', ':' or '-', the first a letter or digit."),
-        ({"overlap": "none"}, "overlap", "must be one of skip, allow."),
+        ({"overlap": "none"}, "overlap", "must be one of skip, allow, wait, replace."),
         ({"payload": {"a": "\0"}}, "payload.a", "must not contain NUL characters."),
         ({"state": "active"}, "state", None),
     ],

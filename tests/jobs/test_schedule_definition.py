@@ -56,7 +56,7 @@ def a_definition(**changes) -> Definition:
         ({"missed": "all"}, "missed", "all makes several jobs at once, which overlap 'skip' refuses; use overlap 'allow' or missed 'one'."),
         ({"missed": "some"}, "missed", "must be one of one, all, none."),
         ({"missed_within_seconds": 0}, "missedWithinSeconds", "must be a whole number from 1 to 31536000."),
-        ({"overlap": "queue"}, "overlap", "must be one of skip, allow."),
+        ({"overlap": "queue"}, "overlap", "must be one of skip, allow, wait, replace."),
         ({"unique_key": "a"}, "uniqueKey", "is what overlap uses; set overlap to 'allow' or leave it out."),
         ({"unique_key": "schedule:a", "overlap": "allow"}, "uniqueKey", "must not start with schedule:, which is reserved for schedules."),
         ({"ends_at": NOW}, "endsAt", "must be in the future."),

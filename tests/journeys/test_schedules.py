@@ -167,6 +167,37 @@ def test_a_slow_run_makes_the_next_ticks_skip(
     assert sql("SELECT count(*) FROM schedule_ticks WHERE outcome = 'enqueued'")[0][0] >= 2
 
 
+def test_with_wait_runs_follow_each_other(
+    api: Api, worker: Any, wait_until: Any, sql: Any, ledger: Any
+) -> None:
+    worker()
+    worker()
+    every_second(api, "waits", overlap="wait", payload=ledger.payload("run", seconds=2.2))
+
+    wait_until(lambda: len(ledger.names("end")) >= 3, timeout=30)
+    assert sql("SELECT 1 FROM schedule_ticks WHERE outcome = 'skipped'")
+    stop_all(sql)
+    wait_until(lambda: api.unfinished() == 0)
+    events = [event for _, event, *_ in ledger.lines()]
+    assert events == ["start", "end"] * (len(events) // 2)
+
+
+def test_with_replace_the_newest_run_wins(
+    api: Api, worker: Any, wait_until: Any, sql: Any, ledger: Any
+) -> None:
+    worker()
+    until = str(ledger.path) + ".go"
+    every_second(api, "replaced", overlap="replace", payload=ledger.payload("run", until=until))
+
+    wait_until(lambda: len(ledger.names("start")) >= 2, timeout=30)
+    stop_all(sql)
+    Path(until).touch()
+    wait_until(lambda: api.unfinished() == 0, timeout=20)
+    *earlier, last = sql("SELECT status FROM jobs ORDER BY id")
+    assert {status for (status,) in earlier} == {"cancelled"}
+    assert last == ("completed",)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(180)
 def test_a_minute_of_overlapping_runs(

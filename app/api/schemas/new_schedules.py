@@ -96,6 +96,8 @@ class ChangeSchema(TimesSchema):
         OVERLAPS,
         metadata=about(
             "`skip`: no job while the previous one is pending or processing. `allow`: always a job."
+            " `wait`: one runs, and at most one waits. `replace`: the previous one is cancelled, and the new one"
+            " starts when it has ended."
         ),
     )
     missed = Choice(

@@ -13,9 +13,10 @@ from typing import Any
 from sqlalchemy import Row, text
 
 from app.database import DbSession
+from app.errors import JobQueueError
 from app.jobs import audit
 from app.jobs.publication import hint_after_commit
-from app.jobs.schedules import definition, store, times
+from app.jobs.schedules import definition, overlap, store, times
 from app.jobs.schedules.definition import Definition
 from app.jobs.schedules.tick import HINT
 
@@ -53,13 +54,24 @@ def names() -> list[str]:
     return [each.name for each in definition.declared()]
 
 
-def declare(db: DbSession) -> None:
-    """Store the schedules of this process's code; the caller commits. What is stored like that is not written again."""
-    wanted = definition.declared()
+def declare(db: DbSession) -> bool:
+    """Store the schedules of this process's code; the caller commits. What is stored like that is not written again.
+
+    False if some could not be stored yet, because a worker that knows no limits is alive, or at all, because their jobs
+    are under another limit: the log says so.
+    """
+    wanted, is_done = definition.declared(), True
     stored = {row.name: row for row in db.execute(_STORED, {"names": [d.name for d in wanted]})}
     for each in wanted:
         if not _is_stored(each, stored.get(each.name)):
-            _store(db, each)
+            try:
+                overlap.check_limit(db, each)
+            except JobQueueError as error:
+                log.warning("Schedule %s can't be stored: %s", each.name, error)
+                is_done = False
+            else:
+                _store(db, each)
+    return is_done
 
 
 def retire(db: DbSession) -> list[str]:

@@ -20,7 +20,7 @@ from app.jobs.bounds import DAY
 from app.jobs.schedules import rules, times
 from app.json_values import iso
 
-SKIP, ALLOW = "skip", "allow"
+SKIP, ALLOW, WAIT, REPLACE = "skip", "allow", "wait", "replace"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from app.names import NAME, NAME_RULE
 if TYPE_CHECKING:
     from app.jobs.schedules.definition import Definition
 
-OVERLAPS = ("skip", "allow")
+OVERLAPS = ("skip", "allow", "wait", "replace")
 MISSED = ("one", "all", "none")
 MAX_EVERY_SECONDS = 365 * DAY
 MAX_MISSED_WITHIN_SECONDS = 365 * DAY
@@ -37,6 +37,9 @@ TICK_FIELD_RULE = f"must be the name of a field, of 1 to {MAX_TICK_FIELD} charac
 MISSED_ALL_RULE = (
     "all makes several jobs at once, which overlap '{overlap}' refuses;"
     " use overlap 'allow' or missed 'one'."
+)
+LIMITED_RULE = (
+    "'{overlap}' needs the job's limit, and type {type} is under limit {limit}; use 'skip'."
 )
 UNIQUE_KEY_RULE = "is what overlap uses; set overlap to 'allow' or leave it out."
 TICK_FIELD_TAKEN = "names a field that payload has; the tick's time would replace it."

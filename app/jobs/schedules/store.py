@@ -21,9 +21,9 @@ from app.errors import ScheduleNotFound
 from app.jobs import audit, lifecycle
 from app.jobs.models import UNIQUE_KEY_IS_LIVE
 from app.jobs.publication import hint_after_commit
-from app.jobs.schedules import times, zones
+from app.jobs.schedules import overlap, times, zones
 from app.jobs.schedules.checks import check
-from app.jobs.schedules.definition import SKIP, Definition, definition_of
+from app.jobs.schedules.definition import REPLACE, SKIP, Definition, definition_of
 from app.jobs.schedules.errors import ScheduleDefinedInCode, ScheduleExists, StillRunning
 from app.jobs.schedules.plan import due
 from app.jobs.schedules.tick import HINT, record
@@ -153,6 +153,8 @@ def run_now(db: DbSession, name: str, *, by: str, force: bool = False) -> UUID:
         live = db.execute(_LIVE, {"key": new.unique_key}).first()
         status = live.status if live else "processing"
         raise StillRunning(name=name, job_id=result.id, status=status)
+    if row.overlap == REPLACE:
+        overlap.replace_jobs(db, row, overlap.live_jobs(db, [row.id]).get(row.id, []))
     tick = Tick(row, row.now, "manual", live_id=result.id, note=f"by {by}")
     record(db, [tick])
     audit.record(db, by, "schedule.run", name, {"jobId": str(result.id)})
@@ -219,6 +221,7 @@ def summary(definition: Definition) -> dict[str, Any]:
 
 def _create(db: DbSession, definition: Definition, *, by: str) -> bool:
     check(definition, now=db.execute(_NOW).scalar_one())
+    overlap.check_limit(db, definition)
     if not insert(db, definition, source="api", by=by):
         return False
     audit.record(db, by, "schedule.create", definition.name, summary(definition))
@@ -229,6 +232,7 @@ def _change(db: DbSession, row: Row[Any], definition: Definition, *, by: str) ->
     # An end in the past is not new if it was there before.
     is_new_end = definition.ends_at is not None and definition.ends_at != row.ends_at
     check(definition, now=row.now if is_new_end else None)
+    overlap.check_limit(db, definition)
     if changed := update(db, row, definition, source="api"):
         audit.record(db, by, "schedule.edit", row.name, changed)
 

@@ -22,7 +22,8 @@ from app.jobs import lifecycle, registry
 from app.jobs.lifecycle import LOCK_TIMEOUT_MS, Enqueued
 from app.jobs.models import UNIQUE_KEY_IS_LIVE
 from app.jobs.publication import savepoint
-from app.jobs.schedules import zones
+from app.jobs.schedules import overlap, zones
+from app.jobs.schedules.definition import REPLACE, WAIT
 from app.jobs.schedules.turn import Tick, Turn, turns
 
 #: Wakes a pacer: a schedule has another next tick.
@@ -95,6 +96,7 @@ def tick(session: Session, *, grace_seconds: float, limit: int = BATCH) -> int:
         # In the order of the unique keys, like other statements that insert several.
         batch.sort(key=lambda turn: turn.schedule.name)
         _skip_live(session, batch)
+        _skip_waiting(session, batch)
         _carry_out_all(session, batch)
         done = [turn.advanced() for turn in batch if not turn.is_postponed]
         session.execute(_ADVANCE, {"given": json.dumps(done), "zone_version": zones.VERSION})
@@ -119,6 +121,19 @@ def _skip_live(session: Session, batch: Iterable[Turn]) -> None:
     for tick, key in keyed:
         if key in live:
             tick.skip(live[key])
+
+
+def _skip_waiting(session: Session, batch: Iterable[Turn]) -> None:
+    """With overlap "wait", skip what would be the second job that waits."""
+    turns = {turn.schedule.id: turn for turn in batch if turn.schedule.overlap == WAIT}
+    live = overlap.live_jobs(session, turns) if turns else {}
+    for schedule_id, turn in turns.items():
+        jobs = live.get(schedule_id, [])
+        for tick in turn.ticks:
+            if tick.job and len(jobs) >= overlap.MAX_LIVE:
+                tick.skip(jobs[-1])
+            elif tick.job:
+                jobs.append(tick.job.id)
 
 
 def _carry_out_all(session: Session, batch: Sequence[Turn]) -> None:
@@ -157,12 +172,19 @@ def _concerns_one(error: BaseException) -> bool:
 
 def _carry_out(session: Session, batch: Sequence[Turn]) -> None:
     ticks = [tick for turn in batch for tick in turn.ticks]
+    replacing = {turn.schedule.id: turn for turn in batch if turn.schedule.overlap == REPLACE}
+    live = overlap.live_jobs(session, replacing) if replacing else {}
     new = record(session, ticks)
     made = [(tick, tick.job) for tick in ticks if tick.job and (tick.schedule.id, tick.at) in new]
-    if made:
-        results = lifecycle.enqueue(session, [job for _, job in made])
-        pairs = zip([tick for tick, _ in made], results, strict=True)
-        _record_skipped(session, [(tick, result) for tick, result in pairs if not result.is_new])
+    if not made:
+        return
+    results = lifecycle.enqueue(session, [job for _, job in made])
+    pairs = zip([tick for tick, _ in made], results, strict=True)
+    _record_skipped(session, [(tick, result) for tick, result in pairs if not result.is_new])
+    for schedule_id, turn in replacing.items():
+        jobs = [job.id for tick, job in made if tick.schedule.id == schedule_id]
+        if jobs:
+            overlap.replace_jobs(session, turn.schedule, [*live.get(schedule_id, []), *jobs[:-1]])
 
 
 def _record_skipped(session: Session, skipped: Sequence[tuple[Tick, Enqueued]]) -> None:

@@ -15,8 +15,9 @@ from sqlalchemy.exc import DBAPIError
 
 from app.errors import JobQueueError
 from app.jobs import lifecycle, registry
-from app.jobs.lifecycle import NewJob, Prepared
+from app.jobs.lifecycle import SCHEDULE_LIMIT, NewJob, Prepared
 from app.jobs.schedules.definition import SKIP, payload_at
+from app.jobs.schedules.overlap import is_limited
 from app.jobs.schedules.plan import Plan, plan, run_at
 from app.jobs.schedules.rules import UNIQUE_KEY_PREFIX
 
@@ -119,6 +120,8 @@ def job_of(schedule: Any, at: datetime, *, run_at: datetime | None = None) -> Ne
         max_attempts=schedule.max_attempts,
         timeout_seconds=schedule.timeout_seconds,
         unique_key=unique_key_of(schedule),
+        limit_name=SCHEDULE_LIMIT if is_limited(schedule) else None,
+        limit_key=schedule.name if is_limited(schedule) else None,
         tags=schedule.tags,
         by=f"schedule:{schedule.name}",
     )

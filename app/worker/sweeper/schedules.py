@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.jobs.schedules import declared, upkeep
 
 #: How often a process tries to store the schedules of its code, until it could.
-DECLARE_SECONDS = 5.0
+DECLARE_SECONDS = 10.0
 #: How often the leader looks after the schedules.
 UPKEEP_SECONDS = 10.0
 
@@ -27,8 +27,7 @@ class Declaration:
         """Store them, unless that is done."""
         if not self._is_done:
             with Session(self._engine) as session, session.begin():
-                declared.declare(session)
-            self._is_done = True
+                self._is_done = declared.declare(session)
         return 0
 
 
