@@ -34,6 +34,10 @@ with idle.workers(2) as processes:
     assert idle.traffic(processes, 1)["Redis commands"] > 0
     assert idle.lateness(3, 0.3)["max"] > 0
     assert idle.memory(processes) > 10
+import benchmarks.schedules as schedules
+assert schedules.lag(3, 4)["started p50"] > 0
+assert schedules.burst(30)["jobs"] == 30
+assert schedules.at_rest(5, 1)["transactions"] >= 0
 """
 
 UNIT = """
