@@ -16,15 +16,20 @@ from app.jobs.models import Job
 
 
 def done(
-    message: str, job: Job | None = None, *, home: str = "dashboard.queues", tone: str = "done"
+    message: str,
+    job: Job | None = None,
+    *,
+    home: str = "dashboard.queues",
+    tone: str = "done",
+    link: tuple[str, str] | None = None,
 ) -> Response:
     """Commit, and go back to the page the form was on: to ``job`` or ``home`` if that is unknown.
 
-    ``tone`` is the kind of the message: done or problem.
+    ``tone`` is the kind of the message: done or problem. ``link`` is shown after it: (words, address).
     """
     back = came_from() or (url_for("dashboard.job", job_id=job.id) if job else url_for(home))
     commit()
-    flash(message, tone)
+    flash((message, *link) if link else message, tone)  # type: ignore[arg-type]
     return make_response(redirect(back, 303))
 
 

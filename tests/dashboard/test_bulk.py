@@ -483,3 +483,34 @@ def test_a_speed_that_is_no_number_is_refused(client: Any, press: Any, session: 
         answer = press("/jobs/all?status=failed", verb="retry", per_second=speed, **fields)
         assert answer.status_code == 422
         assert "from 1 to 10000" in answer.text
+
+
+@pytest.mark.parametrize("verb", ["cancel", "run", "edit"])
+def test_what_was_done_to_selected_jobs_can_be_undone(
+    client: Any, press: Any, session: Any, redis: Any, verb: str
+) -> None:
+    chosen = ids(2, factories.scheduled_job)
+    before = {id: client.get(f"/api/jobs/{id}").json | {"updatedAt": None} for id in chosen}
+    press("/jobs/selected", verb=verb, ids=chosen, queue="slow", priority="")
+    [link] = re.findall('id="flash-link" href="([^"]*)">Undo…', client.get("/jobs").text)
+    page = client.get(link).text
+    assert "Selected jobs" in page
+    assert "Undo for 2 jobs" in page
+    press(f"{link}/undo")
+    pass_grace(session)
+    assert bulk.step(session) == 2
+    after = {id: client.get(f"/api/jobs/{id}").json | {"updatedAt": None} for id in chosen}
+    assert after == before
+    events = session.execute(text("SELECT action, details FROM audit_events ORDER BY id")).all()
+    assert [event.action for event in events] == [f"job.{verb}", "bulk.undo"]
+    assert events[0].details["bulk"] == 1
+
+
+def test_selected_jobs_that_did_not_change_leave_no_bulk_action(
+    client: Any, press: Any, session: Any, redis: Any
+) -> None:
+    press("/jobs/selected", verb="retry", ids=ids(2, factories.completed_job))
+    assert "2 skipped: " in client.get("/jobs").text
+    press("/jobs/selected", verb="cancel", ids=ids(1, factories.pending_job))
+    assert "1 job cancelled" in client.get("/jobs").text
+    assert bulk.latest(session) == []

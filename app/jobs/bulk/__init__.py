@@ -23,6 +23,7 @@ from app.jobs.bulk.actions import (
 )
 from app.jobs.bulk.chunks import HAS_OPEN, act, finish_at_once, prune, step
 from app.jobs.bulk.outcomes import Outcome, latest_retries, outcome, undo_of
+from app.jobs.bulk.selected import act_on_selected
 
 __all__ = [
     "AT_ONCE",
@@ -32,6 +33,7 @@ __all__ = [
     "MAX_PER_SECOND",
     "Outcome",
     "act",
+    "act_on_selected",
     "count_open",
     "create",
     "find",
