@@ -12,6 +12,7 @@ import pytest
 
 from app.jobs import lifecycle, listing
 from app.jobs.lifecycle import NewJob
+from app.jobs.limits import known
 from app.json_values import iso
 from tests import factories as make
 
@@ -37,6 +38,27 @@ def test_an_edited_payload_creates_a_new_job_and_keeps_the_old_one(
     new = listing.get_job(session, answer.headers["Location"].rsplit("/", 1)[1])
     assert (new.payload, new.queue, new.priority, new.tags) == ({"to": "Bob"}, "mail", -5, ["a"])
     assert listing.get_job(session, job).payload["to"] == "Ada’s"
+
+
+@pytest.mark.parametrize(
+    ("by", "payload", "key"),
+    [
+        (None, '{"customer": "b"}', "a"),
+        ("customer", "{}", "a"),
+        ("customer", '{"customer": "b"}', "b"),
+    ],
+)
+def test_a_copy_has_the_key_of_its_payload_or_of_its_original(
+    press: Any, session: Any, redis: Any, by: str | None, payload: str, key: str
+) -> None:
+    make.limit("stripe", by_field=by, key_concurrency=1, types=("echo",))
+    known.forget()
+    original = make.waiting_job(type="echo", key="a", payload={"customer": "a"})
+    answer = press(f"/jobs/{original.id}/copy", payload=payload, priority="0")
+    assert answer.status_code == 303
+    new = listing.get_job(session, answer.headers["Location"].rsplit("/", 1)[1])
+    assert (new.limit_name, new.limit_key) == ("stripe", key)
+    known.forget()
 
 
 @pytest.mark.parametrize(

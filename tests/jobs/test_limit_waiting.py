@@ -144,6 +144,16 @@ class TestWhy:
         assert reason == "closed"
         assert sentences[0].startswith("customerId 42 of limit stripe is closed for ")
 
+    def test_a_run_of_a_schedule_waits_for_the_one_before(self, session: Any, why: Any) -> None:
+        use(1, key="nightly", limit="schedule")
+        assert why(factories.waiting_job(limit="schedule", key="nightly", due_in=-60)) == (
+            "limit",
+            ["It waits until the run of schedule nightly that started before it has ended."],
+        )
+        assert why(factories.waiting_job(limit="schedule", key="nightly"))[1] == [
+            "It waits until the run of schedule nightly that started before it has ended; 1 run of it is ahead."
+        ]
+
     def test_other_jobs_wait_for_nothing_there(self, session: Any) -> None:
         factories.limit()
         for job in (

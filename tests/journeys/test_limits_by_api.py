@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.journeys.conftest import QUICK, Api
+
 pytestmark = pytest.mark.journey
 
 
@@ -126,3 +128,34 @@ def test_an_edited_payload_moves_a_job_to_its_new_key(api, worker, put, ledger, 
     api.patch(f"/api/jobs/{job_id}", {"payload": ledger.payload("a", customer="b")})
     wait_until(lambda: api.status(job_id) == "completed")
     assert api.get(f"/api/jobs/{job_id}")["limit"] == {"name": "partner", "key": "b"}
+
+
+MODULES = {"JOB_MODULES": "tests.support.handlers,tests.support.limited"}
+
+
+def test_an_override_of_the_codes_numbers_survives_deploys(
+    web, worker, ledger, wait_until, tmp_path
+):
+    api = Api(web(**{**QUICK, **MODULES}).url)
+    program = worker(**MODULES)
+    limit = wait_until(lambda: next(iter(api.get("/api/limits")), None))
+    assert (limit["source"], limit["concurrency"], limit["types"]) == ("code", 3, ["limited"])
+    api.patch("/api/limits/of-code", {"concurrency": 1})
+
+    for number in ("5", "6", "7"):
+        program.stop()
+        program = worker(**MODULES, OF_CODE=number)
+        wait_until(
+            lambda number=number: api.get("/api/limits/of-code")["concurrency"] == int(number)
+        )
+        assert api.get("/api/limits/of-code")["effective"]["concurrency"] == 1
+
+    gate = tmp_path / "gate"
+    for n in range(4):
+        api.job("limited", ledger.payload(f"job-{n}", until=str(gate), customer=str(n)))
+    wait_until(lambda: api.get("/api/limits/of-code")["running"] == 1)
+    assert api.get("/api/limits/of-code")["waiting"]["count"] == 3
+    api.delete("/api/limits/of-code/override", status=200)
+    wait_until(lambda: api.get("/api/limits/of-code")["running"] == 4)
+    gate.touch()
+    wait_until(lambda: api.unfinished() == 0)

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from app.jobs.limits import known
 from app.jobs.models import Job, ScheduleRow
 from app.jobs.schedules.rules import is_reserved
 from app.json_values import iso
@@ -42,6 +43,10 @@ def same_job(server: Server, job: Job, now: datetime) -> str:
         "maxAttempts": job.max_attempts,
         "timeoutSeconds": job.timeout_seconds,
         "tags": job.tags,
+        # Where the payload has no key of its own.
+        "limitKey": known.kept_key(
+            job.limit_key, type=job.type, queue=job.queue, payload=job.payload
+        ),
         # The API refuses the keys of schedules.
         "uniqueKey": None if is_reserved(job.unique_key) else job.unique_key,
         # Times in the past would be refused or have no effect.

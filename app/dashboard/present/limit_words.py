@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from app.dashboard.present.format import compact, duration
+from app.jobs.lifecycle import SCHEDULE_LIMIT
 from app.jobs.limits.waiting import Level, LimitWait
 from app.jobs.statistics.count import Count
 
@@ -21,6 +22,10 @@ def key_name(wait: LimitWait) -> str:
 
 
 def _reasons(wait: LimitWait) -> Iterator[str]:
+    if wait.limit == SCHEDULE_LIMIT:
+        ahead = f"; {_ahead(wait.ahead, 'run', 'of it')}" if wait.ahead else ""
+        yield f"It waits until the run of schedule {wait.key} that started before it has ended{ahead}."
+        return
     limit = f"limit {wait.limit}"
     of_key = f"{key_name(wait)} of {limit}"
     for level, name, page in (
@@ -68,13 +73,12 @@ def _of(level: Level) -> str:
     return f"{level.in_use:,} of {level.concurrency:,}"
 
 
-def _ahead(ahead: Count) -> str:
+def _ahead(ahead: Count, noun: str = "job", of: str = "of this key") -> str:
     if not ahead:
         return "it is the next one of its key"
     count = compact(ahead) if ahead.is_exact else f"more than {compact(int(ahead))}"
-    return (
-        f"{count} job{'' if ahead == 1 else 's'} of this key {'is' if ahead == 1 else 'are'} ahead"
-    )
+    s, are = ("", "is") if ahead == 1 else ("s", "are")
+    return f"{count} {noun}{s} {of} {are} ahead"
 
 
 def _seconds(until: datetime, wait: LimitWait) -> str:
