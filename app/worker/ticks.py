@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.database import autocommit
 from app.jobs.schedules import tick
-from app.jobs.schedules.tick import BATCH, HINT, Upcoming
+from app.jobs.schedules.tick import HINT, Upcoming
 
 #: How long after a tick the processes look that don't lead, at random, and how often at least.
 FOLLOW_SECONDS = (0.25, 0.5)
@@ -62,14 +62,13 @@ class Ticks:
             if not self._tick():
                 return LOCKED_SECONDS
             upcoming = self._look()
+            if upcoming.seconds is not None and upcoming.seconds <= 0:
+                self._hint(HINT)  # there is more: another process may help
         return self._wait(upcoming)
 
     def _tick(self) -> int:
         with Session(self._engine) as session:
-            count = tick.tick(session, grace_seconds=self._grace_seconds)
-        if count >= BATCH:
-            self._hint(HINT)  # there is more: another process may help
-        return count
+            return tick.tick(session, grace_seconds=self._grace_seconds)
 
     def _look(self) -> Upcoming:
         with autocommit(self._engine) as db:

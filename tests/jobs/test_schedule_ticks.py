@@ -343,6 +343,18 @@ def test_a_batch_whose_planning_takes_long_ends_early(
     assert run() == 0
 
 
+def test_a_batch_with_many_ticks_ends_early(
+    add: Any, rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(3):
+        add(f"s{n}", every_seconds=1, ago=20.5)
+    monkeypatch.setattr("app.jobs.schedules.turn.MAX_TICKS", 30)
+
+    assert run() == 2
+    assert run() == 1
+    assert len(rows(HISTORY)) >= 63
+
+
 def test_a_process_that_freezes_in_the_middle_frees_its_schedules(
     app: Any, add: Any, rows: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

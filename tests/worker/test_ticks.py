@@ -96,15 +96,17 @@ def test_each_process_passes_on_that_there_are_schedules(source: Any, session: A
     assert process.hints == ["schedules"]
 
 
-def test_a_full_batch_calls_another_process(
+def test_what_one_batch_leaves_calls_another_process(
     source: Any, rows: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ticks, "BATCH", 2)
+    monkeypatch.setattr("app.jobs.schedules.turn.MAX_TICKS", 1)
     for n in range(2):
         schedule(f"s{n}", next_in=-0.1)
     process = source()
-    process.work(NO_HINT)
+    assert process.work(NO_HINT) == 0
     assert process.hints == ["schedules", "schedules"]  # and that there are any
+    process.work(NO_HINT)
+    assert len(process.hints) == 2
 
 
 def test_a_locked_tick_is_looked_at_again(source: Any, session: Any, rows: Any) -> None:

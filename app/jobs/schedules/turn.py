@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: A batch ends early if planning takes longer: after days without a worker there are many ticks to count.
 PLANNING_SECONDS = 1.0
+#: … or if it has this many ticks: after a minute without a worker each schedule of every second has sixty.
+MAX_TICKS = 1000
 #: How long a schedule rests whose line or zone this process can't read.
 UNREADABLE_WAIT = timedelta(hours=1)
 MAX_NOTE = 500
@@ -90,7 +92,7 @@ class Turn:
 
 def turns(rows: Sequence[Row[Any]], *, grace_seconds: float) -> Iterator[Turn]:
     """The turns of schedules that are due, with the jobs of their ticks; of at least one."""
-    give_up_at = time.monotonic() + PLANNING_SECONDS
+    give_up_at, count = time.monotonic() + PLANNING_SECONDS, 0
     for row in rows:
         try:
             result = plan(row, row.next_run_at, now=row.now, grace_seconds=grace_seconds)
@@ -100,8 +102,10 @@ def turns(rows: Sequence[Row[Any]], *, grace_seconds: float) -> Iterator[Turn]:
             unread.fail(error)
             yield Turn(row, [unread], row.now + UNREADABLE_WAIT)
         else:
-            yield Turn(row, list(_ticks(row, result)), result.next_run_at)
-        if time.monotonic() > give_up_at:
+            turn = Turn(row, list(_ticks(row, result)), result.next_run_at)
+            count += len(turn.ticks)
+            yield turn
+        if count >= MAX_TICKS or time.monotonic() > give_up_at:
             return
 
 
