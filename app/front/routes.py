@@ -24,6 +24,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _ID = r"[0-9A-Fa-f-]{36}"
 _READS = re.compile(
     rf"/api/jobs|/api/jobs/{_ID}/(?:attempts|log)|/api/dead-letters(?:/.*)?|/api/bulk-actions(?:/.*)?"
+    r"|/(?:api/)?(?:schedules|limits)(?:/.*)?"
     rf"|/jobs|/jobs/(?:all|find|new)|/jobs/{_ID}(?:/.*)?|/dead-letters(?:/.*)?|/failures(?:/.*)?|/audit|/bulk(?:/.*)?"
 )
 _BULK = re.compile(

@@ -91,7 +91,7 @@ def test_every_list_of_the_application_counts_as_expensive(app):
     bounded = {
         "/api/docs", "/api/health", "/api/job-types", "/api/jobs/stats", "/api/openapi.json", "/api/queues",
         "/api/workers", "/health", "/metrics", "/", "/job-types", "/pulse", "/queues",
-        "/sign-in", "/workers",
+        "/sign-in", "/workers", "/new-limit", "/new-schedule", "/schedule-payload", "/schedule-preview",
     }  # fmt: skip
     paths = {
         rule.rule
