@@ -171,3 +171,30 @@ def test_workers_that_know_no_limits_refuse_it(session: Any, caplog: Any) -> Non
     assert "Schedule nightly can't be stored: Worker" in caplog.text
     session.execute(text("UPDATE workers SET limits = '{}'"))
     assert declared.declare(session)
+
+
+def test_a_live_job_whose_tick_the_history_has_forgotten_still_counts(
+    run: Any, jobs: Any, session: Any
+) -> None:
+    """A thousand skipped ticks are kept, and then the rows of the live jobs are gone."""
+    schedule(every_seconds=60, overlap="wait", type="report")
+    assert run() == "enqueued"
+    start(jobs()[0].id)
+    assert (run(), run()) == ("enqueued", "skipped")
+    session.execute(text("DELETE FROM schedule_ticks WHERE outcome = 'enqueued'"))
+    session.commit()
+
+    assert {run() for _ in range(8)} == {"skipped"}
+    assert len(jobs()) == 2
+
+
+def test_a_running_job_is_asked_to_stop_once(run: Any, jobs: Any, session: Any) -> None:
+    schedule(every_seconds=60, overlap="replace", type="report")
+    run()
+    first = jobs()[0].id
+    start(first)
+
+    assert [run() for _ in range(3)] == ["enqueued"] * 3
+
+    asked = text("SELECT count(*) FROM audit_events WHERE action = 'job.cancel' AND subject = :id")
+    assert session.scalar(asked, {"id": str(first)}) == 1

@@ -15,25 +15,32 @@ from sqlalchemy import text
 from app.database import Db
 from app.errors import ValidationFailed
 from app.jobs import lifecycle, registry
+from app.jobs.holds import AT_LIMIT, FREE
+from app.jobs.lifecycle import SCHEDULE_LIMIT
 from app.jobs.limits.old_workers import refuse_old_workers
 from app.jobs.schedules.definition import REPLACE, WAIT, Definition
 from app.jobs.schedules.rules import LIMITED_RULE
 
 #: Live jobs of a schedule with "wait": one runs, one waits.
 MAX_LIVE = 2
-#: Jobs of a schedule, the latest ones, that may be live.
+#: The last ticks of a schedule, whose jobs may be live.
 _LOOKED_AT = 5
 
-# schedule_ticks_pkey, from its end; jobs_pkey
+# A tick that was skipped names the job that waits, so the last few ticks name it however many were skipped. The job that
+# runs may be named by none of them: ix_jobs_at_limit, ix_jobs_admitted, then schedule_ticks_pkey and jobs_pkey.
+_OF_SCHEDULE = f"limit_name = '{SCHEDULE_LIMIT}' AND limit_key = s.name"
 _LIVE = text(f"""
-SELECT t.schedule_id, j.id FROM unnest(CAST(:ids AS bigint[])) AS s (id)
-CROSS JOIN LATERAL (
-    SELECT schedule_id, job_id, tick_at FROM schedule_ticks
-    WHERE schedule_id = s.id AND outcome IN ('enqueued', 'manual')
-    ORDER BY tick_at DESC LIMIT {_LOOKED_AT}) AS t
-JOIN jobs j ON j.id = t.job_id
-WHERE j.status IN ('pending', 'processing')
-ORDER BY t.schedule_id, t.tick_at
+SELECT s.id AS schedule_id, j.id
+FROM schedules s CROSS JOIN LATERAL (
+    SELECT id FROM jobs WHERE {_OF_SCHEDULE} AND hold = {AT_LIMIT}
+    UNION
+    SELECT id FROM jobs WHERE {_OF_SCHEDULE} AND hold = {FREE} AND status IN ('pending', 'processing')
+    UNION
+    SELECT job_id FROM (SELECT job_id FROM schedule_ticks WHERE schedule_id = s.id
+                        ORDER BY tick_at DESC LIMIT {_LOOKED_AT}) AS last
+) AS live JOIN jobs j ON j.id = live.id
+WHERE s.id = ANY(CAST(:ids AS bigint[])) AND j.status IN ('pending', 'processing')
+ORDER BY s.id, j.id
 """)
 _LIMIT = text("""
 SELECT limit_name FROM limit_attachments

@@ -148,13 +148,14 @@ def run_now(db: DbSession, name: str, *, by: str, force: bool = False) -> UUID:
     new = replace(job_of(row, row.now), by=by)
     if force and row.overlap == SKIP:
         new = replace(new, unique_key=None)
+    # Before the new job is one of them.
+    replaced = overlap.live_jobs(db, [row.id]) if row.overlap == REPLACE else {}
     [result] = lifecycle.enqueue(db, [new])
     if not result.is_new:
         live = db.execute(_LIVE, {"key": new.unique_key}).first()
         status = live.status if live else "processing"
         raise StillRunning(name=name, job_id=result.id, status=status)
-    if row.overlap == REPLACE:
-        overlap.replace_jobs(db, row, overlap.live_jobs(db, [row.id]).get(row.id, []))
+    overlap.replace_jobs(db, row, replaced.get(row.id, []))
     tick = Tick(row, row.now, "manual", live_id=result.id, note=f"by {by}")
     record(db, [tick])
     audit.record(db, by, "schedule.run", name, {"jobId": str(result.id)})
