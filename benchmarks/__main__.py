@@ -1,4 +1,4 @@
-"""``python -m benchmarks [drain latency bulk single live post memory busy idle schedules scale overload unit peers] [--rounds 3]``: a line per measurement."""
+"""``python -m benchmarks [drain latency bulk single live post memory busy idle limits schedules scale overload unit peers] [--rounds 3]``: a line per measurement."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from benchmarks import (
     drain,
     idle,
+    limits,
     live,
     overload,
     peers_run,
@@ -137,6 +138,19 @@ def run_overload(rounds: int) -> None:
         say(f"16 connections, a second: {name}", spread(rates))
 
 
+def run_limits(rounds: int) -> None:
+    found = [limits.throughput() for _ in range(rounds)]
+    say("200 slots, 1,000 keys, no-ops/s (target 4,000)", spread(found))
+    handovers = [limits.handover() for _ in range(rounds)]
+    for name, target in (("p50", 10), ("p99", 30)):
+        say(f"a slot of one, end to next start, ms, {name} (target {target})",
+            spread([one[name] for one in handovers], 1))  # fmt: skip
+    ratios = [limits.bulk_ratio() for _ in range(rounds)]
+    say("bulk insert, limited as a share of others (target 0.80)", spread(ratios, 2))
+    for name, milliseconds in limits.waiting().items():
+        say(f"a pass while 1,000,000 jobs wait, ms, {name}", f"{milliseconds:.1f}")
+
+
 def run_unit(rounds: int) -> None:
     print("\n".join(unit.table(rounds)), flush=True)
 
@@ -151,6 +165,7 @@ MEASUREMENTS: dict[str, Callable[[int], None]] = {
     "memory": run_memory,
     "busy": run_busy,
     "idle": run_idle,
+    "limits": run_limits,
     "schedules": run_schedules,
     "scale": run_scale,
     "overload": run_overload,
@@ -175,7 +190,9 @@ def main() -> None:
     ONLY = arguments.only
     programs.migrate()
     say("min / median / max of rounds", str(arguments.rounds))
-    for name in arguments.names or [n for n in MEASUREMENTS if n not in ("idle", "peers", "scale")]:
+    for name in arguments.names or [
+        n for n in MEASUREMENTS if n not in ("idle", "limits", "peers", "scale")
+    ]:
         MEASUREMENTS[name](arguments.rounds)
 
 

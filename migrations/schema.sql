@@ -676,6 +676,8 @@ CREATE FUNCTION limit_admit_1(p_name text, p_keys text[], p_counts integer[], p_
     LANGUAGE plpgsql
     SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
+    SET enable_sort TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$
 #variable_conflict use_column
 BEGIN

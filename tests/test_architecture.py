@@ -388,6 +388,36 @@ def only_the_lifecycle_writes_jobs() -> Iterator[str]:
             yield name_of(path)
 
 
+#: Reads or changes pending jobs whatever holds them: counts of all, expiry, types that nobody knows, people's lists, moves.
+ALL_PENDING = {
+    "app/jobs/lifecycle/clock.py",
+    "app/jobs/limits/moves.py",
+    "app/jobs/lifecycle/limited.py",
+    "app/jobs/lifecycle/undo.py",
+    "app/jobs/models/job.py",
+    "app/jobs/statistics/counters.py",
+    "app/jobs/unknown_types.py",
+}
+IS_PENDING = re.compile(r"status\b[^=<>]{0,8}=\s*'pending'")
+
+
+@rule(
+    # Scheduled ones are counted whether or not they are under a limit; REF says whether a job is held.
+    "app/jobs/statistics/backlog.py: (SELECT run_at FROM jobs WHERE status = 'pending' ORDER BY run_at, id LIMIT 1)",
+    "app/jobs/statistics/backlog.py: ) AS counted), soon AS ( SELECT queue, attempts FROM jobs WHERE status = 'pending' AND run",
+    "app/jobs/statistics/backlog.py: WITH waiting AS ( SELECT queue, is_retry, n, minute > date_trunc('minute', now(), 'UTC') A",
+    "app/worker/inbox.py: SELECT ?, status = 'pending' AS is_pending, NOT ? AS lacks_limit FROM jobs WHERE id = ANY(",
+)
+def who_reads_pending_jobs_says_what_of_held_ones() -> Iterator[str]:
+    """A held job is pending and must not be claimed or published: SQL with status = 'pending' names hold as well."""
+    for path in FILES:
+        if name_of(path) in ALL_PENDING:
+            continue
+        for text in strings_of(path):
+            if IS_PENDING.search(text) and "jobs" in text and "hold" not in text:
+                yield f"{name_of(path)}: {' '.join(text.split())[:90]}"
+
+
 @rule()
 def no_job_is_written_through_an_object() -> Iterator[str]:
     """Jobs change by SQL with guards, never by an assignment that a flush writes."""

@@ -290,7 +290,7 @@ END $limit_waiting_keys_1$;
 
 CREATE OR REPLACE FUNCTION limit_admit_1(p_name text, p_keys text[], p_counts int[], p_is_any_queue boolean, p_queues text[], p_is_any_type boolean, p_types text[])
 RETURNS TABLE (id uuid, type text, queue text, priority int, is_due boolean, run_at_ms bigint, held_by text, limit_key text) LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_sort = off SET enable_bitmapscan = off
 AS $limit_admit_1$
 #variable_conflict use_column
 BEGIN
