@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from app.dashboard.present.format import duration, number
 from app.jobs.models import ScheduleRow
@@ -57,6 +57,11 @@ _IN_WORDS = {
 MARKS = 20
 #: Outcomes whose tick made the job that it names.
 _MADE = ("enqueued", "manual")
+#: The view of a tick's job → the class of the mark; None: the job was deleted.
+_MARKS = {
+    "completed": "done", "failed": "broken", "cancelled": "stopped", "processing": "running",
+    None: "made",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,10 +99,21 @@ def line_of(row: ScheduleRow) -> str:
 
 def zoned(at: datetime, zone: str) -> str:
     """ "2026-11-26 02:30:00 CET": an instant as the clocks of a zone show it."""
+    return clock_of(zone)(at)
+
+
+def clock_of(zone: str) -> Callable[[datetime], str]:
+    """What the clocks of a zone show at an instant; those of UTC for a zone that is no longer known."""
     try:
-        return at.astimezone(zones.get(zone)).strftime("%Y-%m-%d %H:%M:%S %Z")
+        known: tzinfo = zones.get(zone)
     except zones.InvalidZone:
-        return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        known = UTC
+
+    def show(at: datetime) -> str:
+        local = at.astimezone(known)
+        return f"{str(local)[:19]} {local.tzname()}"
+
+    return show
 
 
 def local_time(at: datetime) -> str:
@@ -120,17 +136,19 @@ def marks(ticks: Sequence[Tick], zone: str, page: str, jobs: str) -> Markup:
 
     ``page`` and ``jobs`` are the addresses of the schedule's page and of the list of jobs.
     """
-    links = Markup("").join(_mark(tick, zone, page, jobs) for tick in ticks[-MARKS:])
-    return Markup('<span class="ticks" role="group" aria-label="{}">{}</span>').format(
-        summary(ticks[-MARKS:]), links
-    )
+    shown = ticks[-MARKS:]
+    at, home = clock_of(zone), escape(page)
+    links = "".join(_mark(tick, at(tick.at), home, jobs) for tick in shown)
+    return Markup(f'<span class="ticks" role="group" aria-label="{summary(shown)}">{links}</span>')
 
 
-def _mark(tick: Tick, zone: str, page: str, jobs: str) -> Markup:
+def _mark(tick: Tick, at: str, page: str, jobs: str) -> str:
+    # Not Markup.format: a page has a thousand marks, of constants, numbers, ids and times only.
     # By keyboard the same ticks are in the history of the schedule's page: 20 stops a row are too many.
     url = f"{jobs}/{tick.job_id}" if is_made(tick) and tick.job_view else f"{page}#{anchor(tick)}"
-    return Markup('<a class="tick is-{}" tabindex="-1" href="{}" title="{} · {}"></a>').format(
-        mark_of(tick), url, zoned(tick.at, zone), in_words(tick)
+    return (
+        f'<a class="tick is-{mark_of(tick)}" tabindex="-1" href="{url}"'
+        f' title="{at} · {in_words(tick)}"></a>'
     )
 
 
@@ -138,10 +156,7 @@ def mark_of(tick: Tick) -> str:
     """The class of a tick's mark: its outcome, or the state of its job."""
     if tick.outcome not in _MADE:
         return "not-made" if tick.outcome == "failed" else tick.outcome
-    return {
-        "completed": "done", "failed": "broken", "cancelled": "stopped", "processing": "running",
-        None: "made",
-    }.get(tick.job_view, "waiting")  # fmt: skip
+    return _MARKS.get(tick.job_view, "waiting")
 
 
 def in_words(tick: Tick) -> str:

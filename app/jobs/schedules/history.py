@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 
 from app.database import Db
 from app.errors import InvalidCursor
@@ -25,6 +25,7 @@ LATE_BOUND = 10_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
+# The fields of Tick, in their order.
 _TICK = """t.schedule_id, t.tick_at, t.outcome, t.n, t.last_at, t.note,
        extract(epoch FROM t.made_at - t.tick_at)::float8 AS lag_seconds, t.job_id,
        CASE WHEN j.status <> 'pending' THEN j.status WHEN j.attempts > 0 THEN 'retrying'
@@ -76,8 +77,7 @@ FROM (
 """)
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(NamedTuple):
     """What became of a tick; ``n`` ticks from ``at`` to ``last_at`` if they were missed or paused."""
 
     schedule_id: int
@@ -128,14 +128,14 @@ def latest_ticks(db: Db, ids: Sequence[int], *, per: int) -> dict[int, list[Tick
     """The last ``per`` ticks of each of these schedules, oldest first; no entry for one without ticks."""
     ticks: dict[int, list[Tick]] = {}
     for row in db.execute(_LATEST, {"ids": list(ids), "per": per}) if ids else ():
-        ticks.setdefault(row.schedule_id, []).append(_tick(row))
+        ticks.setdefault(row.schedule_id, []).append(Tick._make(row))
     return ticks
 
 
 def ticks_of(db: Db, schedule_id: int, *, limit: int, before: datetime | None = None) -> list[Tick]:
     """The ticks of a schedule, newest first; with ``before``, those earlier than it."""
     rows = db.execute(_OF_ONE, {"id": schedule_id, "limit": limit, "before": before})
-    return [_tick(row) for row in rows]
+    return [Tick._make(row) for row in rows]
 
 
 def tick_page(db: Db, schedule_id: int, *, limit: int, cursor: str | None = None) -> Page[Tick]:
@@ -170,10 +170,3 @@ def _decode(cursor: str) -> datetime:
         return _EPOCH + int(cursor, 16) * _MICROSECOND
     except (ValueError, OverflowError):
         raise InvalidCursor from None
-
-
-def _tick(row: Row[Any]) -> Tick:
-    return Tick(
-        row.schedule_id, row.tick_at, row.outcome, row.n, row.last_at, row.note, row.lag_seconds,
-        row.job_id, row.job_view, row.job_started_at, row.job_seconds,
-    )  # fmt: skip
