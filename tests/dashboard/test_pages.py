@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy.exc import OperationalError
 
-from app.jobs import ids, registry
+from app.jobs import audit, ids, registry
 from tests import factories as make
 from tests.dashboard.conftest import FILTER, TICK
 
@@ -566,3 +566,13 @@ def test_a_job_names_the_schedule_that_made_it(client: FlaskClient, session: Any
         text = client.get(f"/jobs/{made.id}").text
         assert f'href="/schedules/nightly"><bdi>{name}</bdi>' in text
     assert "Made by schedule" not in client.get(f"/jobs/{make.completed_job().id}").text
+
+
+def test_the_audit_log_leads_to_schedules_and_limits(client: FlaskClient, session: Any) -> None:
+    audit.record(session, "ada", "schedule.pause", "nightly")
+    audit.record(session, "ada", "limit.key.pause", "stripe", {"key": "42"})
+    audit.record(session, "ada", "limit.attach", "stripe")
+    session.commit()
+    text = client.get("/audit").text
+    assert 'href="/schedules/nightly"><bdi>nightly</bdi>' in text
+    assert 'href="/limits/stripe"><bdi>stripe</bdi></a> <span class="muted">key <bdi>42</bdi>' in text
