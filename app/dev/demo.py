@@ -33,10 +33,12 @@ def fill(url: str, *, seconds: float | None) -> int:
     api = Api(url)
     end_at = time.monotonic() + seconds if seconds is not None else float("inf")
     jobs = sample(url)
+    for name, limit in limits().items():
+        api.put_limit(name, limit["limit"], limit["over"])
     sent = api.send_many([*itertools.islice(jobs, FIRST_BATCH), *someday()])
     for name, schedule in schedules().items():
         api.put_schedule(name, schedule)
-    print(f"{sent} jobs sent, some schedules created; watch them at {url}", flush=True)
+    print(f"{sent} jobs sent, some limits and schedules created; watch them at {url}", flush=True)
     report_at = time.monotonic()
     try:
         while time.monotonic() < end_at:
@@ -79,6 +81,11 @@ class Api:
         """The counts in one line."""
         counts = self._call("GET", "/api/jobs/stats")
         return "  ".join(f"{name} {count}" for name, count in counts.items())
+
+    def put_limit(self, name: str, limit: dict[str, Any], over: str) -> None:
+        """Creates or replaces a limit, and puts ``over`` (the path of a type or queue) under it."""
+        self._call("PUT", f"/api/limits/{name}", limit)
+        self._call("PUT", f"/api/{over}/limit", {"limit": name})
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         """The response. Waits through an outage once the system has responded. Raises DevError."""
@@ -151,6 +158,15 @@ def someday() -> Iterator[Job]:
             "delay": hours * 3600,
             "tags": ["report"],
         }
+
+
+def limits() -> dict[str, dict[str, Any]]:
+    """Limits by name, and what is under them: the first batch of jobs waits at them for a while."""
+    mail = {"by": "to", "rate": {"count": 2, "perSeconds": 1}, "perKey": {"concurrency": 1}}
+    return {
+        "mail": {"limit": mail, "over": "job-types/send-email"},
+        "reports": {"limit": {"concurrency": 3}, "over": "queues/reports"},
+    }
 
 
 def schedules() -> dict[str, dict[str, Any]]:

@@ -575,4 +575,6 @@ def test_the_audit_log_leads_to_schedules_and_limits(client: FlaskClient, sessio
     session.commit()
     text = client.get("/audit").text
     assert 'href="/schedules/nightly"><bdi>nightly</bdi>' in text
-    assert 'href="/limits/stripe"><bdi>stripe</bdi></a> <span class="muted">key <bdi>42</bdi>' in text
+    assert (
+        'href="/limits/stripe"><bdi>stripe</bdi></a> <span class="muted">key <bdi>42</bdi>' in text
+    )

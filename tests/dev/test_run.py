@@ -212,6 +212,10 @@ def test_the_demo_finds_and_fills_the_running_system(checkout):
     assert demo.returncode == 0, demo.stdout
     assert "jobs sent" in demo.stdout
     assert sum(_call(checkout, "/api/jobs/stats").values()) > 300
+    uses = {
+        limit["name"]: limit["types"] + limit["queues"] for limit in _call(checkout, "/api/limits")
+    }
+    assert uses == {"mail": ["send-email"], "reports": ["reports"]}
     names = [schedule["name"] for schedule in _call(checkout, "/api/schedules")]
     assert names == ["heartbeat", "revenue-report", "slow-import", "weekday-digest"]
 
