@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row, text
 
-from app.database import Db
+from app.database import Db, rows_in_order
 from app.jobs.holds import AT_LIMIT
 from app.jobs.limits.definition import Definition, Rate
 from app.jobs.limits.numbers import definition_of
@@ -95,7 +95,7 @@ def as_json(wait: LimitWait) -> dict[str, Any]:
     }
 
 
-# ix_jobs_admitted twice, ix_jobs_at_limit once; each count stops at its bound. A token is there while
+# ix_jobs_admitted twice, ix_jobs_at_limit once, each in its order up to a bound. A token is there while
 # tat <= now + (burst - 1) * interval (lifecycle/tokens.py).
 _WAIT = text("""
 SELECT l.*, now() AS now, total.n AS in_use, of_key.n AS key_in_use, ahead.n AS ahead, k.concurrency AS own_concurrency,
@@ -106,16 +106,18 @@ LEFT JOIN limit_keys k ON k.limit_name = l.name AND k.key = :key
 CROSS JOIN LATERAL (
     SELECT count(*) AS n FROM (
         SELECT FROM jobs WHERE limit_name = l.name AND limit_name IS NOT NULL AND hold = 0
-          AND status IN ('pending', 'processing') LIMIT :bound) AS few) AS total
+          AND status IN ('pending', 'processing')
+        ORDER BY limit_name, limit_key LIMIT :bound) AS few) AS total
 CROSS JOIN LATERAL (
     SELECT count(*) AS n FROM (
         SELECT FROM jobs WHERE limit_name = l.name AND limit_key = :key AND limit_name IS NOT NULL AND hold = 0
-          AND status IN ('pending', 'processing') LIMIT :bound) AS few) AS of_key
+          AND status IN ('pending', 'processing')
+        ORDER BY limit_name, limit_key LIMIT :bound) AS few) AS of_key
 CROSS JOIN LATERAL (
     SELECT count(*) AS n FROM (
-        SELECT FROM jobs WHERE hold = 1 AND limit_name = l.name AND limit_key = :key
-          AND (priority > :priority OR priority = :priority AND (run_at, id) < (:run_at, :id))
-        LIMIT :bound) AS few) AS ahead
+        SELECT priority, run_at, id FROM jobs WHERE hold = 1 AND limit_name = l.name AND limit_key = :key
+        ORDER BY limit_name, limit_key, priority DESC, run_at, id LIMIT :bound) AS first
+    WHERE priority > :priority OR priority = :priority AND (run_at, id) < (:run_at, :id)) AS ahead
 WHERE l.name = :limit
 """)
 
@@ -128,9 +130,10 @@ def limit_wait(db: Db, job: Job) -> LimitWait | None:
         "limit": job.limit_name, "key": job.limit_key, "priority": job.priority, "run_at": job.run_at,
         "id": job.id, "bound": COUNT_BOUND,
     }  # fmt: skip
-    row = db.execute(_WAIT, values).first()
-    if row is None:
+    rows = rows_in_order(db, _WAIT, values)
+    if not rows:
         return None  # a deleted limit: the job is released within seconds
+    [row] = rows
     columns = dict(row._mapping)
     numbers = definition_of(row.name, {**columns, **row.override})
     return LimitWait(

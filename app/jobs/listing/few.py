@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from sqlalchemy import ColumnElement, func, literal, select, text
 
-from app.database import DbSession
+from app.database import DbSession, rows_in_order
 from app.jobs.listing.filters import (
     IS_AHEAD,
     JobFilter,
@@ -28,7 +29,7 @@ def few(db: DbSession, filter: JobFilter, order: Order) -> ColumnElement[bool] |
         return is_part_of_id(digits, Job.id)  # jobs_pkey, ix_jobs_id_end
     if filter.bulk is not None and _is_small(db, filter.bulk):
         return Job.id.in_(jobs_of_bulk(filter.bulk))  # bulk_items_pkey
-    if (waiting := filter.at_limit) is not None and _are_few(db, waiting):
+    if (waiting := filter.at_limit) is not None and _are_few(db, waiting, *_AT_LIMIT_ORDER):
         return waiting  # ix_jobs_at_limit
     if filter.status == "scheduled" and order.by == "created" and _has_few_ahead(db):
         return IS_AHEAD  # ix_jobs_run_at
@@ -49,9 +50,15 @@ def _few_of_kind(db: DbSession, filter: JobFilter) -> ColumnElement[bool] | None
     return None
 
 
-def _are_few(db: DbSession, condition: ColumnElement[bool]) -> bool:
-    some = select(literal(1)).select_from(Job).where(condition).limit(FEW + 1)
-    return db.execute(select(func.count()).select_from(some.subquery())).scalar_one() <= FEW
+# In the order of the index: with old statistics the planner would first read all of what waits.
+_AT_LIMIT_ORDER = (Job.limit_name, Job.limit_key, Job.priority.desc(), Job.run_at, Job.id)
+
+
+def _are_few(db: DbSession, condition: ColumnElement[bool], *order: Any) -> bool:
+    some = select(literal(1)).select_from(Job).where(condition).order_by(*order).limit(FEW + 1)
+    count = select(func.count()).select_from(some.subquery())
+    rows = rows_in_order(db, count) if order else db.execute(count).all()
+    return bool(rows[0][0] <= FEW)
 
 
 def _is_small(db: DbSession, bulk: int) -> bool:
