@@ -198,3 +198,29 @@ def test_a_running_job_is_asked_to_stop_once(run: Any, jobs: Any, session: Any) 
 
     asked = text("SELECT count(*) FROM audit_events WHERE action = 'job.cancel' AND subject = :id")
     assert session.scalar(asked, {"id": str(first)}) == 1
+
+
+def test_a_type_that_was_put_under_a_limit_since_is_like_skip(
+    run: Any, jobs: Any, session: Any
+) -> None:
+    schedule(every_seconds=60, overlap="wait", type="report")
+    session.execute(text("INSERT INTO limits (name, source, concurrency) VALUES ('s', 'api', 1)"))
+    session.execute(
+        text("INSERT INTO limit_attachments (kind, name, limit_name) VALUES ('type', 'report', 's')")
+    )  # fmt: skip
+    session.commit()
+
+    assert (run(), run()) == ("enqueued", "skipped")
+
+    [job] = jobs()
+    assert (job.limit_name, job.unique_key) == ("s", "schedule:nightly")
+
+
+def test_beside_a_worker_that_knows_no_limits_it_is_like_skip(run: Any, jobs: Any) -> None:
+    schedule(every_seconds=60, overlap="replace", type="report")
+    worker(limits=None)
+
+    assert (run(), run()) == ("enqueued", "skipped")
+
+    [job] = jobs()
+    assert (job.hold, job.limit_name, job.unique_key) == (0, None, "schedule:nightly")

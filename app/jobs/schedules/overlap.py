@@ -7,6 +7,7 @@ cancelled: pending ones at once, a running one is asked to stop, and the new one
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -16,10 +17,11 @@ from app.database import Db
 from app.errors import ValidationFailed
 from app.jobs import lifecycle, registry
 from app.jobs.holds import AT_LIMIT, FREE
-from app.jobs.lifecycle import SCHEDULE_LIMIT
+from app.jobs.lifecycle import SCHEDULE_LIMIT, NewJob
+from app.jobs.limits.errors import OldWorkers
 from app.jobs.limits.old_workers import refuse_old_workers
 from app.jobs.schedules.definition import REPLACE, WAIT, Definition
-from app.jobs.schedules.rules import LIMITED_RULE
+from app.jobs.schedules.rules import LIMITED_RULE, UNIQUE_KEY_PREFIX
 
 #: Live jobs of a schedule with "wait": one runs, one waits.
 MAX_LIVE = 2
@@ -48,6 +50,8 @@ WHERE (kind = 'type' AND name = :type) OR (kind = 'queue' AND name = :queue)
 ORDER BY kind DESC LIMIT 1
 """)
 
+_ATTACHED = text("SELECT kind, name FROM limit_attachments")
+
 
 def is_limited(schedule: Any) -> bool:
     """Whether its jobs are under the reserved limit; ``schedule`` is a Definition or a row."""
@@ -66,6 +70,32 @@ def replace_jobs(db: Db, schedule: Any, jobs: Sequence[UUID]) -> None:
     """Cancel what a newer job takes the place of."""
     if jobs:
         lifecycle.cancel(db, jobs, by=f"schedule:{schedule.name}")
+
+
+def like_skip(db: Db, schedules: Iterable[Any]) -> set[int]:
+    """The ids of those (rows) that are like "skip" for now: their jobs would escape a limit that was attached since, or meet
+    a worker that knows no limits.
+    """
+    limited = [schedule for schedule in schedules if is_limited(schedule)]
+    if not limited:
+        return set()
+    try:
+        refuse_old_workers(db)
+    except OldWorkers:
+        return {schedule.id for schedule in limited}
+    attached = {(row.kind, row.name) for row in db.execute(_ATTACHED)}
+    return {s.id for s in limited if attached & {("type", s.type), ("queue", _queue(s))}}
+
+
+def skipping(schedule: Any, new: NewJob) -> NewJob:
+    """The job of a schedule that is like "skip"."""
+    key = f"{UNIQUE_KEY_PREFIX}{schedule.name}"
+    return replace(new, unique_key=key, limit_name=None, limit_key=None)
+
+
+def _queue(schedule: Any) -> str:
+    job_type = registry.find(schedule.type)
+    return schedule.queue or (job_type.queue if job_type else "default")
 
 
 def check_limit(db: Db, definition: Definition) -> None:

@@ -23,7 +23,7 @@ from app.jobs.models import UNIQUE_KEY_IS_LIVE
 from app.jobs.publication import hint_after_commit
 from app.jobs.schedules import overlap, times, zones
 from app.jobs.schedules.checks import check
-from app.jobs.schedules.definition import REPLACE, SKIP, Definition, definition_of
+from app.jobs.schedules.definition import ALLOW, REPLACE, Definition, definition_of
 from app.jobs.schedules.errors import ScheduleDefinedInCode, ScheduleExists, StillRunning
 from app.jobs.schedules.plan import due
 from app.jobs.schedules.tick import HINT, record
@@ -146,7 +146,9 @@ def run_now(db: DbSession, name: str, *, by: str, force: bool = False) -> UUID:
     """
     row = _locked(db, name)
     new = replace(job_of(row, row.now), by=by)
-    if force and row.overlap == SKIP:
+    if overlap.like_skip(db, [row]):
+        new = overlap.skipping(row, new)
+    if force and row.overlap != ALLOW:
         new = replace(new, unique_key=None)
     # Before the new job is one of them.
     replaced = overlap.live_jobs(db, [row.id]) if row.overlap == REPLACE else {}

@@ -95,6 +95,7 @@ def tick(session: Session, *, grace_seconds: float, limit: int = BATCH) -> int:
     if batch:
         # In the order of the unique keys, like other statements that insert several.
         batch.sort(key=lambda turn: turn.schedule.name)
+        _avoid_other_limits(session, batch)
         _skip_live(session, batch)
         _skip_waiting(session, batch)
         _carry_out_all(session, batch)
@@ -108,6 +109,14 @@ def record(session: Db, ticks: Sequence[Tick]) -> set[tuple[int, datetime]]:
     """Write rows of the history; returns (schedule, tick) of those that were not there."""
     values = {"ticks": json.dumps([tick.values() for tick in ticks])}
     return {(row.schedule_id, row.tick_at) for row in session.execute(_RECORD, values)}
+
+
+def _avoid_other_limits(session: Session, batch: Sequence[Turn]) -> None:
+    skipping = overlap.like_skip(session, [turn.schedule for turn in batch])
+    ticks = [tick for turn in batch if turn.schedule.id in skipping for tick in turn.ticks]
+    for tick in ticks:
+        if tick.job:
+            tick.job = lifecycle.prepare(overlap.skipping(tick.schedule, tick.job.new))
 
 
 def _skip_live(session: Session, batch: Iterable[Turn]) -> None:
