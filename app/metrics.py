@@ -16,6 +16,7 @@ from app.errors import RETRY_AFTER_SECONDS, JobQueueError
 from app.extensions import db
 from app.jobs import listing
 from app.jobs.limits import listing as limits
+from app.jobs.models import ErrorGroupRow
 from app.jobs.publication import is_redis_up
 from app.jobs.schedules import figures
 from app.jobs.statistics import summary
@@ -71,6 +72,13 @@ class _Now:
         yield GaugeMetricFamily(
             "jobqueue_dead_letters", "Open dead letters.", int(counts["dead_letters"])
         )
+        groups = GaugeMetricFamily(
+            "jobqueue_error_groups", "Error groups by state.", labels=["state"]
+        )
+        states = listing.count_states(session)
+        for state in ErrorGroupRow.STATES:
+            groups.add_metric([state], states.get(state, 0))
+        yield groups
         due = GaugeMetricFamily("jobqueue_queue_due", "Jobs that can run now.", labels=["queue"])
         wait = GaugeMetricFamily(
             "jobqueue_queue_oldest_wait_seconds",

@@ -128,7 +128,8 @@ def migrate() -> None:
 
 def empty() -> None:
     """No jobs, no messages, settled tables: every round starts alike."""
-    scalar("TRUNCATE jobs, workers, queues, job_counters, job_counter_deltas, job_series, job_minutes,"
+    scalar("TRUNCATE error_groups, error_group_hours, error_group_deltas,"
+           " jobs, workers, queues, job_counters, job_counter_deltas, job_series, job_minutes,"
            " job_waiting, job_waiting_deltas,"
            " job_series_deltas CASCADE")  # fmt: skip
     scalar("VACUUM ANALYZE jobs")

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from benchmarks import http as measure
 from benchmarks import programs
 
+#: Among how many error groups the failed jobs are spread.
+GROUPS = 5000
 #: Of 1,000 jobs: how many stand in which status.
 SHARES = "CASE WHEN n %% 1000 < 20 THEN 'pending' WHEN n %% 1000 < 35 THEN 'failed' WHEN n %% 1000 < 45 THEN 'cancelled' ELSE 'completed' END"  # fmt: skip
 _FILL = f"""
@@ -23,7 +25,7 @@ SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' ||
        CASE WHEN n %% 50 = 0 THEN ARRAY['customer-' || n %% 5000] ELSE '{{}}' END,
        CASE status WHEN 'completed' THEN '{{"sent": true}}'::jsonb END,
        CASE status WHEN 'failed' THEN 'TimeoutError: no answer from host ' || n %% 100 END,
-       CASE status WHEN 'failed' THEN left(md5((n %% 100)::text), 12) END,
+       CASE status WHEN 'failed' THEN left(md5((n / 7 %% {GROUPS})::text), 12) END,
        at, at + interval '1 s', CASE WHEN status <> 'pending' THEN at END,
        CASE WHEN status <> 'pending' THEN at + interval '1 s' END
 FROM (SELECT n, {SHARES} AS status, now() - interval '7 days' * (1 - n::float8 / %s) AS at
@@ -38,6 +40,15 @@ _AFTER = (
         "INSERT INTO job_attempts (job_id, lease_token, attempt, outcome, error, error_class, fingerprint, started_at, ended_at)"
         " SELECT id, gen_random_uuid(), 1, 'failed', last_error, 'TimeoutError', fingerprint, started_at, finished_at"
         " FROM jobs WHERE status = 'failed'"
+    ),
+    (
+        "INSERT INTO error_groups (fingerprint, type, error_class, outcome, first_seen_at, last_seen_at, state)"
+        " SELECT a.fingerprint, min(j.type), 'TimeoutError', 'failed', min(a.ended_at), max(a.ended_at), 'known'"
+        " FROM job_attempts a JOIN jobs j ON j.id = a.job_id GROUP BY 1"
+    ),
+    (
+        "INSERT INTO error_group_hours SELECT fingerprint, date_trunc('hour', ended_at, 'UTC'), count(*)"
+        " FROM job_attempts WHERE ended_at > now() - interval '1 day' GROUP BY 1, 2"
     ),
     "INSERT INTO job_counters SELECT queue, type, status, count(*) FROM jobs GROUP BY 1, 2, 3",
     "VACUUM ANALYZE jobs",
@@ -106,8 +117,11 @@ def addresses() -> Iterator[tuple[str, str]]:
     yield "page Jobs, error text", "/jobs?q=error:host+42"
     yield "page Jobs, text without a match", "/jobs?q=nosuchword"
     yield "page Job", f"/jobs/{middle}"
-    yield "page Dead letters", "/dead-letters"
+    yield "page Dead letters", "/failures/dead-letters"
     yield "page Failures", "/failures"
+    yield "page Failures, all", "/failures?state=all"
+    yield "page Discarded", "/failures/discarded"
+    yield "API error groups", "/api/error-groups?state=all"
     yield "page Jobs, of one failure", f"/jobs?fingerprint={fingerprint}"
     yield "page Act on all matching jobs, failed", "/jobs/all?status=failed"
     yield "page Job types", "/job-types"

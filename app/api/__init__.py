@@ -11,6 +11,7 @@ from app.api.http import cors, errors, reference
 from app.api.resources import (
     bulk_actions,
     dead_letters,
+    error_groups,
     health,
     job_types,
     jobs,
@@ -29,6 +30,7 @@ ROUTES = (
     reference,
     bulk_actions,
     dead_letters,
+    error_groups,
     health,
     job_types,
     jobs,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from app.dashboard import assets, errors
 from app.dashboard.blueprint import dashboard
-from app.dashboard.present import charts, format, limit_facts, rows, schedule_words
+from app.dashboard.present import charts, failure_words, format, limit_facts, rows, schedule_words
 from app.dashboard.views import (
     audit,
     bulk,
@@ -44,6 +44,7 @@ for _name, _filter in [
     *format.FILTERS.items(),
     *rows.FILTERS.items(),
     *charts.FILTERS.items(),
+    *failure_words.FILTERS.items(),
     *schedule_words.FILTERS.items(),
     *limit_facts.FILTERS.items(),
 ]:

@@ -17,12 +17,12 @@ STYLESHEETS = (
     "tokens.css", "base.css", "layout.css", "controls.css", "status.css", "tabs.css", "filters.css",
     "table.css", "panel.css", "counts.css", "facts.css", "json.css", "timeline.css", "log.css",
     "workers.css", "flash.css", "empty.css", "dialog.css", "sign-in.css", "chart.css", "bulk.css", "palette.css",
-    "selection.css", "schedules.css", "limits.css", "forms.css", "print.css",
+    "selection.css", "schedules.css", "limits.css", "failures.css", "forms.css", "print.css",
 )  # fmt: skip
 SCRIPTS = (
     "preserve-open.js", "refresh-controls.js", "refresh-guard.js", "live-regions.js", "restore-focus.js",
     "local-times.js", "chart.js", "scroll-to-current.js", "theme.js", "copy.js", "confirm.js", "selection.js",
-    "continue-search.js", "command-palette.js", "shortcuts.js", "row-links.js", "flash.js", "request-errors.js",
+    "menus.js", "continue-search.js", "command-palette.js", "shortcuts.js", "row-links.js", "flash.js", "request-errors.js",
 )  # fmt: skip
 A_YEAR = 365 * 24 * 3600
 

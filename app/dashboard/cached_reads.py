@@ -18,6 +18,10 @@ from app.jobs.statistics import summary
 
 #: How old the data of a tab may be: cheap reads, expensive reads, lists of names.
 QUICK_SECONDS, SLOW_SECONDS, NAMES_SECONDS = 1.0, 2.0, 10.0
+#: How old the result of a retry may be.
+VERDICT_SECONDS = 0.3
+#: An error group whose jobs were all retried stays in the list of open groups for this long.
+RETRIED_SECONDS = 900
 #: While no worker is alive, the web folds the deltas of the counters this often.
 FOLD_SECONDS = 10.0
 
@@ -111,10 +115,41 @@ def rates_now() -> dict[str, float]:
     )
 
 
-def failures() -> list[listing.ErrorGroup]:
+def error_groups(
+    *, state: str = listing.OPEN, type: str | None = None, search: str = "", skip: int = 0
+) -> tuple[list[listing.ErrorGroup], bool]:
+    """The groups of a page, and whether there are more; groups retried in the last minutes stay in the list."""
+
+    def read() -> tuple[list[listing.ErrorGroup], bool]:
+        groups = listing.list_error_groups(
+            db.session, state=state, type=type, search=search or None, counts=listing.shared_counts(db.session),
+            besides=bulk.retried_groups(db.session, seconds=RETRIED_SECONDS),
+            limit=listing.MAX_ERROR_GROUPS + 1, offset=skip,
+        )  # fmt: skip
+        return groups[: listing.MAX_ERROR_GROUPS], len(groups) > listing.MAX_ERROR_GROUPS
+
+    name = f"dashboard.error_groups.{state}.{type}.{skip}.{search}"
+    return cache.cached(name, SLOW_SECONDS, read)
+
+
+def error_group_states() -> dict[str, int]:
+    """State → error groups."""
     return cache.cached(
-        "dashboard.failures", SLOW_SECONDS, lambda: listing.list_error_groups(db.session)
+        "dashboard.error_group_states", SLOW_SECONDS, lambda: listing.count_states(db.session)
     )
+
+
+def paused_types() -> set[str]:
+    return cache.cached(
+        "dashboard.paused_types", QUICK_SECONDS, lambda: listing.paused_types(db.session)
+    )
+
+
+def failed_since(since: datetime) -> int:
+    """How many jobs failed permanently since then and still are, without muted groups."""
+    return cache.cached(
+        f"dashboard.failed_since.{since:%s}", QUICK_SECONDS, lambda: listing.count_failed_since(db.session, since)
+    )  # fmt: skip
 
 
 def error_group_name(fingerprint: str) -> str:
@@ -136,8 +171,8 @@ def open_bulk_actions() -> int:
 
 def latest_retries(fingerprints: list[str]) -> dict[str, tuple[BulkAction, bulk.Outcome]]:
     return cache.cached(
-        "dashboard.latest_retries",
-        QUICK_SECONDS,
+        f"dashboard.latest_retries.{'.'.join(fingerprints)}",
+        VERDICT_SECONDS,
         lambda: bulk.latest_retries(db.session, fingerprints),
     )
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from flask import request
 from markupsafe import Markup
 
 from app import cache
-from app.dashboard import cached_reads
+from app.dashboard import cached_reads, looks
 from app.dashboard.present.format import compact, number
 from app.dashboard.present.health_words import Health, LateSchedules, health_words
 from app.dashboard.present.schedule_facts import why_late
 from app.jobs.publication import is_redis_up
 from app.jobs.statistics.backlog import total
 from app.jobs.statistics.health import assess
+
+#: The badge of the failures shows at most this number.
+MOST_UNSEEN = 99
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,22 @@ class Layout:
 
 
 def layout() -> Layout:
-    """At most a second old; shared by all tabs of this process."""
-    return cache.cached("dashboard.layout", cached_reads.QUICK_SECONDS, _read)
+    """At most a second old; shared by all tabs of this process, apart from the badge of the failures."""
+    shared = cache.cached("dashboard.layout", cached_reads.QUICK_SECONDS, _read)
+    return replace(shared, badges={**shared.badges, "nav-failures": _unseen_failures()})
+
+
+def _unseen_failures() -> Markup:
+    """What failed since this reader last looked; nothing on the pages that show it."""
+    if request.endpoint in looks.PAGES:
+        return Markup("")
+    n = cached_reads.failed_since(looks.looked_at())
+    label = "failed since you last looked"
+    if n <= MOST_UNSEEN:
+        return _badge(n, label)
+    return Markup('<data value="{0:d}" title="{0:d}+ {1}">{0:d}+<span class="sr"> {1}</span></data>').format(
+        MOST_UNSEEN, label
+    )  # fmt: skip
 
 
 def _read() -> Layout:
@@ -49,8 +67,6 @@ def _badges(
 ) -> dict[str, Markup]:
     badges = {name: _number(n) for name, n in counts.items()}
     badges["nav-processing"] = _badge(counts["processing"], "processing")
-    badges["nav-failed"] = _badge(counts["failed"], "failed")
-    badges["nav-dead"] = _badge(counts["dead_letters"], "open dead letters")
     badges["nav-paused"] = _badge(paused_queues, "paused")
     badges["nav-bulk"] = _badge(cached_reads.open_bulk_actions(), "not finished")
     badges["nav-late"] = _badge(late, "late")

@@ -15,8 +15,10 @@ from marshmallow import (
     validates_schema,
 )
 
+from app.dashboard.present.failure_words import VIEWS as FAILURE_VIEWS
 from app.dashboard.present.search import nested_quotes
 from app.errors import ValidationFailed
+from app.jobs.listing import OFFSET_BOUND
 from app.jobs.models import VIEWS
 
 
@@ -41,6 +43,15 @@ class ListArgs(Schema):
     @pre_load
     def drop_blanks(self, data: Mapping[str, str], **_: Any) -> dict[str, str]:
         return {name: value.strip() for name, value in data.items() if value.strip()}
+
+
+class FailureArgs(ListArgs):
+    state = fields.String(validate=validate.OneOf(tuple(FAILURE_VIEWS)))
+    skip = fields.Integer(strict=False, validate=validate.Range(0, OFFSET_BOUND))
+
+    class Meta:
+        unknown = EXCLUDE
+        exclude = ("cursor", "top")
 
 
 class JobArgs(ListArgs):

@@ -101,6 +101,7 @@ class ListQuery:
 @dataclass(frozen=True)
 class DeadLetterQuery(ListQuery):
     endpoint: ClassVar[str] = "dashboard.dead_letters"
+    is_discarded: ClassVar[bool] = False
 
     @classmethod
     def parse(cls, args: Mapping[str, str]) -> Self:
@@ -112,6 +113,12 @@ class DeadLetterQuery(ListQuery):
 
     def cleared(self) -> str:
         return type(self)().url()
+
+
+@dataclass(frozen=True)
+class DiscardedQuery(DeadLetterQuery):
+    endpoint: ClassVar[str] = "dashboard.discarded"
+    is_discarded: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

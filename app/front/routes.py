@@ -23,7 +23,7 @@ BULK = "bulk"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _ID = r"[0-9A-Fa-f-]{36}"
 _READS = re.compile(
-    rf"/api/jobs|/api/jobs/{_ID}/(?:attempts|log)|/api/dead-letters(?:/.*)?|/api/bulk-actions(?:/.*)?"
+    rf"/api/jobs|/api/jobs/{_ID}/(?:attempts|log)|/api/(?:dead-letters|error-groups)(?:/.*)?|/api/bulk-actions(?:/.*)?"
     r"|/(?:api/)?(?:schedules|limits)(?:/.*)?"
     rf"|/jobs|/jobs/(?:all|find|new)|/jobs/{_ID}(?:/.*)?|/dead-letters(?:/.*)?|/failures(?:/.*)?|/audit|/bulk(?:/.*)?"
 )

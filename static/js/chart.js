@@ -13,7 +13,13 @@
     }
     return points;
   }
+  function drawSparks() {
+    document.querySelectorAll(".spark title").forEach((title) => {
+      setText(title, `${jobTimes.short(new Date(title.dataset.at), "day-minute")}${title.dataset.label}`);
+    });
+  }
   function draw() {
+    drawSparks();
     const chart = document.querySelector("#chart");
     if (!chart) return;
     const points = ticks(chart.dataset);

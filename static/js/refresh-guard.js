@@ -1,7 +1,8 @@
 // Decides when rows must not refresh. live-regions.js dispatches a cancelable "before-refresh" event before each
 // refresh; its detail is the id of the region. Counts and health keep refreshing while the rows are held.
 (() => {
-  let moved = 0, acted = 0, isWaiting = false;
+  const STILL = 24;  // pixels: a hand that rests on the mouse moves it a little
+  let moved = 0, acted = 0, at = [0, 0], actedAt = [0, 0], isWaiting = false;
   const live = () => document.querySelector("#live");
   const paused = () => document.querySelector("#pause")?.getAttribute("aria-pressed") === "true";
   const selecting = () => getSelection().type === "Range" && live()?.contains(getSelection().anchorNode);
@@ -35,7 +36,10 @@
     if (!document.hidden && !paused() && !selecting() && !searched()) document.dispatchEvent(new CustomEvent("refresh"));
   });
   document.addEventListener("htmx:before:request", ({ detail: { ctx } }) => {
-    if (!ctx?.sourceElement?.matches?.("[data-live]")) acted = Date.now();
+    if (!ctx?.sourceElement?.matches?.("[data-live]")) [acted, actedAt] = [Date.now(), at];
   });
-  document.addEventListener("pointermove", () => { moved = Date.now(); });
+  document.addEventListener("pointermove", ({ clientX, clientY }) => {
+    at = [clientX, clientY];
+    if (Math.hypot(at[0] - actedAt[0], at[1] - actedAt[1]) > STILL) [moved, actedAt] = [Date.now(), [-STILL, -STILL]];
+  });
 })();

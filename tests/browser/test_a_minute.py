@@ -50,7 +50,7 @@ def test_open_details_scroll_position_and_focus_stay_on_a_job_page(
 
 def test_the_caret_stays_in_a_half_typed_word(tab: Tab, session: Any, clock: None) -> None:
     make.pending_job()
-    page = tab.open("/dead-letters")
+    page = tab.open("/failures/dead-letters")
     page.locator("#q").fill("half a word")
     page.locator("#q").evaluate("el => el.setSelectionRange(3, 6)")
     pass_a_minute(tab, make.failed_job)
@@ -74,7 +74,7 @@ def test_selected_rows_and_typed_changes_stay(tab: Tab, session: Any, clock: Non
 
 def test_open_dialogs_stay_open(tab: Tab, session: Any, clock: None) -> None:
     make.failed_job()
-    page = tab.open("/dead-letters")
+    page = tab.open("/failures/dead-letters")
     page.get_by_role("button", name="Discard").first.click()
     pass_a_minute(tab, make.failed_job)
     assert page.locator("#confirm").get_attribute("open") is not None

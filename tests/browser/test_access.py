@@ -66,7 +66,7 @@ def addresses(session: Any) -> list[str]:
     return [
         "/", "/?range=week", "/jobs", "/jobs?status=failed", "/jobs?q=nobody", "/jobs?fingerprint=" + GROUP,
         *(f"/jobs/{job.id}" for job in jobs.values()), f"/jobs/{failed.id}", f"/jobs/{failed.id}/copy",
-        "/jobs/all?status=failed", "/jobs/all?status=failed&verb=retry", "/bulk", f"/bulk/{number}", "/dead-letters", "/failures", "/queues",
+        "/jobs/all?status=failed", "/jobs/all?status=failed&verb=retry", "/bulk", f"/bulk/{number}", "/failures/dead-letters", "/failures", "/queues",
         "/workers", "/job-types", "/audit", "/sign-in", "/nowhere", "/api/docs",
         "/schedules", "/schedules?state=ended", *(f"/schedules/{name}" for name in ("nightly", "late", "paused", "retired")),
         "/new-schedule", "/new-schedule?rule=cron&cron=30+2+*+*+*&zone=Europe/Berlin&queue=a", "/schedules/nightly/edit",

@@ -57,7 +57,7 @@ def test_cancel_from_the_job_page(tab: Tab, session: Any) -> None:
 
 def test_discard_needs_confirmation(tab: Tab, session: Any) -> None:
     job = make.failed_job()
-    page = tab.open("/dead-letters")
+    page = tab.open("/failures/dead-letters")
     for _ in range(2):
         page.get_by_role("button", name="Discard").click()
         dialog = page.get_by_role("dialog")
@@ -140,7 +140,7 @@ class TestWithoutScripts:
         job = make.failed_job(type="mail", payload={"to": "ada"})
         make.worker(host="box-7")
         for path, words in (
-            ("/", "mail"), ("/jobs", "mail"), (f"/jobs/{job.id}", '"ada"'), ("/dead-letters", "boom"),
+            ("/", "mail"), ("/jobs", "mail"), (f"/jobs/{job.id}", '"ada"'), ("/failures/dead-letters", "boom"),
             ("/queues", "default"), ("/workers", "box-7"),
         ):  # fmt: skip
             page = plain_tab.open(path)

@@ -25,7 +25,7 @@ def focused_row(page: Page) -> str | None:
     return row
 
 
-@pytest.mark.parametrize(("keys", "path"), [("gj", "/jobs"), ("gd", "/dead-letters"), ("gt", "/job-types"), ("ga", "/audit"), ("gb", "/bulk")])  # fmt: skip
+@pytest.mark.parametrize(("keys", "path"), [("gj", "/jobs"), ("gd", "/failures/dead-letters"), ("gt", "/job-types"), ("ga", "/audit"), ("gb", "/bulk")])  # fmt: skip
 def test_g_and_a_letter_open_a_page(tab: Tab, keys: str, path: str) -> None:
     page = tab.open("/")
     press(page, *keys)
@@ -147,7 +147,7 @@ class TestSelection:
 
     def test_d_discards_and_escape_selects_none(self, tab: Tab, session: Any) -> None:
         jobs = [make.failed_job() for _ in range(3)][::-1]
-        page = tab.open("/dead-letters")
+        page = tab.open("/failures/dead-letters")
         press(page, "j", "x", "Escape")
         expect(page.locator("#live [name=ids]:checked")).to_have_count(0)
         tab.expect_focus_in(f"dead-{jobs[0].id}")

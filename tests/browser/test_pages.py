@@ -23,7 +23,7 @@ PATHS = (
     "/",
     "/jobs",
     "/jobs?status=failed",
-    "/dead-letters",
+    "/failures/dead-letters",
     "/queues",
     "/workers",
     "/schedules",
@@ -151,7 +151,7 @@ def test_text_from_outside_is_never_executed(tab: Tab, session: Any) -> None:
         type=attack, queue=partial, error=partial, payload={attack: partial}, tags=[attack]
     )
     make.log_line(job, partial)
-    for path in ("/", "/jobs", "/dead-letters", "/queues", f"/jobs/{job.id}"):
+    for path in ("/", "/jobs", "/failures/dead-letters", "/queues", f"/jobs/{job.id}"):
         page = tab.open(path)
         make.pending_job()
         assert tab.look() == 200
@@ -217,7 +217,7 @@ def test_times_numbers_and_buttons_are_not_cut_off(tab: Tab, session: Any, width
     make.completed_job(created_ago=3000)
     tab.page.set_viewport_size({"width": width, "height": 844})
     for path in (
-        "/", "/failures", "/jobs", "/jobs?status=processing", "/dead-letters", "/audit",
+        "/", "/failures", "/jobs", "/jobs?status=processing", "/failures/dead-letters", "/audit",
         "/queues", "/job-types", "/workers",
     ):  # fmt: skip
         assert tab.open(path).evaluate(CUT) == [], path

@@ -46,7 +46,7 @@ def test_focus_stays_on_the_same_job_while_rows_come_and_go(tab: Tab, session: A
 
 def test_new_rows_are_announced_and_shown_on_request(tab: Tab, session: Any) -> None:
     first = make.failed_job(type="first")
-    for path, row in (("/jobs", "job"), ("/dead-letters", "dead")):
+    for path, row in (("/jobs", "job"), ("/failures/dead-letters", "dead")):
         page = tab.open(path)
         top = page.locator(f"#{row}-{first.id}").bounding_box()
         new = [make.failed_job(type="new") for _ in range(2)]
@@ -71,7 +71,7 @@ def test_empty_and_processing_lists_show_new_rows_without_asking(tab: Tab, sessi
 
 def test_focus_moves_to_the_next_row_when_its_row_disappears(tab: Tab, session: Any) -> None:
     jobs = [make.failed_job() for _ in range(3)]
-    page = tab.open("/dead-letters")
+    page = tab.open("/failures/dead-letters")
     page.locator(f"#dead-{jobs[1].id} button[formaction$=retry]").focus()
     page.keyboard.press("Enter")
     expect(page.locator(f"#dead-{jobs[1].id}")).to_have_count(0)
@@ -272,7 +272,7 @@ class TestHeld:
         self, tab: Tab, session: Any, waits: Callable[..., int]
     ) -> None:
         make.failed_job()
-        page = tab.open("/dead-letters")
+        page = tab.open("/failures/dead-letters")
         page.get_by_role("button", name="Discard").click()
         expect(page.get_by_role("dialog")).to_be_visible()
         assert waits(but="/pulse") == 0
@@ -318,7 +318,7 @@ def test_counts_stay_current_beside_a_slow_list(tab: Tab, session: Any) -> None:
     page = tab.open("/jobs?status=failed")
     make.failed_job()
     tab.pass_seconds(6)
-    expect(page.locator("[data-count=nav-failed]")).to_contain_text("1")
+    expect(page.locator("[data-count=nav-failures]")).to_contain_text("1")
     expect(page.locator("#tab-failed [data-count]")).to_have_text("1")
 
 

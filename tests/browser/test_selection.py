@@ -36,7 +36,7 @@ def test_shift_click_selects_a_range_and_the_bar_retries_it(tab: Tab, session: A
 def test_the_checkbox_in_the_header_selects_and_clears_the_page(tab: Tab) -> None:
     for _ in range(3):
         make.failed_job()
-    page = tab.open("/dead-letters")
+    page = tab.open("/failures/dead-letters")
     page.locator("#pick-all").check()
     expect(page.locator("#picked")).to_have_text("3 selected")
     page.locator("#live [name=ids]").first.uncheck()
@@ -65,7 +65,7 @@ def test_counts_and_health_stay_live_while_rows_are_selected(tab: Tab, session: 
     make.failed_job()
     cache.forget()
     tab.pass_seconds(12)
-    expect(page.locator("[data-count=nav-failed]")).to_contain_text("2")
+    expect(page.locator("[data-count=nav-failures]")).to_contain_text("2")
     expect(page.locator("#health")).to_contain_text("No workers")
     expect(page.locator("#live tr[data-row]")).to_have_count(1)
     expect(page.locator(f"#job-{job.id} [name=ids]")).to_be_checked()

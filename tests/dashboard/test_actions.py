@@ -81,8 +81,8 @@ def test_a_retried_dead_letter_leaves_the_list(
     client: FlaskClient, session: Any, press: Press
 ) -> None:
     job = make.failed_job()
-    press(f"/jobs/{job.id}/retry", page="/dead-letters")
-    assert str(job.id) not in client.get("/dead-letters").text
+    press(f"/jobs/{job.id}/retry", page="/failures/dead-letters")
+    assert str(job.id) not in client.get("/failures/dead-letters").text
     letter = session.query(DeadLetter).one()
     assert (letter.closed_how, letter.closed_by) == ("retried", "dashboard")
 
@@ -91,8 +91,8 @@ def test_a_discarded_dead_letter_keeps_its_job(
     client: FlaskClient, session: Any, press: Press
 ) -> None:
     job = make.failed_job()
-    press(f"/jobs/{job.id}/discard", page="/dead-letters")
-    assert "No dead letters." in client.get("/dead-letters").text
+    press(f"/jobs/{job.id}/discard", page="/failures/dead-letters")
+    assert "No dead letters." in client.get("/failures/dead-letters").text
     page = client.get(f"/jobs/{job.id}").text
     assert "Dead letter discarded" in page
     assert "/discard" not in page
@@ -258,7 +258,7 @@ def test_every_action_is_audited_with_its_actor(session: Any, press: Press) -> N
     [
         ("http://localhost/jobs?status=failed", "/jobs?status=failed"),
         # Behind a proxy that rewrites Host, only the path is the same.
-        ("https://queue.example/dead-letters", "/dead-letters"),
+        ("https://queue.example/failures/dead-letters", "/failures/dead-letters"),
         ("http://evil.example/evil", None),
         ("http://localhost//evil.example/", None),
         ("http://localhost/\\evil.example/", None),

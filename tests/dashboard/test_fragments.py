@@ -16,7 +16,7 @@ from app.extensions import db
 from tests import factories as make
 from tests.dashboard.conftest import BUTTON, TICK
 
-PAGES = ("/", "/jobs", "/jobs?status=failed", "/dead-letters", "/queues", "/workers")
+PAGES = ("/", "/jobs", "/jobs?status=failed", "/failures/dead-letters", "/queues", "/workers")
 
 
 @pytest.mark.parametrize("url", PAGES)
@@ -61,7 +61,7 @@ def test_every_fragment_brings_counts_and_health(client: FlaskClient, session: A
     make.failed_job()
     for url in (*PAGES, "/pulse"):
         part = client.get(url, headers=TICK).text
-        assert "<hx-partial hx-target=\"[data-count='nav-failed']\"" in part
+        assert "<hx-partial hx-target=\"[data-count='nav-failures']\"" in part
         assert '<hx-partial hx-target="#health" hx-swap="outerMorph">' in part
 
 

@@ -102,7 +102,7 @@ def pages(client: FlaskClient, session: Any) -> dict[str, str]:
     for key in ("a", "b / c"):
         make.waiting_job(key=key)
     urls = [
-        "/", "/jobs", "/jobs?q=nobody", "/dead-letters", "/queues", "/workers", "/nowhere", "/schedules",
+        "/", "/jobs", "/jobs?q=nobody", "/failures/dead-letters", "/failures", "/failures/discarded", "/queues", "/workers", "/nowhere", "/schedules",
         "/schedules/nightly", "/schedules/paused", "/limits", "/limits/stripe", "/jobs?status=waiting",
         *(f"/jobs/{job.id}" for job in jobs),
     ]  # fmt: skip

@@ -20,7 +20,7 @@ def test_without_postgresql_every_page_is_a_503_that_says_so(private: PrivateSer
     assert client.get("/").status_code == 200
     private.stop_postgres()
     cache.forget()
-    for url in ("/", "/jobs", "/dead-letters", "/queues", "/workers", "/pulse"):
+    for url in ("/", "/jobs", "/failures/dead-letters", "/queues", "/workers", "/pulse"):
         page = client.get(url)
         assert page.status_code == 503, url
         assert "The database is not reachable" in page.text

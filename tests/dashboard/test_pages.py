@@ -19,7 +19,9 @@ PAGES = {
     "/": "Overview",
     "/jobs": "All jobs",
     "/jobs?status=failed": "Failed jobs",
-    "/dead-letters": "Dead letters",
+    "/failures": "Failures",
+    "/failures/dead-letters": "Dead letters",
+    "/failures/discarded": "Discarded",
     "/queues": "Queues",
     "/workers": "Workers",
     "/schedules": "Schedules",
@@ -86,8 +88,12 @@ def test_pages_are_small(client: FlaskClient, session: Any) -> None:
         ("/jobs?status=processing", "No jobs are running."),
         ("/jobs?status=failed", "No failed jobs."),
         ("/jobs?q=nobody", "No results."),
-        ("/dead-letters", "No dead letters."),
-        ("/dead-letters?q=nobody", "No results."),
+        ("/failures", "No failures."),
+        ("/failures?state=resolved", "No resolved groups."),
+        ("/failures?q=nobody", "No results."),
+        ("/failures/discarded", "Nothing was discarded."),
+        ("/failures/dead-letters", "No dead letters."),
+        ("/failures/dead-letters?q=nobody", "No results."),
         ("/workers", "No workers are running."),
     ],
 )
@@ -118,15 +124,16 @@ def test_the_navigation_shows_counts(client: FlaskClient, session: Any) -> None:
     make.worker()
     page = client.get("/workers").text
     badges = dict(re.findall(r'data-count="(nav-[a-z]+)"><data value="(\d+)"', page))
-    assert badges == {"nav-processing": "1", "nav-failed": "2", "nav-dead": "1", "nav-workers": "1"}
+    assert badges == {"nav-processing": "1", "nav-failures": "1", "nav-workers": "1"}
     assert re.search(r'data-count="nav-paused"></span>', page)  # zero shows nothing
 
 
-def test_the_overview_shows_counts_running_jobs_dead_letters_queues_and_workers(
+def test_the_overview_shows_counts_running_jobs_failures_queues_and_workers(
     client: FlaskClient, session: Any
 ) -> None:
     make.processing_job(type="report", progress={"percent": 40.0, "note": "page 4"})
-    make.failed_job(type="mail", error="ValueError: no such user")
+    job = make.failed_job(type="mail", fingerprint="0123456789ab")
+    make.attempt(job, fingerprint="0123456789ab", error="ValueError: no such user")
     make.worker(host="box-7")
     make.paused_queue("slow")
     page = client.get("/").text
@@ -264,7 +271,7 @@ class TestJobs:
         make.completed_job()
         for name in ("q", "tag", "type", "queue"):
             assert client.get(f"/jobs?{name}={nasty}").status_code in (200, 422)
-        assert client.get(f"/dead-letters?q={nasty}").status_code in (200, 422)
+        assert client.get(f"/failures/dead-letters?q={nasty}").status_code in (200, 422)
 
     def test_a_row_offers_what_its_status_allows(self, client: FlaskClient, session: Any) -> None:
         for view, factory in make.BY_VIEW.items():
@@ -390,7 +397,7 @@ class TestDeadLetters:
         old = make.failed_job(finished_ago=60, error="ValueError: old one")
         new = make.failed_job(error="ValueError: new one")
         gone = make.failed_job(is_discarded=True, error="ValueError: gone")
-        page = client.get("/dead-letters").text
+        page = client.get("/failures/dead-letters").text
         assert page.index(str(new.id)) < page.index(str(old.id))
         assert str(gone.id) not in page
         assert "/retry" in page
@@ -402,7 +409,7 @@ class TestDeadLetters:
         make.failed_job(type="mail")
         wanted = make.failed_job(type="report", error="disk is full")
         for query in ("type=report", "q=disk+is", "type=report&q=full"):
-            page = client.get(f"/dead-letters?{query}").text
+            page = client.get(f"/failures/dead-letters?{query}").text
             assert re.findall(r'<tr id="dead-([^"]+)"', page) == [str(wanted.id)]
 
 

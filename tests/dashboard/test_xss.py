@@ -55,7 +55,7 @@ def test_every_field_is_escaped_everywhere(client: FlaskClient, session: Any, at
         "/jobs",
         f"/jobs/{job.id}",
         f"/jobs/{running.id}",
-        "/dead-letters",
+        "/failures/dead-letters",
         "/queues",
         "/workers",
     ):
@@ -67,7 +67,7 @@ def test_every_field_is_escaped_everywhere(client: FlaskClient, session: Any, at
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_search_terms_are_escaped(client: FlaskClient, attack: str) -> None:
-    for url in ("/jobs", "/dead-letters"):
+    for url in ("/jobs", "/failures/dead-letters"):
         for name in ("q", "type", "queue", "tag", "status", "cursor", "within"):
             for headers in ({}, TICK, TICK | {"HX-Source": "form#filter"}):
                 answer = client.get(url, query_string={name: attack}, headers=headers)

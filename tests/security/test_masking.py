@@ -399,7 +399,7 @@ def test_search_does_not_reveal_masked_values(
                 for limit in ("", "&limit=1"):
                     found = client.get(path + words + more + limit, headers=bearer("viewer"))
                     assert (found.json, found.headers.get("Link")) == ([], none.headers.get("Link"))
-        for path in ("/jobs", "/jobs/all", "/dead-letters"):
+        for path in ("/jobs", "/jobs/all", "/failures/dead-letters"):
             page = eve.get(path, query_string={"q": words})
             assert page.status_code == 200
             assert stored not in page.text
@@ -464,5 +464,12 @@ def test_pages_and_responses_for_a_viewer_contain_no_secret(
         "/api/dead-letters",
     ):
         assert SECRET not in client.get(path, headers=bearer("viewer")).text
-    for path in (f"/jobs/{stored}", "/jobs", "/dead-letters", "/failures", "/", "/jobs/all"):
+    for path in (
+        f"/jobs/{stored}",
+        "/jobs",
+        "/failures/dead-letters",
+        "/failures",
+        "/",
+        "/jobs/all",
+    ):
         assert SECRET not in eve.get(path).text

@@ -26,6 +26,7 @@ TAGS = {
     "Schedules": "A schedule creates jobs of one type at set times: by a cron line in a time zone, or at an interval.",
     "Bulk actions": "One verb for many jobs: previewed, confirmed, carried out in the background, and undone.",
     "Dead letters": "The record of a failed job until someone retries or discards it.",
+    "Error groups": "Failures of the same job type, exception and location; known, muted or resolved by people, reopened by new failures.",
     "Queues": "Jobs wait in named queues; a paused queue starts no jobs.",
     "Workers": "The processes that run jobs.",
     "Job types": "Job types that can be enqueued, and their policies.",

@@ -281,5 +281,5 @@ def _description(wanted: dict[str, Any], changes: dict[str, Any] | None) -> str:
 
 def _link(wanted: dict[str, Any]) -> dict[str, str]:
     """The filter as the query string of the dashboard's list; {} if it has no such list."""
-    is_listed = wanted.keys() <= {"status", "type", "queue", "tag", "bulk"}
+    is_listed = wanted.keys() <= {"status", "type", "queue", "tag", "fingerprint", "bulk"}
     return {name: str(value) for name, value in wanted.items()} if is_listed else {}

@@ -41,6 +41,7 @@ class BulkFilterSchema(RequestSchema):
     limit_name = _LISTED["limit_name"]
     limit_key = _LISTED["limit_key"]
     tag = _LISTED["tag"]
+    fingerprint = _LISTED["fingerprint"]
     created_from = _LISTED["created_from"]
     created_to = _LISTED["created_to"]
     finished_from = _LISTED["finished_from"]

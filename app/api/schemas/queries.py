@@ -69,6 +69,11 @@ class JobListQuery(PageQuery):
             "Default: `asc` with orderBy=nextRunAt, else `desc`. A cursor keeps its order."
         ),
     )
+    fingerprint = Text(
+        longest=12,
+        validate=[Regexp(re.compile(r"^[0-9a-f]{12}\Z"), error="must be 12 hex digits.")],
+        metadata=about("Jobs of this error group."),
+    )
     id_prefix = Text(
         longest=36,
         validate=[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from markupsafe import Markup
@@ -87,17 +88,27 @@ def _ticks(points: Sequence[Minute], name: str, step: float) -> Iterator[str]:
 
 
 def spark(group: ErrorGroup) -> Markup:
-    """A group's failed attempts by hour, one bar each, with a text equivalent."""
-    counts, height, step = group.per_hour, 20, 4
-    top = max(counts, default=0) or 1
+    """A group's failed attempts by hour as bars over the width, each labelled; the current hour in red."""
+    counts, height, step = group.per_hour, 24, 10
+    top, last = max(counts, default=0) or 1, len(counts) - 1
     bars = "".join(
-        f'<rect class="bar-failed" x="{i * step}" y="{height - max(height * n / top, 1.5):.1f}" width="{step - 1}" height="{max(height * n / top, 1.5):.1f}"/>'
+        _hour(i * step, group.hours_from + timedelta(hours=i), n, height * n / top, height, is_now=i == last)
         for i, n in enumerate(counts)
-        if n
-    )
+    )  # fmt: skip
     summary = f"{number(sum(counts))} failed attempts in the last {len(counts)} hours, {number(counts[-1])} in the current hour"
     return Markup(
-        f'<svg class="spark" viewBox="0 0 {len(counts) * step} {height}" role="img" aria-label="{summary}"><title>{summary}</title>{bars}</svg>'
+        f'<svg class="spark" viewBox="0 0 {len(counts) * step} {height}" preserveAspectRatio="none" role="img" aria-label="{summary}">{bars}</svg>'
+    )
+
+
+def _hour(x: int, at: datetime, n: int, up: float, height: int, *, is_now: bool) -> str:
+    label = f": {number(n)} failed attempt{'' if n == 1 else 's'}"
+    up = max(up, 2) if n else 1
+    tone = "bar-failed" if is_now and n else "bar-past" if n else "bar-none"
+    return (
+        f'<g><title data-at="{iso(at)}" data-label="{label}">{at:%a %H:%M} UTC{label}</title>'
+        f'<rect class="bar-hit" x="{x}" y="0" width="10" height="{height}"/>'
+        f'<rect class="{tone}" x="{x + 1}" y="{height - up:.1f}" width="8" height="{up:.1f}"/></g>'
     )
 
 

@@ -1,4 +1,4 @@
-"""Failed jobs by error group: retry one, ten as a canary, or all; discard all."""
+"""Failures by error group: retry some, ten as a canary, or all; discard; say what is known, muted or resolved."""
 
 from __future__ import annotations
 
@@ -7,36 +7,62 @@ from typing import Any
 
 from flask import Response, abort, make_response, redirect, request, url_for
 
-from app.dashboard import cached_reads, render
+from app import clock
+from app.dashboard import cached_reads, looks, render
 from app.dashboard.blueprint import dashboard
-from app.dashboard.present.bulk_words import ASKS_ABOVE, became, became_of
+from app.dashboard.failure_query import FailureQuery
+from app.dashboard.present.bulk_words import ASKS_ABOVE, became
+from app.dashboard.present.failure_words import ACTIONS, CANARY, EMPTY, VIEWS, is_waiting, verdict
 from app.dashboard.redirects import done
 from app.errors import ValidationFailed
 from app.extensions import db
-from app.jobs import bulk
-from app.jobs.listing import MAX_ERROR_GROUPS, JobFilter
+from app.jobs import bulk, error_group_states
+from app.jobs.listing import JobFilter
 from app.jobs.models import FAILED
 from app.security import actor
 from app.security.roles import requires
 
 VERBS = ("retry", "discard")
+#: How many jobs the menu offers to retry, besides all.
+NEWEST = (1, CANARY, 100)
+#: Seconds between refreshes; while a retry's verdict is awaited, for this long at most.
+USUAL_SECONDS, FAST_SECONDS, FAST_FOR_SECONDS = 5, 1, 300
 
 
 @dashboard.get("/failures")
 @requires("viewer")
 def failures() -> Response:
-    groups = cached_reads.failures()
-    return render.page(
-        "failures/index.html", "failures/_table.html", groups=groups, limit=MAX_ERROR_GROUPS,
-        asks_above=ASKS_ABOVE, retries=cached_reads.latest_retries([group.fingerprint for group in groups]), became_of=became_of,
+    query = FailureQuery.parse(request.args)
+    groups, more = cached_reads.error_groups(
+        state=query.state, type=query.type, search=query.q, skip=query.skip
+    )
+    retries = cached_reads.latest_retries([group.fingerprint for group in groups])
+    awaited = any(
+        is_waiting(outcome) and (clock.now() - action.created_at).total_seconds() < FAST_FOR_SECONDS
+        for action, outcome in retries.values()
+    )
+    page = render.page(
+        "failures/index.html", "failures/_table.html", query=query, groups=groups, more=more, views=VIEWS,
+        states=cached_reads.error_group_states(), empty=EMPTY[query.state], asks_above=ASKS_ABOVE, newest=NEWEST,
+        actions=ACTIONS, paused_types=cached_reads.paused_types(), type_names=cached_reads.type_options(query.type),
+        verdicts={group: verdict(*retry) for group, retry in retries.items()}, retries=retries,
+        seconds=FAST_SECONDS if awaited else USUAL_SECONDS,
     )  # fmt: skip
+    return looks.looked(page)
 
 
 @dashboard.post("/failures/<fingerprint>/<verb>")
 @requires("operator")
 def act_on_failure(fingerprint: str, verb: str) -> Response:
-    """Acts on the ``newest`` jobs of a group at once; without that number, and to discard without scripts, opens the preview."""
-    if verb not in VERBS or not re.fullmatch("[0-9a-f]{12}", fingerprint):
+    """Changes the state of a group, or acts on its ``newest`` jobs at once.
+
+    Without that number, and to discard without scripts, opens the preview.
+    """
+    if not re.fullmatch("[0-9a-f]{12}", fingerprint):
+        abort(404)
+    if verb in error_group_states.VERBS:
+        return _change_state(fingerprint, verb)
+    if verb not in VERBS:
         abort(404)
     link: dict[str, Any] = {"status": FAILED, "fingerprint": fingerprint}
     # Discarding asks first: with a dialog if there are scripts, else with the preview.
@@ -52,6 +78,12 @@ def act_on_failure(fingerprint: str, verb: str) -> Response:
     )  # fmt: skip
     n = bulk.finish_at_once(db.session, number)
     return done(became(verb, n) if n else "No jobs left in this group.", home="dashboard.failures")
+
+
+def _change_state(fingerprint: str, verb: str) -> Response:
+    error_group_states.change(db.session, fingerprint, verb, by=actor())
+    message = ACTIONS[verb][2].format(group=cached_reads.error_group_name(fingerprint))
+    return done(message, home="dashboard.failures")
 
 
 def _newest(text: str) -> int:

@@ -37,7 +37,7 @@ def overview() -> Response:
         ranges=charts.LABELS,
         is_fresh=not counts["all"],
         running=listing.list_jobs(db.session, running, limit=ROWS, is_light=True).items,
-        dead_letters=listing.list_dead_letters(db.session, limit=ROWS).items,
+        groups=cached_reads.error_groups()[0][:ROWS],
         queues=sorted(cached_reads.queues(), key=lambda queue: (-queue.due, queue.name))[:ROWS],
         held=cached_reads.held_by_queue(),
         workers=[worker for worker in cached_reads.workers() if worker.is_alive][:ROWS],

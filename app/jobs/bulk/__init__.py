@@ -22,7 +22,7 @@ from app.jobs.bulk.actions import (
     undo,
 )
 from app.jobs.bulk.chunks import HAS_OPEN, act, finish_at_once, prune, step
-from app.jobs.bulk.outcomes import Outcome, latest_retries, outcome, undo_of
+from app.jobs.bulk.outcomes import Outcome, latest_retries, outcome, retried_groups, undo_of
 from app.jobs.bulk.selected import act_on_selected
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "pause",
     "prune",
     "resume",
+    "retried_groups",
     "step",
     "stop",
     "undo",

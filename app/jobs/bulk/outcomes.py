@@ -9,13 +9,15 @@ from sqlalchemy.orm import Session
 
 from app import cache
 from app.database import DbSession
-from app.jobs.bulk.actions import find
+from app.jobs.bulk.actions import AT_ONCE, find
 from app.jobs.lifecycle import IS_UNDOABLE
 from app.jobs.models import STATUSES, BulkAction
 
 #: Counting takes a second for a million jobs. Above this number, readers get the previous figures meanwhile.
 MANY_JOBS = 10_000
 SECONDS, SECONDS_OF_MANY = 1.0, 5.0
+#: Retries of error groups are looked up among this many actions, the newest.
+MANY_ACTIONS = 1000
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,11 @@ _UNDO_OF = text("SELECT max(id) FROM bulk_actions WHERE undo_of = :id")
 
 # The latest retry of some of an error group, within the last day. bulk_actions_pkey, newest first. Links that the
 # previous release stored name the parameter failure.
-_CANARIES = text("""
+_CANARIES = text(f"""
 SELECT DISTINCT ON (fingerprint) fingerprint, id FROM (
     SELECT COALESCE(scope ->> 'fingerprint', scope ->> 'failure') AS fingerprint, id FROM bulk_actions
     WHERE verb = 'retry' AND created_at > now() - interval '1 day' AND id > (
-        SELECT coalesce(max(id), 0) - 1000 FROM bulk_actions)) AS recent
+        SELECT coalesce(max(id), 0) - {MANY_ACTIONS} FROM bulk_actions)) AS recent
 WHERE fingerprint = ANY(:fingerprints) ORDER BY fingerprint, id DESC
 """)
 
@@ -88,5 +90,23 @@ def latest_retries(db: DbSession, fingerprints: list[str]) -> dict[str, tuple[Bu
     retries = {}
     for row in db.execute(_CANARIES, {"fingerprints": fingerprints}).all():
         action = find(db, row.id)
-        retries[row.fingerprint] = (action, outcome(db, action))
+        # Those of a canary are counted now: its verdict is awaited.
+        is_small = action.done > 0 and action.total <= AT_ONCE
+        counted = count_outcome(db, row.id) if is_small else outcome(db, action)
+        retries[row.fingerprint] = (action, counted)
     return retries
+
+
+# bulk_actions_pkey, newest first.
+_RETRIED = text(f"""
+SELECT DISTINCT COALESCE(scope ->> 'fingerprint', scope ->> 'failure') AS fingerprint
+FROM (SELECT verb, scope, created_at FROM bulk_actions ORDER BY id DESC LIMIT {MANY_ACTIONS}) AS recent
+WHERE verb = 'retry' AND created_at > now() - make_interval(secs => :seconds)
+""")
+
+
+def retried_groups(db: DbSession, *, seconds: float) -> list[str]:
+    """Fingerprints of the error groups that were retried within that time."""
+    return [
+        fingerprint for fingerprint in db.scalars(_RETRIED, {"seconds": seconds}) if fingerprint
+    ]

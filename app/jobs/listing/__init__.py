@@ -7,16 +7,25 @@ number of candidates and say when they stopped there, and so do counts (``Count.
 
 from app.jobs.listing.cursors import OFFSET_BOUND, Page
 from app.jobs.listing.dead_letters import (
+    count_failed_since,
     count_newer_dead_letters,
     dead_letters_of,
     list_dead_letters,
     open_dead_letter,
 )
 from app.jobs.listing.error_groups import (
+    ALL,
     MAX_ERROR_GROUPS,
+    OPEN,
+    Counts,
     ErrorGroup,
+    count_jobs_by_group,
+    count_states,
     error_group_name,
+    get_error_group,
     list_error_groups,
+    page_of_error_groups,
+    shared_counts,
 )
 from app.jobs.listing.filters import JobFilter
 from app.jobs.listing.jobs import (
@@ -43,12 +52,15 @@ from app.jobs.statistics.overview import (
 )
 
 __all__ = [
+    "ALL",
     "CANDIDATES",
     "MAX_ERROR_GROUPS",
     "NEWEST",
     "OFFSET_BOUND",
+    "OPEN",
     "ORDERED_BY",
     "Count",
+    "Counts",
     "ErrorGroup",
     "JobFilter",
     "Order",
@@ -59,11 +71,15 @@ __all__ = [
     "WorkerSummary",
     "attempts_of",
     "count_ahead",
+    "count_failed_since",
+    "count_jobs_by_group",
     "count_newer_dead_letters",
     "count_newer_jobs",
+    "count_states",
     "dead_letters_of",
     "error_group_name",
     "find_ids",
+    "get_error_group",
     "get_job",
     "job_type_overview",
     "list_dead_letters",
@@ -74,9 +90,11 @@ __all__ = [
     "oldest_created",
     "open_dead_letter",
     "order_of",
+    "page_of_error_groups",
     "paused_queues",
     "paused_types",
     "queue_overview",
+    "shared_counts",
     "still_running",
     "waiting",
     "worker",

@@ -1,12 +1,15 @@
-"""Dead letters: the open ones, newest first, and the one of a job."""
+"""Dead letters: the open ones and the discarded ones, newest first, and the one of a job."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, literal_column, select, text
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.database import Db, DbSession
 from app.errors import DeadLetterNotFound
@@ -27,6 +30,23 @@ _FIRST = (datetime(1970, 1, 1, tzinfo=UTC), FIRST_ID)
 _LAST = (datetime(9999, 1, 1, tzinfo=UTC), LAST_ID)
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """Which dead letters a list has, by which time, newest first."""
+
+    at: InstrumentedAttribute[Any]
+    driver: ColumnElement[bool]
+
+    def key_of(self, dead_letter: DeadLetter) -> Key:
+        return (getattr(dead_letter, self.at.key), dead_letter.job_id)
+
+
+_OPEN = _Kind(DeadLetter.failed_at, DeadLetter.closed_at.is_(None))  # ix_dead_letters_failed_at
+_DISCARDED = _Kind(  # ix_dead_letters_discarded
+    DeadLetter.closed_at, DeadLetter.closed_how == literal_column("'discarded'")
+)
+
+
 def list_dead_letters(
     db: DbSession,
     *,
@@ -38,8 +58,9 @@ def list_dead_letters(
     queue: str | None = None,
     search: str | None = None,
     is_payload_searched: bool = True,
+    is_discarded: bool = False,
 ) -> Page[DeadLetter]:
-    """Open dead letters by (failed_at, job_id), newest first.
+    """Open dead letters by (failed_at, job_id), or discarded ones by (closed_at, job_id), newest first.
 
     ``search`` is text in type, reason or payload, or the start or end of a job's id (8 digits or
     more); payloads only with ``is_payload_searched``, as in JobFilter.
@@ -49,14 +70,17 @@ def list_dead_letters(
     check_offset(offset)
     if not is_storable([type, queue, search]):
         return Page()
-    return paginate(
-        find=_finder(db, type, queue, search, offset, is_payload_searched),
-        load=lambda keys: _load(db, keys),
+    kind = _DISCARDED if is_discarded else _OPEN
+    page = paginate(
+        find=_finder(db, kind, type, queue, search, offset, is_payload_searched),
+        load=lambda keys: _load(db, kind, keys),
         instant_of=lambda key: key[0],
         position=position,
         is_first=position is None and offset == 0,
         limit=limit,
     )
+    # A job may have been discarded twice.
+    return replace(page, items=list({item.job_id: item for item in page.items}.values()))
 
 
 def count_newer_dead_letters(
@@ -67,16 +91,20 @@ def count_newer_dead_letters(
     type: str | None = None,
     search: str | None = None,
     is_payload_searched: bool = True,
+    is_discarded: bool = False,
 ) -> int:
     """How many are newer than a page's start_cursor, up to ``limit``. Raises InvalidCursor."""
     position = decode(cursor, width=2, direction="previous")
     if not is_storable([type, search]):
         return 0
-    return len(_finder(db, type, None, search, 0, is_payload_searched)(position, limit).keys)
+    kind = _DISCARDED if is_discarded else _OPEN
+    find = _finder(db, kind, type, None, search, 0, is_payload_searched)
+    return len(find(position, limit).keys)
 
 
 def _finder(
     db: DbSession,
+    kind: _Kind,
     type: str | None,
     queue: str | None,
     search: str | None,
@@ -84,11 +112,11 @@ def _finder(
     is_payload_searched: bool,
 ) -> Callable[[Position | None, int], Matches]:
     words = (search or "").strip()
-    plan = Walk(  # ix_dead_letters_failed_at
-        key=(DeadLetter.failed_at, DeadLetter.job_id),
+    plan = Walk(
+        key=(kind.at, DeadLetter.job_id),
         floor=_FIRST,
         ceiling=_LAST,
-        driver=DeadLetter.closed_at.is_(None),
+        driver=kind.driver,
         conditions=tuple(_conditions(type, queue, words, is_payload_searched)),
     )
 
@@ -99,7 +127,7 @@ def _finder(
         if matches.stopped_at is None or at is not None or offset or not looks_like_id(words):
             return matches
         # The first page was cut short; indexes find ids by both ends.
-        is_it = DeadLetter.closed_at.is_(None) & is_part_of_id(words, DeadLetter.job_id)
+        is_it = kind.driver & is_part_of_id(words, DeadLetter.job_id)
         return merge(plan, matches, gather(db, plan, is_it, limit=limit), limit=limit)
 
     return find
@@ -120,9 +148,9 @@ def _conditions(
         yield matches_search(words, DeadLetter.job_id, payload, DeadLetter.type, DeadLetter.reason)
 
 
-def _load(db: DbSession, keys: list[Key]) -> tuple[list[DeadLetter], int]:
-    """The dead letters of these keys in their order, without those closed since."""
-    # ix_dead_letters_job; "is open" is checked here: in WHERE the planner might choose another index.
+def _load(db: DbSession, kind: _Kind, keys: list[Key]) -> tuple[list[DeadLetter], int]:
+    """The dead letters of these keys in their order, without those that have left the list since."""
+    # ix_dead_letters_job; the kind is checked here: in WHERE the planner might choose another index.
     rows = select(DeadLetter, json_bytes(DeadLetter.payload))
     wanted = {(key[0], key[1]) for key in keys}
 
@@ -133,8 +161,12 @@ def _load(db: DbSession, keys: list[Key]) -> tuple[list[DeadLetter], int]:
         return [
             (dead_letter.job_id, dead_letter, size)
             for dead_letter, size in loaded
-            if dead_letter.closed_at is None
-            and (dead_letter.failed_at, dead_letter.job_id) in wanted
+            if (
+                dead_letter.closed_how == "discarded"
+                if kind is _DISCARDED
+                else dead_letter.closed_at is None
+            )
+            and kind.key_of(dead_letter) in wanted
         ]
 
     ids = [job_id for _, job_id in keys]
@@ -159,6 +191,24 @@ def open_dead_letter(db: DbSession, job_id: UUID) -> DeadLetter:
     if not latest or latest[0].closed_at is not None:
         raise DeadLetterNotFound(job_id=job_id)
     return latest[0]
+
+
+# ix_dead_letters_failed_at; then a job and its group each.
+_FAILED_SINCE = text("""
+    SELECT count(*) FROM (
+        SELECT job_id FROM dead_letters WHERE closed_at IS NULL AND failed_at > :since
+        ORDER BY failed_at DESC LIMIT :looked_at) AS d
+    JOIN jobs j ON j.id = d.job_id LEFT JOIN error_groups g ON g.fingerprint = j.fingerprint
+    WHERE g.state IS DISTINCT FROM 'muted'
+""")
+#: count_failed_since() looks at this many dead letters.
+LOOKED_AT = 500
+
+
+def count_failed_since(db: Db, since: datetime) -> int:
+    """How many jobs failed permanently since then and still are, without muted groups; of the newest LOOKED_AT."""
+    n: int = db.execute(_FAILED_SINCE, {"since": since, "looked_at": LOOKED_AT}).scalar_one()
+    return n
 
 
 def count_dead_letters(db: Db) -> Count:
