@@ -290,6 +290,7 @@ def test_jobs_that_wait_have_a_view_and_say_so(client: FlaskClient, session: Any
     assert f"job-{waiting.id}" in text
     assert f"job-{free.id}" not in text
     assert '<span class="status is-waiting">' in text
+    assert "limit stripe, key 42" in plain(text)
     assert re.search(r'id="tab-waiting".*?data-count="waiting"><data value="2"', text)
     narrowed = client.get("/jobs?status=waiting&limit=stripe&limitKey=42").text
     assert f"job-{other.id}" not in narrowed

@@ -42,7 +42,7 @@ WHEN: dict[str | None, When] = {
 
 @dataclass(frozen=True)
 class Detail:
-    kind: str  # progress, error, tags, none
+    kind: str  # progress, limit, error, tags, none
     text: str = ""
 
 
@@ -76,7 +76,10 @@ def took(job: Job) -> float | None:
 
 
 def detail(job: Job) -> Detail:
-    """Progress while the job runs, why it failed, or its tags."""
+    """Progress while the job runs, the limit it waits at, why it failed, or its tags."""
+    if job.hold == AT_LIMIT:
+        key = f", key {job.limit_key}" if job.limit_key else ""
+        return Detail("limit", f"limit {job.limit_name}{key}")
     if is_running(job) and job.progress:
         return Detail("progress")
     if job.last_error and job.view in ("retrying", "failed"):
