@@ -21,7 +21,7 @@ from contextlib import suppress
 
 import requests
 
-from benchmarks.chaos import schedules
+from benchmarks.chaos import limits, schedules
 from benchmarks.chaos.faults import FAULTS
 from benchmarks.chaos.load import Load
 from benchmarks.chaos.system import System, private_system
@@ -36,6 +36,7 @@ def run(minutes: float, seed: int, only: str | None = None) -> int:
     with private_system() as system:
         _until_answers(system)
         schedules.create(system)
+        sampler = limits.Sampler(system)
         load = Load(system, random.Random(seed + 1))
         thread = threading.Thread(target=load.run, daemon=True)
         thread.start()
@@ -52,7 +53,8 @@ def run(minutes: float, seed: int, only: str | None = None) -> int:
         schedules.stop(system)
         thread.join(30)
         rested = _rest(system)
-        verdict = audit(system, load)
+        sampler.stop()
+        verdict = audit(system, load, sampler)
         report(system, load, happened, rested, verdict)
         return 0 if verdict.is_good else 1
 

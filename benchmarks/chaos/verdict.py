@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos import schedules
+from benchmarks.chaos import limits, schedules
 from benchmarks.chaos.load import Load
 from benchmarks.chaos.system import System
 
@@ -29,6 +29,7 @@ class Verdict:
     miscounted: list[str]
     wrong_answers: list[str]
     wrong_ticks: list[str]
+    over_limits: list[str]
 
     @property
     def is_good(self) -> bool:
@@ -60,7 +61,7 @@ def read_ledger(path: Path) -> list[Line]:
     return lines
 
 
-def audit(system: System, load: Load) -> Verdict:
+def audit(system: System, load: Load, sampler: limits.Sampler) -> Verdict:
     """The ledger against database, Redis and counters. The system is at rest."""
     rows = {str(i): s for i, s in system.sql("SELECT id, status FROM jobs")}
     final = {"completed", "failed", "cancelled"}
@@ -100,6 +101,7 @@ def audit(system: System, load: Load) -> Verdict:
         _miscounted(system),
         _wrong_answers(system, load),
         list(schedules.problems(system)),
+        list(sampler.problems()),
     )
 
 
