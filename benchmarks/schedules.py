@@ -94,10 +94,10 @@ def _add(
 
 def _lags() -> dict[str, float]:
     pairs: list[Any] = programs.scalar(_LAGS) or []
-    made, started = (sorted(values) for values in zip(*pairs, strict=True))
+    created, started = (sorted(values) for values in zip(*pairs, strict=True))
     return {
-        "created p50": statistics.median(made),
-        "created max": made[-1],
+        "created p50": statistics.median(created),
+        "created max": created[-1],
         "started p50": statistics.median(started),
         "started p99": started[int(len(started) * 0.99)],
         "started max": started[-1],

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.jobs.schedules import times
-from app.jobs.schedules.plan import MAX_COUNTED, MAX_MADE, Due, Missed, Plan, due, plan, run_at
+from app.jobs.schedules.plan import MAX_COUNTED, MAX_CREATED, Due, Missed, Plan, due, plan, run_at
 
 START = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -99,7 +99,7 @@ def test_a_later_tick_on_time_replaces_the_missed_ones_of_one() -> None:
 
 def test_all_goes_on_with_ticks_on_time() -> None:
     row = replace(EVERY_MINUTE, missed="all")
-    assert planned(row, late=3 * MINUTE + timedelta(seconds=1)).made == minutes(0, 1, 2, 3)
+    assert planned(row, late=3 * MINUTE + timedelta(seconds=1)).created == minutes(0, 1, 2, 3)
 
 
 def test_all_makes_up_for_a_hundred_at_most() -> None:
@@ -107,15 +107,15 @@ def test_all_makes_up_for_a_hundred_at_most() -> None:
 
     result = planned(row, late=1000 * MINUTE - timedelta(seconds=30))
 
-    assert result.made == minutes(*range(1000 - MAX_MADE, 1000))
+    assert result.created == minutes(*range(1000 - MAX_CREATED, 1000))
     assert result.missed == Missed(START, START + 899 * MINUTE, 900)
 
 
 def test_more_late_ticks_than_a_pass_makes_stay_due() -> None:
     result = planned(EVERY_SECOND, late=timedelta(seconds=250), grace=3600)
 
-    assert len(result.made) == MAX_MADE
-    assert result.next_run_at == START + timedelta(seconds=MAX_MADE)
+    assert len(result.created) == MAX_CREATED
+    assert result.next_run_at == START + timedelta(seconds=MAX_CREATED)
     assert result.missed is None
 
 
@@ -125,7 +125,7 @@ def test_counting_stops_and_ticking_goes_on(row: Row) -> None:
 
     result = planned(row, late=late + timedelta(seconds=30))
 
-    assert result.made == (START + late,)
+    assert result.created == (START + late,)
     assert result.missed == Missed(START, START + late - MINUTE, MAX_COUNTED - 1)
     assert result.next_run_at == START + late + MINUTE
 
@@ -139,7 +139,7 @@ def test_the_latest_of_a_rare_line_is_found_far_back() -> None:
 
     assert not result.is_exact
     assert result.latest[-1] == datetime(2026, 1, 14, 23, 59, tzinfo=UTC)
-    assert len(result.latest) == MAX_MADE + 1
+    assert len(result.latest) == MAX_CREATED + 1
 
 
 def test_a_schedule_ends() -> None:

@@ -283,11 +283,11 @@ def test_missed_ticks_share_a_row(add: Any, rows: Any) -> None:
 
     run(grace_seconds=5)
 
-    missed, made = rows(HISTORY)
+    missed, enqueued = rows(HISTORY)
     assert (missed.outcome, missed.n, missed.job_id) == ("missed", 10, None)
     assert missed.last_at - missed.tick_at == timedelta(seconds=540)
-    assert made.outcome == "enqueued"
-    assert made.tick_at - missed.last_at == timedelta(seconds=60)
+    assert enqueued.outcome == "enqueued"
+    assert enqueued.tick_at - missed.last_at == timedelta(seconds=60)
 
 
 def test_jitter_delays_the_job_and_not_the_tick(add: Any, rows: Any) -> None:

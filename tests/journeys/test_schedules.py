@@ -227,8 +227,8 @@ def test_a_minute_of_overlapping_runs(
     wait_until(is_over, timeout=90)
 
     assert max(seen) == 1
-    made = sql("SELECT count(*) FROM jobs WHERE created_by = 'schedule:slow'")[0][0]
-    assert 14 <= made <= 16
+    created = sql("SELECT count(*) FROM jobs WHERE created_by = 'schedule:slow'")[0][0]
+    assert 14 <= created <= 16
     assert live("waits") == 1
 
 
@@ -342,8 +342,8 @@ def test_ticks_go_on_while_redis_is_away(
 
     wait_until(lambda: api.unfinished() == 0, timeout=20)
     ticks = api.get("/api/schedules/s/ticks?limit=100")
-    made = [tick for tick in ticks if tick["outcome"] == "enqueued"]
-    assert len({tick["jobId"] for tick in made}) == len(made) >= before + 3
+    enqueued = [tick for tick in ticks if tick["outcome"] == "enqueued"]
+    assert len({tick["jobId"] for tick in enqueued}) == len(enqueued) >= before + 3
 
 
 def test_a_leader_that_freezes_delays_no_tick_for_long(

@@ -25,9 +25,9 @@ def source(engine: Engine) -> Callable[..., Ticks]:
 
     def source(*, leads: bool = True) -> Ticks:
         hints: list[str] = []
-        made = Ticks(engine, leads=lambda: leads, hint=hints.append, grace_seconds=60)
-        made.hints = hints  # type: ignore[attr-defined]
-        return made
+        process = Ticks(engine, leads=lambda: leads, hint=hints.append, grace_seconds=60)
+        process.hints = hints  # type: ignore[attr-defined]
+        return process
 
     return source
 

@@ -50,7 +50,7 @@ GROUP BY s.name ORDER BY max(t.made_at) DESC
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """So many schedules or ticks, and the first NAMED names of schedules."""
+    """A number of schedules or ticks, and the names of the first NAMED schedules."""
 
     count: int
     names: tuple[str, ...]

@@ -12,11 +12,11 @@ from typing import Protocol
 from app.jobs.schedules import times
 
 #: Missed ticks that ``all`` makes up for, and ticks that one pass creates jobs for.
-MAX_MADE = 100
+MAX_CREATED = 100
 #: Missed and paused ticks are counted up to this number; "at least" from there.
 MAX_COUNTED = 10_000
 #: Those that may be made up for, and the last one that is not.
-KEPT = MAX_MADE + 1
+KEPT = MAX_CREATED + 1
 
 _MINUTE = timedelta(minutes=1)
 _INSTANT = timedelta(microseconds=1)
@@ -61,7 +61,7 @@ class Missed:
 class Plan:
     """What to do about the ticks that are due."""
 
-    made: tuple[datetime, ...]  # ticks that get a job, the oldest first
+    created: tuple[datetime, ...]  # ticks that get a job, the oldest first
     missed: Missed | None
     next_run_at: datetime | None  # None: it has ended
 
@@ -70,18 +70,18 @@ def plan(schedule: Planned, first: datetime, *, now: datetime, grace_seconds: fl
     """The plan for a schedule whose next tick ``first`` is due at ``now``.
 
     A tick within the grace is merely late and gets its job. Of the older ones, ``missed`` decides: ``one`` gives the
-    latest a job unless a later tick has one, ``all`` each of the last MAX_MADE, ``none`` none; ``one`` and ``all`` only
+    latest a job unless a later tick has one, ``all`` each of the last MAX_CREATED, ``none`` none; ``one`` and ``all`` only
     within ``missed_within_seconds``.
     """
     late_since = now - timedelta(seconds=grace_seconds)
     old = due(schedule, first, late_since, is_end_included=False)
     following = times.next_tick(schedule, old.latest[-1]) if old.count else first
     recent, next_run_at = _recent(schedule, following, now)
-    made_up = _made_up(schedule, old, now, has_later=bool(recent))
+    caught_up = _caught_up(schedule, old, now, has_later=bool(recent))
     missed = None
-    if (count := old.count - len(made_up)) > 0:
-        missed = Missed(first, old.latest[-len(made_up) - 1], count)
-    return Plan((*made_up, *recent), missed, next_run_at)
+    if (count := old.count - len(caught_up)) > 0:
+        missed = Missed(first, old.latest[-len(caught_up) - 1], count)
+    return Plan((*caught_up, *recent), missed, next_run_at)
 
 
 def due(
@@ -116,12 +116,12 @@ def run_at(schedule: Planned, tick: datetime) -> datetime:
     return tick + timedelta(milliseconds=int(fraction * (longest // timedelta(milliseconds=1))))
 
 
-def _made_up(schedule: Planned, old: Due, now: datetime, *, has_later: bool) -> list[datetime]:
+def _caught_up(schedule: Planned, old: Due, now: datetime, *, has_later: bool) -> list[datetime]:
     """The missed ticks that get a job after all."""
     since = now - timedelta(seconds=schedule.missed_within_seconds)
     within = [tick for tick in old.latest if tick >= since]
     if schedule.missed == "all":
-        return within[-MAX_MADE:]
+        return within[-MAX_CREATED:]
     if schedule.missed == "one" and not has_later:
         return within[-1:]
     return []
@@ -130,9 +130,9 @@ def _made_up(schedule: Planned, old: Due, now: datetime, *, has_later: bool) -> 
 def _recent(
     schedule: Planned, tick: datetime | None, now: datetime
 ) -> tuple[list[datetime], datetime | None]:
-    """The ticks from ``tick`` on that are due, at most MAX_MADE, and the tick after them."""
+    """The ticks from ``tick`` on that are due, at most MAX_CREATED, and the tick after them."""
     ticks: list[datetime] = []
-    while tick is not None and tick <= now and len(ticks) < MAX_MADE:
+    while tick is not None and tick <= now and len(ticks) < MAX_CREATED:
         ticks.append(tick)
         tick = times.next_tick(schedule, tick)
     return ticks, tick

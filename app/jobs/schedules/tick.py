@@ -184,14 +184,16 @@ def _carry_out(session: Session, batch: Sequence[Turn]) -> None:
     replacing = {turn.schedule.id: turn for turn in batch if turn.schedule.overlap == REPLACE}
     live = overlap.live_jobs(session, replacing) if replacing else {}
     new = record(session, ticks)
-    made = [(tick, tick.job) for tick in ticks if tick.job and (tick.schedule.id, tick.at) in new]
-    if not made:
+    created = [
+        (tick, tick.job) for tick in ticks if tick.job and (tick.schedule.id, tick.at) in new
+    ]
+    if not created:
         return
-    results = lifecycle.enqueue(session, [job for _, job in made])
-    pairs = zip([tick for tick, _ in made], results, strict=True)
+    results = lifecycle.enqueue(session, [job for _, job in created])
+    pairs = zip([tick for tick, _ in created], results, strict=True)
     _record_skipped(session, [(tick, result) for tick, result in pairs if not result.is_new])
     for schedule_id, turn in replacing.items():
-        jobs = [job.id for tick, job in made if tick.schedule.id == schedule_id]
+        jobs = [job.id for tick, job in created if tick.schedule.id == schedule_id]
         if jobs:
             overlap.replace_jobs(session, turn.schedule, [*live.get(schedule_id, []), *jobs[:-1]])
 

@@ -142,7 +142,7 @@ def unique_key_of(schedule: Any) -> str | None:
 def _ticks(row: Row[Any], result: Plan) -> Iterator[Tick]:
     if missed := result.missed:
         yield Tick(row, missed.first, "missed", count=missed.count, last_at=missed.last)
-    for at in result.made:
+    for at in result.created:
         yield _with_job(Tick(row, at))
 
 
