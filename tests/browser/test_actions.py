@@ -140,7 +140,7 @@ class TestWithoutScripts:
         job = make.failed_job(type="mail", payload={"to": "ada"})
         make.worker(host="box-7")
         for path, words in (
-            ("/", "mail"), ("/jobs", "mail"), (f"/jobs/{job.id}", '"ada"'), ("/failures/dead-letters", "boom"),
+            ("/", "box-7"), ("/jobs", "mail"), (f"/jobs/{job.id}", '"ada"'), ("/failures/dead-letters", "boom"),
             ("/queues", "default"), ("/workers", "box-7"),
         ):  # fmt: skip
             page = plain_tab.open(path)
