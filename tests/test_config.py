@@ -13,6 +13,7 @@ from dotenv import dotenv_values
 
 from app import config
 from app.config import ConfigError
+from app.worker.kernel import CONNECTIONS
 
 ROOT = Path(__file__).parent.parent
 URLS = {"DATABASE_URL": "postgresql://u:p@h:5432/n", "REDIS_URL": "redis://h:6379/0"}
@@ -181,6 +182,13 @@ def test_the_configuration_guide_shows_the_defaults() -> None:
                 )
                 checked.add(name)
     assert len(checked) > 25
+
+
+def test_the_guides_know_how_many_connections_a_worker_has_of_its_own() -> None:
+    deployment = (ROOT / "docs" / "deployment.md").read_text()
+
+    assert f"its own {CONNECTIONS} come on top" in CONFIGURATION
+    assert re.search(rf"per worker {CONNECTIONS} of its\s+own", deployment)
 
 
 def test_uncommenting_the_whole_example_sets_no_secret() -> None:
