@@ -66,7 +66,8 @@
     report(id, status >= 400 ? status : 0);
   });
   on("htmx:error", ({ detail: { ctx } }) => { if (region(ctx) && !ctx.response) report(region(ctx), 599); });
-  on("htmx:finally:request", ({ detail: { ctx } }) => { if (region(ctx)) schedule(region(ctx)); });
+  // An action may have changed the interval of the main region.
+  on("htmx:finally:request", ({ detail: { ctx } }) => schedule(region(ctx) || "live"));
   on("htmx:before:history:update", (event) => { if (event.detail.response?.status >= 400) event.preventDefault(); });
   on("refresh", () => document.querySelectorAll("[data-live]").forEach((el) => refresh(el.id, true)));
   document.querySelectorAll("[data-live]").forEach((el) => schedule(el.id));

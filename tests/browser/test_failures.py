@@ -62,6 +62,21 @@ def test_the_verdict_of_a_canary_comes_with_the_pointer_on_the_button(
     expect(page.locator("#live tbody tr")).to_have_count(10)
 
 
+def test_after_a_retry_the_page_looks_again_after_a_second(tab: Tab, session: Any) -> None:
+    failures(12)
+    # The first delay above 0.8 s that a timer gets once the retry was sent.
+    tab.page.add_init_script("""
+      const plain = setTimeout; window.delays = [];
+      window.setTimeout = (run, ms, ...more) => { if (ms > 800 && ms < 9000) delays.push(ms); return plain(run, ms, ...more); };
+    """)
+    page = tab.open("/failures")
+    page.locator(f"#retry-menu-{GROUP} > summary").click()
+    page.evaluate("delays.length = 0")
+    row(page).get_by_role("button", name="Retry 10 ").click()
+    expect(row(page).locator(".failure-retry")).to_contain_text("10 still waiting")
+    assert page.evaluate("delays.some((ms) => ms < 1200)")
+
+
 def _middle(page: Page, selector: str) -> tuple[float, float]:
     box = page.locator(selector).bounding_box()
     assert box
