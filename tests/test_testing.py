@@ -19,8 +19,13 @@ class Order(db.Model):
 """
 JOBS = """
 from app.extensions import db
-from app.jobs import Permanent, enqueue, job
+from app.jobs import Limit, Permanent, enqueue, job
 from shop.models import Order
+
+
+@job("charge", limit=Limit("stripe", by="customer", concurrency=1, key_concurrency=1))
+def charge(payload):
+    return payload["customer"]
 
 
 @job("place-order")
@@ -85,6 +90,13 @@ def test_a_failing_job_is_pending_and_finally_failed(jobs):
     assert jobs.drain(with_scheduled=True) == {"failed": 1}
 
 
+def test_jobs_under_a_limit_are_drained(jobs):
+    for customer in ("a", "a", "b"):
+        enqueue("charge", {"customer": customer})
+    db.session.commit()
+    assert jobs.drain() == {"completed": 3}
+
+
 def test_a_failed_assertion_lists_the_pending_jobs(jobs):
     enqueue("send-receipt", {"order": 1})
     with pytest.raises(AssertionError, match=r'send-receipt \\{"order": 1\\}'):
@@ -118,4 +130,4 @@ def test_another_package_can_test_its_handlers(tmp_path: Path, redis_url: str) -
         timeout=55,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 passed" in done.stdout
+    assert "8 passed" in done.stdout
