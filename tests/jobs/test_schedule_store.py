@@ -160,6 +160,16 @@ def test_a_changed_rule_counts_from_now(session: Any, row: Any, events: Any) -> 
     assert events() == ["ada schedule.edit"]
 
 
+def test_the_audit_log_has_no_payload(session: Any) -> None:
+    schedule(next_in=5, type="report", cron="*/5 * * * *")
+
+    store.put(session, every(3600, payload={"password": "hunter2"}), by="ada")
+
+    [event] = audit.events_of(session, "nightly")
+    assert event.details["payload"] == "changed"
+    assert event.details["every_seconds"] == 3600
+
+
 def test_another_field_keeps_the_next_tick(session: Any, row: Any) -> None:
     schedule(next_in=5, type="report", cron="*/5 * * * *")
     before = row()

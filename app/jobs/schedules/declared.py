@@ -109,8 +109,7 @@ def _store(db: DbSession, wanted: Definition) -> None:
         log.warning(
             "Schedule %s was created by %s; now the code defines it", row.name, row.created_by
         )
-    if changed := store.update(db, row, wanted, source="code"):
-        audit.record(db, ACTOR, "schedule.edit", row.name, changed)
+    store.update(db, row, wanted, source="code", by=ACTOR)
     if row.retired_at is not None:
         row = store.find_locked(db, wanted.name)
         assert row is not None

@@ -180,21 +180,21 @@ def insert(db: DbSession, definition: Definition, *, source: str, by: str | None
     return is_new
 
 
-def update(db: DbSession, row: Row[Any], definition: Definition, *, source: str) -> dict[str, Any]:
-    """Make the locked row like the definition; returns the columns that change, as JSON has them.
-
-    The caller has checked it.
-    """
+def update(db: DbSession, row: Row[Any], definition: Definition, *, source: str, by: str) -> None:
+    """Make the locked row like the definition, which the caller has checked."""
     definition = anchored(definition, row.now, row)
     changed = differences(definition, row)
     if not changed and source == row.source:
-        return {}
+        return
     next_run_at = row.next_run_at
     if set(changed) & set(_OF_THE_RULE) and row.paused_at is None and row.retired_at is None:
         next_run_at = times.next_tick(definition, row.now)
     db.execute(_UPDATE, {**_values(definition, source, next_run_at), "id": row.id})
     hint_after_commit(db, HINT)
-    return changed
+    if changed:
+        # A payload may be large, or hold what only its job should see.
+        values = {name: "changed" if name == "payload" else changed[name] for name in changed}
+        audit.record(db, by, "schedule.edit", row.name, values)
 
 
 def anchored(definition: Definition, now: datetime, row: Row[Any] | None = None) -> Definition:
@@ -236,8 +236,7 @@ def _change(db: DbSession, row: Row[Any], definition: Definition, *, by: str) ->
     is_new_end = definition.ends_at is not None and definition.ends_at != row.ends_at
     check(definition, now=row.now if is_new_end else None)
     overlap.check_limit(db, definition)
-    if changed := update(db, row, definition, source="api"):
-        audit.record(db, by, "schedule.edit", row.name, changed)
+    update(db, row, definition, source="api", by=by)
 
 
 def _locked(db: DbSession, name: str) -> Row[Any]:
