@@ -51,11 +51,14 @@ def test_a_retry_starts_when_it_is_due_and_completes(api, worker, wait_until, le
     audit()
 
 
-def test_two_workers_run_each_job_once(api, worker, wait_until, ledger, audit):
+def test_two_workers_run_each_job_once(api, worker, wait_until, ledger, audit, tmp_path):
     worker()
     worker()
-    names = [f"job-{n}" for n in range(400)]
-    api.jobs([{"type": "ledger", "payload": ledger.payload(name)} for name in names])
+    names, gate = [f"job-{n}" for n in range(400)], tmp_path / "gate"
+    payloads = [ledger.payload(name, until=str(gate)) for name in names]
+    api.jobs([{"type": "ledger", "payload": payload} for payload in payloads])
+    wait_until(lambda: len(ledger.names("start")) == 10, timeout=20)
+    gate.touch()
     wait_until(lambda: api.unfinished() == 0, timeout=20)
     assert ledger.count("start") == dict.fromkeys(names, 1)
     assert len({line[3] for line in ledger.lines()}) == 2
