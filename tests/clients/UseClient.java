@@ -28,7 +28,7 @@ public class UseClient {
         do {
             ApiResponse<List<Job>> page = jobs.listJobsWithHttpInfo(
                 2, cursor, null, null, null, null, null, null, null, null, null, null,
-                null, null, null, null, null, null, null, null, null, null, null);
+                null, null, null, null, null, null, null, null, null, null, null, null);
             for (Job one : page.getData()) found.add(one.getId());
             List<String> next = page.getHeaders().get("x-next-cursor");
             cursor = next == null ? null : next.get(0);
