@@ -386,6 +386,9 @@ BEGIN
     ELSIF length(enqueue_job.unique_key) NOT BETWEEN 1 AND 200 THEN
         RAISE EXCEPTION 'unique_key must be 1 to 200 characters long'
             USING ERRCODE = 'invalid_parameter_value';
+    ELSIF starts_with(enqueue_job.unique_key, 'schedule:') THEN
+        RAISE EXCEPTION 'unique_key must not start with schedule:, which is reserved for schedules'
+            USING ERRCODE = 'invalid_parameter_value';
     ELSIF cardinality(enqueue_job.tags) > 20
         OR EXISTS (SELECT FROM unnest(enqueue_job.tags) AS tag
                    WHERE tag IS NULL OR length(tag) NOT BETWEEN 1 AND 64) THEN

@@ -59,6 +59,11 @@ def test_its_ids_are_ordered_by_time_among_ours(session: Any) -> None:
     assert abs(created_at(ids[0]) - datetime.now(UTC)) < timedelta(minutes=1)
 
 
+def test_a_unique_key_of_schedules_is_refused(session: Any) -> None:
+    with pytest.raises(DataError, match="unique_key must not start with schedule:"):
+        call("'echo', unique_key => 'schedule:nightly'")
+
+
 def test_a_live_unique_key_returns_the_live_job(session: Any) -> None:
     first = call("'echo', unique_key => 'k'")
     assert call("'echo', unique_key => 'k'") == first

@@ -150,7 +150,7 @@ class BoundedCountSchema(BaseSchema):
     """A count that stops at a bound."""
 
     count = fields.Integer(required=True)
-    is_exact = fields.Boolean(required=True, metadata=about("false: at least that many."))
+    is_exact = fields.Boolean(required=True, metadata=about("false: the count is a lower bound."))
 
 
 class MoveSchema(BaseSchema):

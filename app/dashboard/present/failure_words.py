@@ -8,7 +8,7 @@ from typing import Any
 from app.dashboard.present.bulk_words import Became, became_of
 from app.dashboard.present.format import number, span
 from app.jobs.bulk import Outcome
-from app.jobs.error_group_states import GROWTH, NEW_HOURS, VERBS
+from app.jobs.error_group_states import GROWTH, VERBS
 from app.jobs.listing import ErrorGroup
 from app.jobs.models import BulkAction
 
@@ -110,4 +110,3 @@ def is_waiting(outcome: Outcome) -> bool:
 
 
 FILTERS: dict[str, Any] = {"group_state": state_of, "group_verbs": verbs_of}
-NEW_FOR = f"First seen within the last {NEW_HOURS} hours"

@@ -48,7 +48,7 @@ def create(
     """Store the action and its jobs, for workers to carry out; returns the action's number.
 
     ``scope``: the preview's, else all jobs that match now. ``expected``: how many the preview counted; more
-    are refused. ``newest``: only that many, the newest. ``args`` are the changes of edit: {"priority": 5}.
+    are refused. ``newest``: at most this number of jobs, the newest. ``args`` are the changes of edit: {"priority": 5}.
     ``link``: the filter as the query string of the list. It starts after ``grace_seconds`` and changes at most
     ``per_second`` jobs a second. With the ``preview_key`` of an action that was not stopped, the number of that
     action is returned and nothing is stored. Raises TooManyMatches, PreviewOutdated.

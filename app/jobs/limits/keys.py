@@ -12,8 +12,6 @@ from typing import Any
 from app.jobs.limits.definition import MAX_KEY
 from app.json_values import flaws
 
-#: The key of jobs that have none.
-NO_KEY = ""
 KEY_RULE = f"must be a string of 1 to {MAX_KEY} characters without NUL."
 _FROM = "limit {limit} takes its key from it."
 

@@ -1,7 +1,7 @@
 """How fast the jobs of limits have started lately, from the rows of the jobs. Read-only.
 
-Only jobs that run or have ended are looked at, and only so many of them: where many jobs end, the last seconds
-are known and the earlier ones are not. Attempts that failed and are retried are not counted.
+Only jobs that run or have ended are looked at, and only a bounded number of them: where many jobs end, the last
+seconds are known and the earlier ones are not. Attempts that failed and are retried are not counted.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class BulkAction(Model):
     started_at: Mapped[datetime | None] = instant(nullable=True)  # of the first chunk
     finished_at: Mapped[datetime | None] = instant(nullable=True)
     cancelled_by: Mapped[str | None] = mapped_column(Text)
-    per_second: Mapped[int | None]  # at most so many jobs; NULL: as fast as possible
+    per_second: Mapped[int | None]  # jobs a second at most; NULL: as fast as possible
     undo_of: Mapped[int | None] = mapped_column(
         BigInteger, ForeignKey("bulk_actions.id", name="fk_bulk_actions_undo_of")
     )
